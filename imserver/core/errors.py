@@ -1,0 +1,41 @@
+"""The errors that cross tiers.
+
+ImserverError
+├── Refusal            a request is refused: carries the wire's error code and a message for its sender
+├── StoreUnavailable   the store cannot take writes now; nothing was stored
+├── StoreFailed        a write's outcome is unknown: the node must stop and read the truth again
+├── StoreCorrupt       the store's files are damaged; the node refuses to start
+└── DataDirectoryBusy  another process holds the data directory
+"""
+
+from imserver.protocol.errors import ErrorCode
+
+
+class ImserverError(Exception):
+    """The base of all errors of the server."""
+
+
+class Refusal(ImserverError):
+    """A request is refused, definitely and without effect."""
+
+    def __init__(self, code: ErrorCode, message: str, *, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_ms = retry_after_ms
+
+
+class StoreUnavailable(ImserverError):
+    """The store cannot take writes now; nothing of this one was stored, and a later try may succeed."""
+
+
+class StoreFailed(ImserverError):
+    """A commit failed and its outcome is unknown; the store takes no more writes in this process."""
+
+
+class StoreCorrupt(ImserverError):
+    """The store's files are damaged; the text names what is lost or unreadable."""
+
+
+class DataDirectoryBusy(ImserverError):
+    """Another process holds the data directory's store."""

@@ -1,0 +1,140 @@
+"""The records that travel between tiers. Frozen values; no behaviour that waits, reads a clock or does I/O."""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from imserver.protocol.events import Event, Role
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+
+
+class Created(Struct, frozen=True):
+    """A group comes into being with its first members (the creator among them)."""
+
+    members: dict[RobotName, Role]
+    open: bool
+
+
+class Deleted(Struct, frozen=True):
+    """A group ends: it has no members from here on, and its name stays taken."""
+
+
+class Added(Struct, frozen=True):
+    """Robots become members with a role, or members get that role."""
+
+    robots: tuple[RobotName, ...]
+    role: Role
+
+
+class Removed(Struct, frozen=True):
+    """Robots are members no longer."""
+
+    robots: tuple[RobotName, ...]
+
+
+MembershipChange: TypeAlias = Created | Deleted | Added | Removed
+
+
+class Append(Struct, frozen=True, gc=False):
+    """An event that asks to be stored; the store gives it its seq.
+
+    Attributes:
+        body: MessagePack, already checked.
+        change: what the event does to the membership, applied in the same transaction.
+    """
+
+    conv: ConversationName
+    ts: int
+    sender: RobotName
+    cid: str
+    kind: str
+    body: bytes
+    ref: int | None = None
+    change: MembershipChange | None = None
+
+
+class Stored(Struct, frozen=True, gc=False):
+    """The event is durable. ``dup``: this cid was stored before; ``event`` is then the first one."""
+
+    epoch: str
+    event: Event
+    dup: bool
+
+
+class Missing(Struct, frozen=True):
+    """Not stored: the group does not exist, or has ended."""
+
+
+class Taken(Struct, frozen=True):
+    """Not stored: a group of that name exists or has existed."""
+
+
+class Mismatch(Struct, frozen=True):
+    """Not stored: the cid was used before for an event of another kind, ref or body; ``seq`` is that one's."""
+
+    seq: int
+
+
+Outcome: TypeAlias = Stored | Missing | Taken | Mismatch
+
+
+class Cursor(Struct, frozen=True, gc=False):
+    """How far a device has processed a conversation; cursors only move forwards."""
+
+    robot: RobotName
+    device: DeviceName
+    conv: ConversationName
+    seq: int
+
+
+class RobotRecord(Struct, frozen=True):
+    """A registered robot. ``public_key`` (32 bytes, Ed25519) is None for one that only uses bearer tokens."""
+
+    name: RobotName
+    public_key: bytes | None
+    registered_ms: int
+
+
+class Member(Struct, frozen=True):
+    """A member of a conversation; ``since`` is the seq of the event that added it."""
+
+    role: Role
+    since: int
+
+
+class ConversationRecord(Struct, frozen=True):
+    """A conversation with its head and members. A group that ended has ``deleted`` and no members."""
+
+    conv: ConversationName
+    epoch: str
+    head: int
+    open: bool
+    deleted: bool
+    members: dict[RobotName, Member]
+
+
+class Membership(Struct, frozen=True, gc=False):
+    """A conversation as one of its members finds it at ``hello``.
+
+    Attributes:
+        since: seq of the event that added the robot.
+        device_acked: this device's cursor, None if it never acked here.
+        robot_acked: the furthest cursor of any of the robot's devices, None if none ever acked here.
+    """
+
+    conv: ConversationName
+    epoch: str
+    head: int
+    role: Role
+    since: int
+    device_acked: int | None
+    robot_acked: int | None
+
+
+class GroupSummary(Struct, frozen=True):
+    """A group in a list: ``role`` is the asking robot's, None if it is not a member."""
+
+    conv: ConversationName
+    role: Role | None
+    members: int
+    head: int

@@ -1,0 +1,1 @@
+"""The data tier: the interfaces to what is stored (`store`) and the engines behind them."""

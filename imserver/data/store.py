@@ -1,0 +1,127 @@
+"""The ports of the data tier. One engine object implements all three; callers ask for the one they need.
+
+Promises common to all engines:
+
+- What a write returned for is durable (on one machine: fsynced; in a cluster: majority and journal).
+- Whether the failed write is known: `StoreUnavailable` means nothing was stored; `StoreFailed` means the
+  outcome is unknown and the process must stop writing, restart and read the truth again. A failed commit
+  is never tried again in the same process.
+- Reads see every write that returned before they began.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from imserver.core.model import (
+    Append,
+    ConversationRecord,
+    Cursor,
+    GroupSummary,
+    Membership,
+    Outcome,
+    RobotRecord,
+)
+from imserver.protocol.events import Event
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+
+
+class EventLog(Protocol):
+    """The logs of all conversations."""
+
+    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+        """Store events of any conversations, and move cursors forwards, in one durable transaction.
+
+        Outcomes come in the order of ``events``, and events of one conversation get consecutive seq in that
+        order. Unique (conversation, seq) and unique (conversation, sender, cid) are enforced by the store: an
+        event whose cid is stored already, or came earlier in the same call, is not stored again; the outcome
+        is the first one, with ``dup`` set, or `Mismatch` if kind, ref or body differ. A `Created` change
+        makes the group (or answers `Taken`); any other event of an unknown or ended group answers `Missing`.
+        A direct line exists from its first event. Membership changes take effect in the same transaction.
+        A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
+        conversation.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+            StoreFailed: unknown outcome; every later call raises it too.
+        """
+
+    async def read_after(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        """Return the events that follow seq ``after``, in order and without gaps: at most ``limit``, and
+        as many as fit in ``bytes_max`` of bodies, but at least one if there is one."""
+
+    async def read_before(
+        self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        """Return the events that precede seq ``before``, in log order: the last ``limit`` of them, and as
+        many as fit in ``bytes_max`` counted from the newest, but at least one if there is one."""
+
+    async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
+        """Return the event at ``seq``, or None."""
+
+    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
+        """Return, for each of ``seqs`` that was edited or redacted, the event that decides how it is shown:
+        its redaction if there is one, else its last edit."""
+
+
+class Registry(Protocol):
+    """Robots, conversations and who belongs to them."""
+
+    async def register(
+        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+    ) -> RobotRecord:
+        """Store a robot and spend an enrolment token, both or neither.
+
+        A robot that is known without a key (it has only used bearer tokens) gets the key.
+
+        Raises:
+            Refusal: ``exists`` if the name is taken by a robot with a key; ``unauthenticated`` if the token
+                was spent before.
+            StoreUnavailable, StoreFailed: as for `EventLog.append`.
+        """
+
+    async def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
+        """Store a robot without a key unless the name is known; return the record that is stored."""
+
+    async def robot(self, name: RobotName) -> RobotRecord | None:
+        """Return a robot's record, or None."""
+
+    async def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
+        """Return those of ``names`` that are registered."""
+
+    async def robots(self, *, after: str, limit: int) -> list[RobotRecord]:
+        """Return robots whose names follow ``after`` in byte order, at most ``limit``."""
+
+    async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        """Return a conversation with its members, or None if it has never existed."""
+
+    async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
+        """Return every conversation that ``robot`` is a member of, by name, with the device's cursors."""
+
+    async def groups(
+        self, *, member: RobotName | None, after: str, limit: int
+    ) -> list[GroupSummary]:
+        """Return groups that have not ended, whose conversation names follow ``after`` in byte order: those
+        of ``member``, or all if it is None."""
+
+
+class Cursors(Protocol):
+    """How far robots have come. Cursors are written by `EventLog.append`."""
+
+    async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
+        """Return, for each robot that ever acked in ``conv``, the furthest cursor of its devices."""
+
+
+class Store(EventLog, Registry, Cursors, Protocol):
+    """Everything that is stored, and the store's own life."""
+
+    async def probe(self) -> None:
+        """Return if the store can be read and takes writes.
+
+        Raises:
+            StoreUnavailable, StoreFailed: it does not, and why.
+        """
+
+    async def aclose(self) -> None:
+        """Finish what was begun, make it durable and release the store. Idempotent."""

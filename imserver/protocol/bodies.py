@@ -1,0 +1,95 @@
+"""Bodies: any JSON or MessagePack value, checked once where it comes in, kept as MessagePack.
+
+One canonical form means that a conversation may mix readers and writers of both codecs, and that what was
+stored can always be shown to either. Bytes become base64 for readers of JSON.
+
+Refused: more than ``BODY_DEPTH_MAX`` levels, invalid UTF-8, integers over 64 bits, map keys that are neither
+text nor integers, MessagePack extension types (JSON has no place for them), numbers that are not finite.
+"""
+
+import math
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from imserver.protocol.limits import BODY_DEPTH_MAX
+
+_decode_msgpack = msgspec.msgpack.Decoder().decode
+_decode_json = msgspec.json.Decoder().decode
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+_encode_json = msgspec.json.Encoder().encode
+_SCALARS = frozenset({str, bytes, bool, int, type(None)})
+
+
+class InvalidBody(ValueError):
+    """A body cannot be stored; the text says why and what would be right."""
+
+
+def from_msgpack(body: Raw) -> bytes:
+    """Check a MessagePack body and return it as it came.
+
+    Raises:
+        InvalidBody: see the module's docstring.
+    """
+    raw = bytes(body)
+    value = _decoded(_decode_msgpack, raw)
+    if type(value) not in _SCALARS:
+        _check(value, BODY_DEPTH_MAX)
+    return raw
+
+
+def from_json(body: Raw) -> bytes:
+    """Check a JSON body and return it as MessagePack.
+
+    Raises:
+        InvalidBody: see the module's docstring.
+    """
+    value = _decoded(_decode_json, bytes(body))
+    if type(value) not in _SCALARS:
+        _check(value, BODY_DEPTH_MAX)
+    try:
+        return _encode_msgpack(value)
+    except OverflowError as exc:
+        raise InvalidBody("an integer in the body does not fit in 64 bits") from exc
+
+
+def to_json(body: Raw) -> Raw:
+    """Return a stored (MessagePack) body as JSON."""
+    return Raw(_encode_json(_decode_msgpack(body)))
+
+
+def _decoded(decode: Any, raw: bytes) -> Any:
+    try:
+        return decode(raw)
+    except RecursionError as exc:
+        raise InvalidBody(_too_deep()) from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError) as exc:
+        raise InvalidBody(f"the body is not well-formed: {exc}") from exc
+
+
+def _check(value: Any, depth_left: int) -> None:
+    kind = type(value)
+    if kind is dict:
+        if depth_left == 0:
+            raise InvalidBody(_too_deep())
+        for key, item in value.items():
+            if type(key) is not str and type(key) is not int:
+                raise InvalidBody("the keys of maps in a body must be text or integers")
+            if type(item) not in _SCALARS:
+                _check(item, depth_left - 1)
+    elif kind is list:
+        if depth_left == 0:
+            raise InvalidBody(_too_deep())
+        for item in value:
+            if type(item) not in _SCALARS:
+                _check(item, depth_left - 1)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise InvalidBody("numbers in a body must be finite, not NaN or Infinity")
+    else:
+        raise InvalidBody("MessagePack extension types are not allowed in a body")
+
+
+def _too_deep() -> str:
+    return f"the body is nested more than {BODY_DEPTH_MAX} levels deep"

@@ -1,0 +1,154 @@
+"""Frames to bytes and back, in MessagePack and in JSON.
+
+A codec is stateless and shared by all connections. Encoding for JSON turns the stored MessagePack bodies
+into JSON on the way. Source of the formats: the MessagePack specification and RFC 8259, as msgspec
+implements them.
+"""
+
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from imserver.protocol import bodies
+from imserver.protocol.client_frames import ClientFrame
+from imserver.protocol.events import Event
+from imserver.protocol.server_frames import Deliver, Ok, ServerFrame, SignalValue
+
+SUBPROTOCOL_MSGPACK: Final = "imserver.v1.msgpack"
+SUBPROTOCOL_JSON: Final = "imserver.v1.json"
+
+
+class InvalidFrame(ValueError):
+    """Bytes are not a frame; ``request_id`` is set when at least the ``id`` could be read."""
+
+    def __init__(self, message: str, request_id: int | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+class Codec(Protocol):
+    """One way to write frames. ``binary`` says whether its messages are binary or text."""
+
+    name: str
+    binary: bool
+
+    def encode(self, frame: Struct) -> bytes:
+        """Return a frame as bytes; bodies inside it must be in MessagePack."""
+
+    def decode_client(self, message: bytes) -> ClientFrame:
+        """Return the client's frame in a message.
+
+        Raises:
+            InvalidFrame: it is malformed, of unknown type, or a field is missing or of a wrong type.
+        """
+
+    def decode_server(self, message: bytes) -> ServerFrame:
+        """Return the server's frame in a message; its bodies stay in this codec.
+
+        Raises:
+            InvalidFrame: as above.
+        """
+
+    def canonical_body(self, body: Raw) -> bytes:
+        """Check a body that came in this codec and return it as MessagePack.
+
+        Raises:
+            bodies.InvalidBody: it is malformed or not allowed.
+        """
+
+    def decode_body(self, body: Raw) -> Any:
+        """Return the value of a body that came in this codec."""
+
+
+class _RequestId(Struct):
+    id: int | None = None
+
+
+class _Decoders:
+    def __init__(self, module: Any) -> None:
+        self.client = module.Decoder(ClientFrame)
+        self.server = module.Decoder(ServerFrame)
+        self.request_id = module.Decoder(_RequestId)
+        self.body = module.Decoder()
+
+    def run(self, decode: Any, message: bytes) -> Any:
+        try:
+            return decode(message)
+        except RecursionError:
+            raise InvalidFrame("the frame is nested too deep") from None
+        except (msgspec.MsgspecError, ValueError, TypeError) as exc:
+            raise InvalidFrame(str(exc), self._request_id(message)) from None
+
+    def _request_id(self, message: bytes) -> int | None:
+        try:
+            found: int | None = self.request_id.decode(message).id
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            return None
+        return found
+
+
+class MsgpackCodec:
+    """MessagePack in binary messages: the default."""
+
+    name = SUBPROTOCOL_MSGPACK
+    binary = True
+
+    def __init__(self) -> None:
+        self._decoders = _Decoders(msgspec.msgpack)
+        self._encoder = msgspec.msgpack.Encoder()
+        self.encode = self._encoder.encode
+        self.canonical_body = bodies.from_msgpack
+
+    def decode_client(self, message: bytes) -> ClientFrame:
+        frame: ClientFrame = self._decoders.run(self._decoders.client.decode, message)
+        return frame
+
+    def decode_server(self, message: bytes) -> ServerFrame:
+        frame: ServerFrame = self._decoders.run(self._decoders.server.decode, message)
+        return frame
+
+    def decode_body(self, body: Raw) -> Any:
+        return self._decoders.body.decode(body)
+
+
+class JsonCodec:
+    """JSON in text messages: for browsers and for reading by eye."""
+
+    name = SUBPROTOCOL_JSON
+    binary = False
+
+    def __init__(self) -> None:
+        self._decoders = _Decoders(msgspec.json)
+        self._encoder = msgspec.json.Encoder()
+        self.canonical_body = bodies.from_json
+
+    def encode(self, frame: Struct) -> bytes:
+        match frame:
+            case Deliver():
+                frame = structs.replace(frame, events=_events_for_json(frame.events))
+            case Ok() if frame.events is not None:
+                frame = structs.replace(frame, events=_events_for_json(frame.events))
+            case SignalValue():
+                frame = structs.replace(frame, body=bodies.to_json(frame.body))
+        return self._encoder.encode(frame)
+
+    def decode_client(self, message: bytes) -> ClientFrame:
+        frame: ClientFrame = self._decoders.run(self._decoders.client.decode, message)
+        return frame
+
+    def decode_server(self, message: bytes) -> ServerFrame:
+        frame: ServerFrame = self._decoders.run(self._decoders.server.decode, message)
+        return frame
+
+    def decode_body(self, body: Raw) -> Any:
+        return self._decoders.body.decode(body)
+
+
+def _events_for_json(events: list[Event]) -> list[Event]:
+    return [structs.replace(event, body=bodies.to_json(event.body)) for event in events]
+
+
+MSGPACK: Final[Codec] = MsgpackCodec()
+JSON: Final[Codec] = JsonCodec()
+BY_SUBPROTOCOL: Final[dict[str, Codec]] = {SUBPROTOCOL_MSGPACK: MSGPACK, SUBPROTOCOL_JSON: JSON}

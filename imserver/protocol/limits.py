@@ -1,0 +1,34 @@
+"""How large and how many: the protocol's limits, told to every client in ``welcome``."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+CID_CHARS_MAX = 64
+KIND_CHARS_MAX = 32
+SIGNAL_KEY_CHARS_MAX = 64
+BODY_DEPTH_MAX = 64
+
+_Count = Annotated[int, Meta(ge=1)]
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """The limits a server holds its clients to.
+
+    Attributes:
+        body_bytes_max: largest body, in bytes of MessagePack.
+        frame_bytes_max: largest frame in either direction, in bytes.
+        window_max: most events of a conversation in flight to a connection beyond its acks.
+        page_max: most events in one ``history`` answer, most rows in one list.
+        members_max: most members of one group.
+        presence_members_max: groups larger than this get no ``@presence`` signals; ask ``list_members``.
+        requests_max: most requests of one connection that wait for their answer; beyond it, reading pauses.
+    """
+
+    body_bytes_max: _Count = 256 * 1024
+    frame_bytes_max: _Count = 320 * 1024
+    window_max: _Count = 65_536
+    page_max: _Count = 1_000
+    members_max: _Count = 10_000
+    presence_members_max: _Count = 1_000
+    requests_max: _Count = 1_024
