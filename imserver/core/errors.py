@@ -5,7 +5,9 @@ ImserverError
 ├── StoreUnavailable   the store cannot take writes now; nothing was stored
 ├── StoreFailed        a write's outcome is unknown: the node must stop and read the truth again
 ├── StoreCorrupt       the store's files are damaged; the node refuses to start
-└── DataDirectoryBusy  another process holds the data directory
+├── DataDirectoryBusy  another process holds the data directory
+├── DataDirectoryUnusable  it is no directory, not writable, or its key is damaged
+└── InvalidSettings    a setting is unknown or its value out of range
 """
 
 from imserver.protocol.errors import ErrorCode
@@ -39,3 +41,11 @@ class StoreCorrupt(ImserverError):
 
 class DataDirectoryBusy(ImserverError):
     """Another process holds the data directory's store."""
+
+
+class DataDirectoryUnusable(ImserverError):
+    """The data directory cannot be used; the text says why and what would be right."""
+
+
+class InvalidSettings(ImserverError):
+    """A setting is unknown or has a wrong value; the text names it and what would be right."""

@@ -1,0 +1,283 @@
+"""The settings of a server: one Struct a section, with ranges, and how the four sources combine.
+
+Defaults < TOML < environment < flags. A key is ``section.name`` in messages and flags, ``[section] name``
+in TOML, ``IMSERVER_SECTION_NAME`` in the environment. Reads no file and no environment itself: callers hand
+in text and mappings. The ``Attributes`` of the docstrings below are the table of docs/configuration.md.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from imserver.core.errors import InvalidSettings
+from imserver.protocol.limits import Limits
+from imserver.protocol.names import clip
+
+ENVIRONMENT_PREFIX: Final = "IMSERVER_"
+CLIENT_VARIABLES: Final = frozenset({"IMSERVER_URL", "IMSERVER_TOKEN"})
+"""Variables of the client commands (``send``, ``tail``, …), which are no settings of a server."""
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
+
+
+class Address(NamedTuple):
+    """Where to listen; port 0 asks the system for a free one."""
+
+    host: str
+    port: int
+
+
+def parse_address(text: str) -> Address:
+    """Take HOST:PORT apart; an IPv6 address stands in brackets.
+
+    Raises:
+        ValueError: it is not of that form, or the port is not 0 to 65535.
+    """
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    ipv6_without_brackets = bare == host and ":" in host
+    if not (colon and bare and port.isascii() and port.isdecimal() and len(port) <= 5):
+        raise ValueError(_address_rule(text))
+    if int(port) > 65_535 or ipv6_without_brackets:
+        raise ValueError(_address_rule(text))
+    return Address(bare, int(port))
+
+
+def _address_rule(text: str) -> str:
+    return f"{clip(text)!r} must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:7400"
+
+
+class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The node as a whole.
+
+    Attributes:
+        listen: address for WebSocket and HTTP, HOST:PORT; port 0 takes a free one, IPv6 as [::1]:7400.
+        data: data directory, holding the store and the deployment's key; created if missing.
+        hello_timeout_s: seconds a new connection has for its handshake and ``hello``.
+        ping_interval_s: seconds of silence after which a connection is pinged; closed after as many more.
+        drain_timeout_s: seconds that clients get to leave after SIGTERM.
+        backlog: connections the system queues before they are accepted.
+    """
+
+    listen: str = "127.0.0.1:7400"
+    data: Annotated[str, Meta(min_length=1)] = "./imserver-data"
+    hello_timeout_s: Seconds = 10.0
+    ping_interval_s: Seconds = 25.0
+    drain_timeout_s: Seconds = 10.0
+    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 2_048
+
+    def __post_init__(self) -> None:
+        try:
+            parse_address(self.listen)
+        except ValueError as exc:
+            raise ValueError(f"server.listen: {exc}") from None
+
+    @property
+    def address(self) -> Address:
+        """``listen``, taken apart."""
+        return parse_address(self.listen)
+
+
+class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The embedded store.
+
+    Attributes:
+        durability: ``full`` acks after fsync and survives a power cut; ``os`` acks after the write and survives
+            the death of the process only.
+        wal_bytes_max: size of the write-ahead log, in bytes, at which it is folded into the database.
+    """
+
+    durability: Literal["full", "os"] = "full"
+    wal_bytes_max: Bytes = 64 * 1024 * 1024
+
+
+class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How events reach their readers.
+
+    Attributes:
+        write_buffer_bytes_max: bytes waiting to be written to one connection above which it is not pushed to,
+            and catches up from the log in pages instead.
+        page_bytes_max: most bytes of bodies read from the log at once for a reader that catches up.
+        cursor_flush_s: seconds after which acks are written to the store at the latest.
+        presence_flush_s: seconds during which changes of presence are gathered into one signal.
+    """
+
+    write_buffer_bytes_max: Bytes = 256 * 1024
+    page_bytes_max: Bytes = 256 * 1024
+    cursor_flush_s: Seconds = 1.0
+    presence_flush_s: Seconds = 0.1
+
+
+class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may connect.
+
+    Attributes:
+        connections_max: most connections at a time; one more is turned away with 503.
+        offences_max: malformed frames of one connection after which it is closed.
+        origins: web pages that may connect, as https://host[:port]; other browsers' pages are refused.
+            Programs send no Origin and are not concerned.
+    """
+
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    offences_max: Annotated[int, Meta(ge=1, le=1_000)] = 3
+    origins: tuple[str, ...] = ()
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written to standard error.
+
+    Attributes:
+        level: least severe level that is written.
+        format: ``json``, one object a line, or ``text`` for reading by eye.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "text"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set; each tier is given its own section only."""
+
+    server: ServerSettings = ServerSettings()
+    limits: Limits = Limits()
+    store: StoreSettings = StoreSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    access: AccessSettings = AccessSettings()
+    log: LogSettings = LogSettings()
+
+    def __post_init__(self) -> None:
+        if self.limits.frame_bytes_max <= self.limits.body_bytes_max:
+            raise ValueError(
+                "limits.frame_bytes_max must be larger than limits.body_bytes_max "
+                f"({self.limits.body_bytes_max}), since a frame holds a body and more"
+            )
+
+
+class Setting(NamedTuple):
+    """One setting as the reference lists it."""
+
+    section: str
+    name: str
+    type: Any
+    default: Any
+
+    @property
+    def key(self) -> str:
+        """The name in messages and flags."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return f"{ENVIRONMENT_PREFIX}{self.section}_{self.name}".upper()
+
+
+def all_settings() -> Iterator[Setting]:
+    """Yield every setting, section by section, with its default."""
+    defaults = Settings()
+    for section in structs.fields(Settings):
+        values = getattr(defaults, section.name)
+        for field in structs.fields(section.type):
+            yield Setting(section.name, field.name, field.type, getattr(values, field.name))
+
+
+def load(
+    *,
+    toml: str = "",
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Combine the sources into the settings in force.
+
+    Args:
+        toml: the text of a configuration file.
+        environ: the process's environment; only ``IMSERVER_…`` is looked at.
+        flags: values by key (``server.listen``); None means that the flag was not given.
+
+    Raises:
+        InvalidSettings: a key is unknown (the nearest known one is named) or a value is wrong.
+    """
+    known = {setting.key: setting for setting in all_settings()}
+    values: dict[str, Any] = {}
+    values.update(_from_toml(toml, known))
+    values.update(_from_environment(environ or {}, known))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            values[key] = _converted(_known(key, known, "flag"), value, source=_flag(key))
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, {})[name] = value
+    try:
+        return msgspec.convert(sections, Settings)
+    except msgspec.ValidationError as exc:
+        raise InvalidSettings(_without_path(str(exc))) from None
+
+
+def _from_toml(text: str, known: Mapping[str, Setting]) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise InvalidSettings(f"the configuration file is not TOML: {exc}") from None
+    sections = [field.name for field in structs.fields(Settings)]
+    values = {}
+    for section, table in document.items():
+        if section not in sections:
+            raise InvalidSettings(_unknown("section", f"[{section}]", [f"[{s}]" for s in sections]))
+        if not isinstance(table, dict):
+            raise InvalidSettings(f"{section} must be a section, [{section}], not a value")
+        for name, value in table.items():
+            setting = _known(f"{section}.{name}", known, "setting")
+            values[setting.key] = _converted(setting, value, source="configuration file")
+    return values
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    variables = {setting.variable: setting for setting in known.values()}
+    values = {}
+    for variable, text in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in CLIENT_VARIABLES:
+            continue
+        if variable not in variables:
+            neighbours = [*variables, *CLIENT_VARIABLES]
+            raise InvalidSettings(_unknown("environment variable", variable, neighbours))
+        setting = variables[variable]
+        value = _split(text) if isinstance(setting.default, tuple) else text
+        values[setting.key] = _converted(setting, value, source=variable, strict=False)
+    return values
+
+
+def _without_path(message: str) -> str:
+    return message.partition(" - at `$")[0]  # checks that span settings name them themselves
+
+
+def _split(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _known(key: str, known: Mapping[str, Setting], what: str) -> Setting:
+    if key not in known:
+        raise InvalidSettings(_unknown(what, key, known))
+    return known[key]
+
+
+def _unknown(what: str, name: str, neighbours: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, list(neighbours), n=1, cutoff=0.0)
+    return f"unknown {what} {clip(name)}; did you mean {nearest[0]}?"
+
+
+def _converted(setting: Setting, value: Any, *, source: str, strict: bool = True) -> Any:
+    try:
+        return msgspec.convert(value, setting.type, strict=strict)
+    except msgspec.ValidationError as exc:
+        reason = str(exc).replace("`", "")
+        raise InvalidSettings(f"{setting.key} ({source}): {reason}, got {value!r}") from None
+
+
+def _flag(key: str) -> str:
+    return "--" + key.partition(".")[2].replace("_", "-")

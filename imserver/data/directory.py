@@ -1,0 +1,119 @@
+"""The data directory: where the store's file and the deployment's signing key live.
+
+It only finds, makes and checks files; what is in the database is the engine's business. The lock that keeps
+a second server out guards the database, not the directory, so that tokens can be minted while one runs.
+"""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from imserver.core.errors import DataDirectoryUnusable
+
+DATABASE_NAME: Final = "imserver.db"
+KEY_NAME: Final = "server.key"
+_KEY_BYTES_MAX: Final = 4_096
+
+
+class DataDirectory:
+    """A directory that holds one deployment's data."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Take the directory, making it (and its parents) for this user alone if it is missing.
+
+        Raises:
+            DataDirectoryUnusable: it cannot be made, is not a directory, or is not writable.
+        """
+        self.path: Final = Path(path)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataDirectoryUnusable(
+                f"data directory {self.path} is not a directory; name a directory or a new path"
+            ) from None
+        except OSError as exc:
+            raise DataDirectoryUnusable(
+                f"data directory {self.path} cannot be made: {exc.strerror}; name a writable place"
+            ) from exc
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise DataDirectoryUnusable(
+                f"data directory {self.path} is not writable by this user; "
+                "change its owner or name another"
+            )
+
+    @property
+    def database_path(self) -> Path:
+        """Where the embedded store keeps its database."""
+        return self.path / DATABASE_NAME
+
+    @property
+    def key_path(self) -> Path:
+        """Where the deployment's signing key is."""
+        return self.path / KEY_NAME
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """Return the deployment's signing key, making it (durably, mode 0600) the first time.
+
+        Processes that do this at once all get the same key.
+
+        Raises:
+            DataDirectoryUnusable: the key cannot be read, written, or is damaged.
+        """
+        try:
+            if not self.key_path.exists():
+                self._create_key()
+            with self.key_path.open("rb") as file:
+                text = file.read(_KEY_BYTES_MAX)
+        except OSError as exc:
+            raise DataDirectoryUnusable(
+                f"key {self.key_path} cannot be used: {exc.strerror}; "
+                "it must be readable by the user who runs imserver"
+            ) from exc
+        return self._parsed(text)
+
+    def _create_key(self) -> None:
+        text = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        draft = self.path / f".{KEY_NAME}.{secrets.token_hex(8)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            # A link fails where a rename would replace: of two processes the first one's key stays.
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, self.key_path)
+        finally:
+            draft.unlink()
+        self._sync()
+
+    def _sync(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _parsed(self, text: bytes) -> Ed25519PrivateKey:
+        try:
+            key = serialization.load_pem_private_key(text, password=None)
+        except (ValueError, TypeError) as exc:
+            raise self._damaged() from exc
+        if not isinstance(key, Ed25519PrivateKey):
+            raise self._damaged()
+        return key
+
+    def _damaged(self) -> DataDirectoryUnusable:
+        return DataDirectoryUnusable(
+            f"key {self.key_path} is damaged: it must be an Ed25519 private key in PEM. Put back a copy; "
+            "without the key, tokens handed out before are worthless"
+        )
