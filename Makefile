@@ -1,0 +1,65 @@
+# The project's commands. Each sets up what it needs: a virtual environment in .venv, and on a fresh
+# Debian the packages that make one.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/.ready
+DATA ?= ./imserver-data
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run demo test check docs bench-quick clean FORCE
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+run: $(READY) ## set up, then start a server and a small fleet of robots that talk; Ctrl-C ends it
+	@exec $(BIN)/python tools/foreground.py $(BIN)/imserver demo --data $(DATA)
+
+demo: run ## the same
+
+test: $(READY) ## set up, then run every test
+	@$(BIN)/python -m pytest
+
+CHECKS := lint format types tiers docs house
+.PHONY: $(addprefix check-,$(CHECKS))
+
+check: $(READY) ## set up, then run every static check
+	@$(MAKE) --keep-going $(addprefix check-,$(CHECKS))
+
+check-lint: $(READY)
+	@$(BIN)/ruff check --quiet . && echo "lint: ok"
+
+check-format: $(READY)
+	@$(BIN)/ruff format --check --quiet . && echo "format: ok"
+
+check-types: $(READY)
+	@$(BIN)/mypy --no-error-summary && echo "types: ok"
+
+check-tiers: $(READY)
+	@$(BIN)/lint-imports --no-logo
+
+check-docs: $(READY)
+	@$(BIN)/python tools/protocol_page.py --check && echo "docs: ok"
+
+check-house: $(READY)
+	@$(BIN)/python -m pytest --quiet tests/house
+
+docs: $(READY) ## write the generated pages of docs/
+	@$(BIN)/python tools/protocol_page.py
+
+bench-quick: $(READY) ## measure the hot path: a minute, one core for the server
+	@exec $(BIN)/python bench/quick.py
+
+clean: ## remove what the commands above made, except data
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp holds the folder it was made in: the environment of a copied folder still points at the original.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(READY): FORCE
+endif
+
+$(READY): pyproject.toml tools/set_up.sh
+	@tools/set_up.sh
+	@echo "$(CURDIR)" > $@

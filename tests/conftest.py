@@ -1,0 +1,69 @@
+"""What all tests share: seeded randomness, and strictness about the event loop in unit tests."""
+
+import logging
+import os
+import random
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+SEED = int(os.environ.get("IMSERVER_TEST_SEED") or secrets.randbits(32))
+BLOCKED_LOOP_S = 0.5
+"""How long one step of the loop may take in a unit test; much shorter ones are noise on a busy machine."""
+
+_UNIT_TESTS = Path(__file__).parent / "unit"
+
+hypothesis.settings.register_profile("imserver", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("imserver")
+
+
+def pytest_report_header() -> str:
+    return f"random seed: {SEED} (repeat with IMSERVER_TEST_SEED={SEED})"
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness of this test's own: the same for the same seed, whichever tests run beside it."""
+    return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture(autouse=True)
+def _blocked_loop_fails(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a unit test in which one step blocked the event loop (asyncio tells, being in debug mode)."""
+    if not _is_unit_test(request.node):
+        yield
+        return
+    watch = _SlowSteps()
+    logging.getLogger("asyncio").addHandler(watch)
+    yield
+    logging.getLogger("asyncio").removeHandler(watch)
+    if watch.slow:
+        pytest.fail("blocked the event loop: " + "; ".join(watch.slow))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let every event loop that a unit test makes be in debug mode."""
+    if _is_unit_test(item):
+        os.environ["PYTHONASYNCIODEBUG"] = "1"
+    else:
+        os.environ.pop("PYTHONASYNCIODEBUG", None)
+
+
+class _SlowSteps(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Executing %s took %.3f seconds" and isinstance(record.args, tuple):
+            _, took_s = record.args
+            if isinstance(took_s, float) and took_s > BLOCKED_LOOP_S:
+                self.slow.append(record.getMessage())
+
+
+def _is_unit_test(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(_UNIT_TESTS)
