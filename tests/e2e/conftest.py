@@ -1,0 +1,87 @@
+"""Real servers in processes of their own, and robots that know nothing but the wire."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from tests.e2e.server_process import ServerProcess
+from tests.e2e.wire import Fleet
+
+StartServer: TypeAlias = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Start servers: ``start_server(data=DIR, arguments=[…], environment={"IMSERVER_…": "…"})``."""
+    started: list[ServerProcess] = []
+
+    def start(*, data: Path | None = None, **options: Any) -> ServerProcess:
+        server = ServerProcess(data or tmp_path / f"data{len(started)}", **options)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        end(server)
+    for server in started:
+        assert not server.tracebacks(), server.stderr()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    """A server of this test's own, which it may kill."""
+    return start_server()
+
+
+@pytest.fixture(scope="session")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that leave it as they found it."""
+    server = ServerProcess(tmp_path_factory.mktemp("server") / "data")
+    server.start()
+    yield server
+    end(server)
+
+
+@pytest.fixture
+def shared_server(running_server: ServerProcess) -> Iterator[ServerProcess]:
+    """The server for all, with a look at what this test made it write."""
+    before = len(running_server.tracebacks())
+    yield running_server
+    assert running_server.running, running_server.stderr()
+    assert len(running_server.tracebacks()) == before, running_server.stderr()
+
+
+@pytest.fixture
+async def fleet(shared_server: ServerProcess) -> AsyncIterator[Fleet]:
+    """Robots on the server for all; their names and groups are this test's own."""
+    fleet = Fleet(shared_server)
+    yield fleet
+    await fleet.aclose()
+
+
+@pytest.fixture
+async def own_fleet(server: ServerProcess) -> AsyncIterator[Fleet]:
+    """Robots on a server of this test's own."""
+    fleet = Fleet(server)
+    yield fleet
+    await fleet.aclose()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show what the servers of a failed test wrote to standard error."""
+    report: Any = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, ServerProcess):
+                report.sections.append((f"{name} stderr", value.stderr()[-8_000:]))
+    return report
+
+
+def end(server: ServerProcess) -> None:
+    """End a server that a test started, if the test has not."""
+    if server.running:
+        server.stop()
