@@ -18,8 +18,8 @@ from imserver.protocol.limits import Limits
 from imserver.protocol.names import clip
 
 ENVIRONMENT_PREFIX: Final = "IMSERVER_"
-CLIENT_VARIABLES: Final = frozenset({"IMSERVER_URL", "IMSERVER_TOKEN"})
-"""Variables of the client commands (``send``, ``tail``, …), which are no settings of a server."""
+OTHER_VARIABLES: Final = frozenset({"IMSERVER_URL", "IMSERVER_TOKEN", "IMSERVER_TEST_SEED"})
+"""Variables of the client commands (``send``, ``tail``, …) and of the tests: no settings of a server."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
@@ -197,7 +197,7 @@ def load(
     Args:
         toml: the text of a configuration file.
         environ: the process's environment; only ``IMSERVER_…`` is looked at.
-        flags: values by key (``server.listen``); None means that the flag was not given.
+        flags: values, or their text, by key (``server.listen``); None means that it was not given.
 
     Raises:
         InvalidSettings: a key is unknown (the nearest known one is named) or a value is wrong.
@@ -208,7 +208,8 @@ def load(
     values.update(_from_environment(environ or {}, known))
     for key, value in (flags or {}).items():
         if value is not None:
-            values[key] = _converted(_known(key, known, "flag"), value, source=_flag(key))
+            setting = _known(key, known, "setting")
+            values[key] = _converted(setting, _parsed(setting, value), source="command line")
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         section, _, name = key.partition(".")
@@ -217,6 +218,22 @@ def load(
         return msgspec.convert(sections, Settings)
     except msgspec.ValidationError as exc:
         raise InvalidSettings(_without_path(str(exc))) from None
+
+
+def to_toml(settings: Settings) -> str:
+    """Return the settings as the text of a configuration file that gives the same ones."""
+    lines = []
+    for section in structs.fields(Settings):
+        lines.append(f"[{section.name}]")
+        for name, value in structs.asdict(getattr(settings, section.name)).items():
+            lines.append(f"{name} = {_toml_value(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml_value(value: Any) -> str:
+    # TOML's basic strings are JSON's, but for DEL, which must be escaped.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007F")
 
 
 def _from_toml(text: str, known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -241,14 +258,13 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) 
     variables = {setting.variable: setting for setting in known.values()}
     values = {}
     for variable, text in environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in CLIENT_VARIABLES:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
             continue
         if variable not in variables:
-            neighbours = [*variables, *CLIENT_VARIABLES]
+            neighbours = [*variables, *OTHER_VARIABLES]
             raise InvalidSettings(_unknown("environment variable", variable, neighbours))
         setting = variables[variable]
-        value = _split(text) if isinstance(setting.default, tuple) else text
-        values[setting.key] = _converted(setting, value, source=variable, strict=False)
+        values[setting.key] = _converted(setting, _parsed(setting, text), source=variable)
     return values
 
 
@@ -256,8 +272,16 @@ def _without_path(message: str) -> str:
     return message.partition(" - at `$")[0]  # checks that span settings name them themselves
 
 
-def _split(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+def _parsed(setting: Setting, value: Any) -> Any:
+    """Return the text of a variable or flag as TOML would have given it; lists are parted by commas."""
+    if not isinstance(value, str) or isinstance(setting.default, str):
+        return value
+    if isinstance(setting.default, tuple):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        return float(value) if isinstance(setting.default, float) else int(value)
+    except ValueError:
+        return value  # which the conversion refuses with a message
 
 
 def _known(key: str, known: Mapping[str, Setting], what: str) -> Setting:
@@ -271,13 +295,9 @@ def _unknown(what: str, name: str, neighbours: Iterable[str]) -> str:
     return f"unknown {what} {clip(name)}; did you mean {nearest[0]}?"
 
 
-def _converted(setting: Setting, value: Any, *, source: str, strict: bool = True) -> Any:
+def _converted(setting: Setting, value: Any, *, source: str) -> Any:
     try:
-        return msgspec.convert(value, setting.type, strict=strict)
+        return msgspec.convert(value, setting.type)
     except msgspec.ValidationError as exc:
-        reason = str(exc).replace("`", "")
+        reason = _without_path(str(exc)).replace("`", "").partition(", got ")[0]
         raise InvalidSettings(f"{setting.key} ({source}): {reason}, got {value!r}") from None
-
-
-def _flag(key: str) -> str:
-    return "--" + key.partition(".")[2].replace("_", "-")
