@@ -138,3 +138,11 @@ class GroupSummary(Struct, frozen=True):
     role: Role | None
     members: int
     head: int
+
+
+class Run(Struct, frozen=True, gc=False):
+    """Committed events of one conversation with consecutive seq: what nodes tell each other about."""
+
+    conv: ConversationName
+    epoch: str
+    events: list[Event]

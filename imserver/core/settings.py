@@ -102,13 +102,17 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         write_buffer_bytes_max: bytes waiting to be written to one connection above which it is not pushed to,
             and catches up from the log in pages instead.
-        page_bytes_max: most bytes of bodies read from the log at once for a reader that catches up.
+        page_bytes_max: most bytes of bodies in one frame of events.
+        tail_bytes_max: memory for the last events of all conversations, for readers slightly behind, in bytes.
+        pending_bytes_max: bytes of bodies that may wait for the store; beyond it sends answer ``unavailable``.
         cursor_flush_s: seconds after which acks are written to the store at the latest.
         presence_flush_s: seconds during which changes of presence are gathered into one signal.
     """
 
     write_buffer_bytes_max: Bytes = 256 * 1024
-    page_bytes_max: Bytes = 256 * 1024
+    page_bytes_max: Bytes = 192 * 1024
+    tail_bytes_max: Bytes = 64 * 1024 * 1024
+    pending_bytes_max: Bytes = 64 * 1024 * 1024
     cursor_flush_s: Seconds = 1.0
     presence_flush_s: Seconds = 0.1
 

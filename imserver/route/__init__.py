@@ -1,0 +1,1 @@
+"""The route tier: moves committed events and signals to the nodes that have readers for them."""

@@ -1,0 +1,259 @@
+"""The session shell: one client, whatever its transport.
+
+It turns messages into frames, checks them against the table of session states, and hands them to the use
+cases in the order they came. A request that has to wait for the store holds back the connection's later
+frames, and after a while its reading, but no other connection. It is the `Peer` that logic speaks to.
+
+It does not know how bytes travel (`Link`) nor what a request does (`requests`).
+"""
+
+import logging
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from imserver.access.context import Context
+from imserver.access.link import Link
+from imserver.core.errors import Refusal
+from imserver.logic.session import Session
+from imserver.protocol.bodies import InvalidBody
+from imserver.protocol.client_frames import ClientFrame, Hello
+from imserver.protocol.codec import Codec, InvalidFrame
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.server_frames import Bye, Error
+from imserver.protocol.session_states import ALLOWED, SessionState
+from imserver.protocol.shared_frame import SharedFrame
+
+_log = logging.getLogger("imserver.connection")
+
+_EXPECTED = {
+    SessionState.FRESH: "say `hello` (or `register`) first",
+    SessionState.CHALLENGED: "answer the challenge with `prove` first",
+    SessionState.OPEN: "the session is open already; `register`, `hello` and `prove` come before it",
+}
+
+
+class Connection:
+    """A client's frames in and out.
+
+    Attributes:
+        state: how far it has come.
+        hello: the client's `hello`, until the session is open.
+        nonce: the challenge that was sent, until it is answered.
+        session: the open session.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_codec",
+        "_context",
+        "_link",
+        "_offences",
+        "_paused",
+        "_signals",
+        "_unanswered",
+        "_waiting",
+        "hello",
+        "nonce",
+        "session",
+        "state",
+    )
+
+    def __init__(self, link: Link, codec: Codec, context: Context) -> None:
+        self._link = link
+        self._codec = codec
+        self._context = context
+        self._busy = False
+        self._offences = 0
+        self._paused = False
+        self._unanswered = 0
+        self._waiting: deque[ClientFrame] | None = None
+        self._signals: dict[tuple[str, str, str], SharedFrame] | None = None
+        self.state = SessionState.FRESH
+        self.hello: Hello | None = None
+        self.nonce: str | None = None
+        self.session: Session | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client is gone or was told to go."""
+        return self.state is SessionState.CLOSED
+
+    def enter(self, session: Session) -> None:
+        """Take the session that was opened for this client."""
+        self.hello = None
+        self.session = session
+        self.state = SessionState.OPEN
+
+    # What the transport tells.
+
+    def on_message(self, message: bytes) -> None:
+        """Take in one message."""
+        if self.state is SessionState.CLOSED:
+            return
+        try:
+            frame = self._codec.decode_client(message)
+        except InvalidFrame as exc:
+            self.offend(str(exc), request_id=exc.request_id)
+            return
+        if self._busy:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append(frame)
+            self._pace()
+        else:
+            self._handle(frame)
+
+    def on_lost(self, *, clean: bool) -> None:
+        """Take in that the transport is gone, after a goodbye of the client's or without one."""
+        self.state = SessionState.CLOSED
+        self._waiting = None
+        if self.session is not None:
+            session, self.session = self.session, None
+            self._context.sessions.close(session, "clean" if clean else "lost")
+
+    def on_drained(self) -> None:
+        """Take in that the outbound buffer has room again."""
+        if self._signals:
+            signals, self._signals = self._signals, None
+            for shared in signals.values():
+                self._link.write(shared.encoded(self._link.form))
+        if self.session is not None:
+            self._context.sessions.on_drained(self.session)
+        self._pace()
+
+    def offend(self, message: str, *, request_id: int | None = None) -> None:
+        """Tell the client that it broke the protocol; too often, and it is closed."""
+        self._offences += 1
+        fatal = self._offences >= self._context.settings.offences_max
+        self.send(Error(ErrorCode.BAD_FRAME, message, fatal, id=request_id))
+        if fatal:
+            self._context.metrics.closed_for_offences.inc()
+            self._end(CloseCode.POLICY, "too many malformed frames")
+
+    # The port `Peer`, what logic tells.
+
+    @property
+    def congested(self) -> bool:
+        return self._link.congested
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client is not read from at present, for reasons of ours or its own."""
+        return self._paused
+
+    def send(self, frame: Struct) -> None:
+        if self.state is not SessionState.CLOSED:
+            self._link.write(self._link.form.encode(frame))
+
+    def answer(self, frame: Struct) -> None:
+        self._unanswered -= 1
+        if self.state is not SessionState.CLOSED:
+            self._link.write(self._link.form.encode(frame))
+            if self._paused:
+                self._pace()
+
+    def push(self, shared: SharedFrame) -> bool:
+        link = self._link
+        if link.congested or self.state is SessionState.CLOSED:
+            return False
+        link.write(shared.encoded(link.form))
+        return True
+
+    def signal(self, key: tuple[str, str, str], shared: SharedFrame) -> None:
+        if not self._link.congested:
+            self.push(shared)
+            return
+        if self._signals is None:
+            self._signals = {}
+        self._signals[key] = shared
+
+    def close(self, code: int, reason: str, *, retry_after_ms: int | None = None) -> None:
+        if self.state is not SessionState.CLOSED:
+            self.send(Bye(code, reason, retry_after_ms))
+            self._end(code, reason)
+
+    # What happens to a frame.
+
+    def _handle(self, frame: ClientFrame) -> None:
+        if type(frame) not in ALLOWED[self.state]:
+            self._out_of_place(frame)
+            return
+        request_id = getattr(frame, "id", None)
+        if request_id is not None:
+            self._unanswered += 1
+        try:
+            work = self._context.requests.handle(self, frame, self._codec)
+        except (Refusal, InvalidBody) as exc:
+            self._refuse(frame, exc)
+        else:
+            if work is not None:
+                self._busy = True
+                self._context.spawn(self._finish(frame, work), "connection.request")
+        self._pace()
+
+    async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (Refusal, InvalidBody) as exc:
+            self._refuse(frame, exc)
+        except Exception:
+            _log.exception("request.failed", extra={"frame": type(frame).__name__})
+            message = "the server failed at this request; it was logged"
+            self._refuse(frame, Refusal(ErrorCode.INTERNAL, message))
+        self._busy = False
+        while self._waiting and not self._busy and self.state is not SessionState.CLOSED:
+            self._handle(self._waiting.popleft())
+        self._pace()
+
+    def _refuse(self, frame: ClientFrame, reason: Refusal | InvalidBody) -> None:
+        refusal = (
+            Refusal(ErrorCode.BAD_FRAME, str(reason)) if isinstance(reason, InvalidBody) else reason
+        )
+        fatal = refusal.code is ErrorCode.UNAUTHENTICATED and self.state is not SessionState.OPEN
+        error = Error(
+            refusal.code,
+            refusal.message,
+            fatal,
+            id=getattr(frame, "id", None),
+            retry_after=refusal.retry_after_ms,
+        )
+        if error.id is None:
+            self.send(error)
+        else:
+            self.answer(error)
+        if fatal:
+            self._end(CloseCode.UNAUTHENTICATED, refusal.code)
+
+    def _out_of_place(self, frame: ClientFrame) -> None:
+        if self.state is SessionState.CLOSED:
+            return
+        if self.state is SessionState.OPEN:
+            self.offend(_EXPECTED[self.state])
+            return
+        self._offences += 1
+        fatal = self._offences >= self._context.settings.offences_max
+        request_id = getattr(frame, "id", None)
+        message = _EXPECTED[self.state]
+        self.send(Error(ErrorCode.UNAUTHENTICATED, message, fatal, id=request_id))
+        if fatal:
+            self._end(CloseCode.UNAUTHENTICATED, message)
+
+    def _pace(self) -> None:
+        """Read no faster than the client takes its answers and the store takes its events."""
+        waiting = self._unanswered + (len(self._waiting) if self._waiting else 0)
+        limit = self._context.limits.requests_max
+        if self._paused:
+            if waiting <= limit // 2 and not self._link.congested:
+                self._paused = False
+                self._link.resume_reading()
+        elif waiting >= limit or self._link.congested:
+            self._paused = True
+            self._link.pause_reading()
+
+    def _end(self, code: int, reason: str) -> None:
+        self.state = SessionState.CLOSED
+        self._waiting = None
+        self._link.close(code, reason)

@@ -1,0 +1,23 @@
+"""What every connection of a node shares."""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from imserver.access.metrics import AccessMetrics
+from imserver.core.settings import AccessSettings
+from imserver.logic.session import Sessions
+from imserver.protocol.limits import Limits
+
+if TYPE_CHECKING:
+    from imserver.access.requests import Requests
+
+
+class Context(NamedTuple):
+    """Handed to each connection by its listener."""
+
+    sessions: Sessions
+    requests: "Requests"
+    settings: AccessSettings
+    limits: Limits
+    metrics: AccessMetrics
+    spawn: Callable[[Coroutine[Any, Any, None], str], None]

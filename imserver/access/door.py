@@ -1,0 +1,89 @@
+"""What the links of a node share: the shell's context, timers, buffers, and who may come in."""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Protocol
+
+from websockets.typing import Origin
+
+from imserver.access.context import Context
+from imserver.access.flusher import Flusher
+from imserver.access.wheel import Timed, Wheel
+
+
+class Registered(Timed, Protocol):
+    """A connection that the node closes when it stops."""
+
+    def shutdown(self) -> None:
+        """Say goodbye and close."""
+
+
+class Door:
+    """Counts the links and says whether one more may enter.
+
+    Attributes:
+        origins: what a browser may say it comes from; None stands for programs, which say nothing.
+        ping_interval_s: seconds of silence before a ping, and after it before giving up.
+        write_buffer_bytes_max: high-water mark of a link's outbound buffer.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        hello_timeout_s: float,
+        ping_interval_s: float,
+        write_buffer_bytes_max: int,
+    ) -> None:
+        self.context = context
+        self.flusher = Flusher()
+        self.wheel = Wheel()
+        self.origins: Sequence[Origin | None] = [
+            None,
+            *(Origin(origin) for origin in context.settings.origins),
+        ]
+        self.ping_interval_s = ping_interval_s
+        self.write_buffer_bytes_max = write_buffer_bytes_max
+        self._hello_timeout_s = hello_timeout_s
+        self._inside: set[Registered] = set()
+        self._draining = False
+        self._empty = asyncio.Event()
+
+    def enter(self, link: Registered) -> None:
+        """Take in a new link; it has until the hello deadline to say who it is."""
+        self._inside.add(link)
+        self.context.metrics.connections.set(len(self._inside))
+        self.wheel.add(link, self._hello_timeout_s)
+
+    def leave(self, link: Registered) -> None:
+        """Let a link go whose transport is closed."""
+        self._inside.discard(link)
+        if self._draining and not self._inside:
+            self._empty.set()
+        self.context.metrics.connections.set(len(self._inside))
+
+    def refuses(self) -> HTTPStatus | None:
+        """Return the status with which one more handshake is turned away, or None to let it in."""
+        if self._draining or len(self._inside) > self.context.settings.connections_max:
+            self.context.metrics.turned_away.inc()
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        return None
+
+    def drain(self) -> None:
+        """Turn new handshakes away from now on."""
+        self._draining = True
+        if not self._inside:
+            self._empty.set()
+
+    def close_all(self) -> None:
+        """Say goodbye to every link that is still inside."""
+        for link in list(self._inside):
+            link.shutdown()
+
+    async def wait_empty(self) -> None:
+        """Return when a draining node has no link left."""
+        await self._empty.wait()
+
+    def __len__(self) -> int:
+        return len(self._inside)

@@ -1,0 +1,33 @@
+"""The port between the session shell and the transport that carries it."""
+
+from typing import Protocol
+
+from imserver.protocol.shared_frame import Form
+
+
+class Link(Protocol):
+    """One client's transport: takes bytes that are framed already, as its `form` made them."""
+
+    @property
+    def form(self) -> Form:
+        """How this link wants its frames."""
+
+    @property
+    def address(self) -> str:
+        """The client's address, for logs."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether more waits to be written than the high-water mark allows."""
+
+    def write(self, framed: bytes) -> None:
+        """Queue bytes; what is queued in one tick of the loop is written at once."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Write what is queued, say goodbye in the transport's own way and close. Once."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Take frames from the client again."""

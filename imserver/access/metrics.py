@@ -1,0 +1,30 @@
+"""What the access tier counts."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class AccessMetrics:
+    """Counters of connections; read by `/metrics`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.connections = Gauge(
+            "imserver_connections", "Open connections, greeted or not", registry=registry
+        )
+        self.accepted = Counter(
+            "imserver_connections_accepted", "Handshakes that were completed", registry=registry
+        )
+        self.turned_away = Counter(
+            "imserver_connections_turned_away",
+            "Handshakes refused because of the cap on connections or a drain",
+            registry=registry,
+        )
+        self.closed_for_offences = Counter(
+            "imserver_connections_closed_for_offences",
+            "Connections closed for malformed frames",
+            registry=registry,
+        )
+        self.closed_slow = Counter(
+            "imserver_connections_closed_slow",
+            "Connections closed because their client took nothing for a whole ping interval",
+            registry=registry,
+        )

@@ -1,0 +1,224 @@
+"""From frame to use case: one small handler for each frame a client may send.
+
+A handler either finishes at once and returns None, or returns a coroutine that the connection waits for
+before its next frame. Handlers answer; they decide nothing.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from imserver.access.connection import Connection
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.logic.conversations import Conversations
+from imserver.logic.groups import Groups
+from imserver.logic.history import HistoryReader
+from imserver.logic.identity import Identity, claimed
+from imserver.logic.listings import Listings
+from imserver.logic.permissions import Operation, require
+from imserver.logic.send import Sending, checked_name, role_of
+from imserver.logic.session import Session, Sessions
+from imserver.logic.signals import Signals
+from imserver.protocol import client_frames as frames
+from imserver.protocol.client_frames import ClientFrame
+from imserver.protocol.codec import Codec
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.limits import Limits
+from imserver.protocol.server_frames import Challenge, Ok, Pong
+from imserver.protocol.server_frames import Identity as IdentityRow
+from imserver.protocol.session_states import SessionState
+
+Work: TypeAlias = Coroutine[Any, Any, None] | None
+
+
+class Requests:
+    """The table from frame to use case."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        sessions: Sessions,
+        conversations: Conversations,
+        sending: Sending,
+        groups: Groups,
+        history: HistoryReader,
+        listings: Listings,
+        signals: Signals,
+        clock: Clock,
+        limits: Limits,
+        node: str,
+    ) -> None:
+        self._identity = identity
+        self._sessions = sessions
+        self._conversations = conversations
+        self._sending = sending
+        self._groups = groups
+        self._history = history
+        self._listings = listings
+        self._signals = signals
+        self._clock = clock
+        self._limits = limits
+        self._node = node
+        self._handlers: dict[type[Struct], Callable[[Connection, Any, Codec], Work]] = {
+            frames.Send: self._send,
+            frames.Ack: self._ack,
+            frames.Ping: self._ping,
+            frames.Signal: self._signal,
+            frames.Register: self._register,
+            frames.Hello: self._hello,
+            frames.Prove: self._prove,
+            frames.Follow: self._follow,
+            frames.Unfollow: self._unfollow,
+            frames.WhoAmI: self._whoami,
+            frames.Chunk: self._chunk,
+            frames.Stop: self._stop,
+        }
+
+    def handle(self, connection: Connection, frame: ClientFrame, codec: Codec) -> Work:
+        """Carry out a frame that is allowed in the connection's state.
+
+        Raises:
+            Refusal, InvalidBody: it is refused; so may the returned coroutine.
+        """
+        handler = self._handlers.get(type(frame))
+        if handler is not None:
+            return handler(connection, frame, codec)
+        return self._ask(connection, frame)
+
+    async def _ask(self, connection: Connection, frame: Any) -> None:
+        session = _session(connection)
+        if isinstance(frame, frames.History):
+            events = await self._history.read(session, frame)
+            connection.answer(Ok(frame.id, events=events))
+        else:
+            result = await self._result(session, frame)
+            connection.answer(Ok(frame.id, result=result))
+
+    async def _result(self, session: Session, frame: Any) -> Struct | Sequence[Struct]:
+        groups, listings = self._groups, self._listings
+        match frame:
+            case frames.CreateGroup():
+                robot, members = session.robot, frame.members
+                return await groups.create(robot, frame.name, members, is_open=frame.open)
+            case frames.DeleteGroup():
+                return await groups.delete(session, frame.conv)
+            case frames.Join():
+                return await groups.join(session, frame.conv)
+            case frames.Leave():
+                return await groups.leave(session, frame.conv)
+            case frames.AddMembers():
+                return await groups.add(session, frame.conv, frame.robots, role=frame.role)
+            case frames.RemoveMembers():
+                return await groups.remove(session, frame.conv, frame.robots)
+            case frames.SetRole():
+                return await groups.set_role(session, frame.conv, frame.robot, role=frame.role)
+            case frames.ListGroups():
+                return await listings.groups(session, after=frame.after, limit=frame.limit)
+            case frames.ListMembers():
+                conv, after = frame.conv, frame.after
+                return await listings.members(session, conv, after=after, limit=frame.limit)
+            case frames.ListRobots():
+                return await listings.robots(after=frame.after, limit=frame.limit)
+        raise AssertionError(f"no handler for {type(frame).__name__}")
+
+    def _send(self, connection: Connection, frame: frames.Send, codec: Codec) -> Work:
+        body = self._body(frame.body, codec)
+        return self._sending.send(_session(connection), frame, body)
+
+    def _ack(self, connection: Connection, frame: frames.Ack, _codec: Codec) -> Work:
+        self._sessions.ack(_session(connection), frame.conv, frame.seq)
+        return None
+
+    def _ping(self, connection: Connection, frame: frames.Ping, _codec: Codec) -> Work:
+        connection.answer(Pong(frame.id, self._clock.now_ms()))
+        return None
+
+    def _signal(self, connection: Connection, frame: frames.Signal, codec: Codec) -> Work:
+        body = self._body(frame.body, codec)
+        return self._signals.signal(_session(connection), frame.conv, frame.key, body)
+
+    async def _register(
+        self, connection: Connection, frame: frames.Register, _codec: Codec
+    ) -> None:
+        await self._identity.register(frame)
+        connection.answer(Ok(frame.id))
+
+    def _hello(self, connection: Connection, frame: frames.Hello, _codec: Codec) -> Work:
+        claimed(frame.robot, frame.device)
+        connection.hello = frame
+        if frame.token is not None:
+            return self._open_by_token(connection, frame, frame.token)
+        connection.nonce = self._identity.new_nonce()
+        connection.state = SessionState.CHALLENGED
+        connection.send(Challenge(connection.nonce, self._identity.server_id))
+        return None
+
+    async def _prove(self, connection: Connection, frame: frames.Prove, _codec: Codec) -> None:
+        hello, nonce = connection.hello, connection.nonce
+        assert hello is not None and nonce is not None, "a challenged connection has said hello"
+        connection.nonce = None
+        await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
+        await self._open(connection, hello, admin=False)
+
+    async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:
+        _, admin = await self._identity.bear(hello, token)
+        await self._open(connection, hello, admin=admin)
+
+    async def _open(self, connection: Connection, hello: frames.Hello, *, admin: bool) -> None:
+        if connection.is_closed:
+            return
+        robot, device = claimed(hello.robot, hello.device)
+        session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
+        if connection.is_closed:
+            self._sessions.close(session, "lost")
+        else:
+            connection.enter(session)
+
+    async def _follow(self, connection: Connection, frame: frames.Follow, _codec: Codec) -> None:
+        session = _session(connection)
+        conv = checked_name(frame.conv)
+        conversation = await self._conversations.load(conv)
+        role = None if conversation is None else role_of(conversation, session)
+        require(role, Operation.READ, conv)
+        assert conversation is not None, "who has a role has a conversation"
+        connection.answer(Ok(frame.id))
+        after = conversation.head if frame.after == "latest" else frame.after
+        if connection.session is session:
+            self._sessions.follow(session, conversation, after)
+
+    def _unfollow(self, connection: Connection, frame: frames.Unfollow, _codec: Codec) -> Work:
+        self._sessions.unfollow(_session(connection), frame.conv)
+        connection.answer(Ok(frame.id))
+        return None
+
+    def _whoami(self, connection: Connection, frame: frames.WhoAmI, _codec: Codec) -> Work:
+        session = _session(connection)
+        row = IdentityRow(session.robot, session.device, session.id, self._node)
+        connection.answer(Ok(frame.id, result=row))
+        return None
+
+    def _chunk(self, _connection: Connection, _frame: frames.Chunk, _codec: Codec) -> Work:
+        raise Refusal(ErrorCode.UNSUPPORTED, "this server does not carry streams")
+
+    def _stop(self, _connection: Connection, _frame: frames.Stop, _codec: Codec) -> Work:
+        raise Refusal(ErrorCode.UNSUPPORTED, "this server does not carry streams")
+
+    def _body(self, raw: Any, codec: Codec) -> bytes:
+        body = codec.canonical_body(raw)
+        if len(body) > self._limits.body_bytes_max:
+            raise Refusal(
+                ErrorCode.TOO_LARGE,
+                f"the body takes {len(body)} bytes, and {self._limits.body_bytes_max} is the most; "
+                "send large things in parts",
+            )
+        return body
+
+
+def _session(connection: Connection) -> Session:
+    session = connection.session
+    if session is None:
+        raise Refusal(ErrorCode.UNAVAILABLE, "the connection is closing")
+    return session

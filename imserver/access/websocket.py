@@ -1,0 +1,335 @@
+"""The WebSocket transport (RFC 6455): an `asyncio.Protocol` around websockets' Sans-I/O protocol.
+
+uvicorn parses the HTTP request, sees the upgrade, and hands the connection over; no message passes
+through ASGI. The handshake and everything a peer can do wrong is judged by the websockets library; what is
+done here is to move bytes, to gather fragments, and to know when the outbound buffer is full.
+
+There is no task and no timer per connection: the wheel calls for pings and deadlines, the flusher for writes.
+"""
+
+import asyncio
+import logging
+import struct
+from http import HTTPStatus
+from typing import Any, Final
+
+from msgspec import Struct
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN, Protocol, Side
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from imserver.access.connection import Connection
+from imserver.access.door import Door
+from imserver.protocol.codec import BY_SUBPROTOCOL, JSON, MSGPACK, Codec
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.server_frames import Error
+from imserver.protocol.session_states import SessionState
+
+PATH: Final = "/v1/connect"
+FRAGMENTS_MAX: Final = 1_024
+CLOSE_TIMEOUT_S: Final = 5.0
+_REASON_BYTES_MAX: Final = 120
+_INVALID_DATA: Final = 1007
+
+_quiet = logging.getLogger("imserver.websocket")
+_quiet.setLevel(logging.WARNING)  # the library logs every connection at INFO
+
+_short_header = struct.Struct("!BB").pack
+_middle_header = struct.Struct("!BBH").pack
+_long_header = struct.Struct("!BBQ").pack
+
+
+class WebSocketForm:
+    """A codec in unmasked WebSocket messages of one frame."""
+
+    __slots__ = ("_encode", "_first_byte", "codec")
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self._encode = codec.encode
+        self._first_byte = 0x80 | (Opcode.BINARY if codec.binary else Opcode.TEXT)
+
+    def encode(self, frame: Struct) -> bytes:
+        """Return the frame as one WebSocket message."""
+        payload = self._encode(frame)
+        length = len(payload)
+        if length < 126:
+            return _short_header(self._first_byte, length) + payload
+        if length < 65_536:
+            return _middle_header(self._first_byte, 126, length) + payload
+        return _long_header(self._first_byte, 127, length) + payload
+
+
+FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
+
+
+class _Handshake(ServerProtocol):
+    def select_subprotocol(self, subprotocols: Any) -> Subprotocol | None:
+        if not subprotocols:
+            return None
+        return super().select_subprotocol(subprotocols)
+
+
+class WebSocketLink(asyncio.Protocol):
+    """One WebSocket connection; a `Link` for its session shell."""
+
+    __slots__ = (
+        "_blocked",
+        "_close_by",
+        "_connection",
+        "_door",
+        "_fragments",
+        "_heard",
+        "_out",
+        "_out_bytes",
+        "_pinged",
+        "_transport",
+        "_websocket",
+        "form",
+    )
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._websocket: Protocol = _Handshake(
+            origins=door.origins,
+            subprotocols=[Subprotocol(name) for name in BY_SUBPROTOCOL],
+            max_size=door.context.limits.frame_bytes_max,
+            logger=_quiet,
+        )
+        self._connection: Connection | None = None
+        self._fragments: list[bytes] | None = None
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._blocked = False
+        self._close_by: int | None = None
+        self._heard = True
+        self._pinged = False
+        self.form = FORMS[MSGPACK.name]
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a listener hands over stream transports"
+        self._transport = transport
+        transport.set_write_buffer_limits(high=self._door.write_buffer_bytes_max)
+        self._door.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        websocket = self._websocket
+        self._heard = True
+        websocket.receive_data(data)
+        for event in websocket.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(event)
+            elif isinstance(event, Request):
+                self._on_request(event)
+        if websocket.writes or websocket.parser_exc is not None:
+            self._after_receiving(websocket)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._close_by = 0
+        self._door.leave(self)
+        if self._connection is not None:
+            goodbye = self._websocket.close_rcvd
+            self._connection.on_lost(
+                clean=goodbye is not None and goodbye.code in (1000, 1001, 1005)
+            )
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if self._connection is not None:
+            self._connection.on_drained()
+
+    def shutdown(self) -> None:
+        """End the connection because the node stops (called by uvicorn)."""
+        if self._connection is not None:
+            self._connection.close(CloseCode.RESTART, "this node stops; reconnect")
+        elif self._transport is not None:
+            self._transport.close()
+
+    # Link
+
+    @property
+    def address(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    @property
+    def congested(self) -> bool:
+        return self._blocked or self._out_bytes > self._door.write_buffer_bytes_max
+
+    def write(self, framed: bytes) -> None:
+        if not self._out:
+            self._door.flusher.add(self)
+        self._out.append(framed)
+        self._out_bytes += len(framed)
+
+    def close(self, code: int, reason: str) -> None:
+        if self._close_by is not None:
+            return
+        if self._websocket.state is OPEN:
+            self._websocket.send_close(code, _clipped(reason))
+            self._write_protocol_data(self._websocket.data_to_send())
+        self._start_closing()
+
+    def pause_reading(self) -> None:
+        if self._close_by is None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._close_by is None:
+            self._transport.resume_reading()
+
+    def flush(self) -> None:
+        """Write what is queued, at once."""
+        out = self._out
+        if not out:
+            return
+        over = self._out_bytes > self._door.write_buffer_bytes_max
+        self._out_bytes = 0
+        if not self._transport.is_closing():
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+        if over and not self._blocked and self._connection is not None:
+            self._connection.on_drained()
+
+    # Deadlines
+
+    def on_timer(self) -> float | None:
+        """Ping, or give up on, a client that was silent; called by the wheel."""
+        if self._transport.is_closing():
+            return None
+        if self._close_by is not None:
+            if self._door.wheel.tick >= self._close_by:
+                self._transport.abort()
+            return None
+        connection, interval_s = self._connection, self._door.ping_interval_s
+        if connection is None:
+            self._transport.abort()
+            return None
+        if connection.state in (SessionState.FRESH, SessionState.CHALLENGED):
+            connection.close(CloseCode.HELLO_TIMEOUT, "no `hello` was completed in time")
+            return None
+        if self._heard or (connection.paused and not self._blocked):
+            self._heard = self._pinged = False
+            return interval_s
+        if self._pinged:
+            if self._blocked:
+                self._door.context.metrics.closed_slow.inc()
+            self._transport.abort()
+            return None
+        self._pinged = True
+        self._websocket.send_ping(b"")
+        self._write_protocol_data(self._websocket.data_to_send())
+        return interval_s
+
+    # Handshake and frames
+
+    def _on_request(self, request: Request) -> None:
+        handshake = self._websocket
+        assert isinstance(handshake, ServerProtocol), "requests come before the upgrade"
+        status = self._door.refuses()
+        if request.path.partition("?")[0] != PATH:
+            response = handshake.reject(HTTPStatus.NOT_FOUND, f"WebSockets connect at {PATH}.\n")
+        elif status is not None:
+            response = handshake.reject(status, "This node takes no new connections now.\n")
+            response.headers["Retry-After"] = "2"
+        else:
+            response = handshake.accept(request)
+        handshake.send_response(response)
+        self._write_protocol_data(handshake.data_to_send())
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._start_closing()
+            return
+        if handshake.subprotocol is not None:
+            self.form = FORMS[handshake.subprotocol]
+        # The handshake's parser holds on to the request; a new one costs a third of the memory.
+        self._websocket = Protocol(
+            Side.SERVER,
+            state=OPEN,
+            max_size=self._door.context.limits.frame_bytes_max,
+            logger=_quiet,
+        )
+        self._connection = Connection(self, self.form.codec, self._door.context)
+        self._door.context.metrics.accepted.inc()
+
+    def _on_frame(self, frame: Frame) -> None:
+        if self._connection is None:
+            return
+        opcode = frame.opcode
+        if opcode is Opcode.BINARY or opcode is Opcode.TEXT:
+            if (opcode is Opcode.BINARY) is not self.form.codec.binary:
+                self._connection.offend(_wrong_type(self.form.codec))
+            elif frame.fin:
+                self._on_message(frame.data)
+            else:
+                self._fragments = [bytes(frame.data)]
+        elif opcode is Opcode.CONT and self._fragments is not None:
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                fragments, self._fragments = self._fragments, None
+                self._on_message(b"".join(fragments))
+            elif len(self._fragments) > FRAGMENTS_MAX:
+                self.close(CloseCode.POLICY, f"more than {FRAGMENTS_MAX} fragments in a message")
+
+    def _on_message(self, message: Any) -> None:
+        assert self._connection is not None, "messages come after the handshake"
+        if not self.form.codec.binary and not _is_utf8(message):
+            self._fail(_INVALID_DATA, ErrorCode.BAD_FRAME, "a text message must be UTF-8")
+            return
+        self._connection.on_message(message)
+
+    def _after_receiving(self, websocket: Protocol) -> None:
+        writes = websocket.data_to_send()
+        if websocket.close_sent is not None and websocket.close_sent.code == CloseCode.TOO_BIG:
+            limit = self._door.context.limits.frame_bytes_max
+            text = f"a frame may have {limit} bytes at most; send large things in parts"
+            self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, True)))
+        self._write_protocol_data(writes)
+        if websocket.close_expected() or websocket.parser_exc is not None:
+            self._start_closing()
+
+    def _fail(self, close_code: int, code: ErrorCode, message: str) -> None:
+        self.write(self.form.encode(Error(code, message, True)))
+        self._websocket.fail(close_code, _clipped(message))
+        self._write_protocol_data(self._websocket.data_to_send())
+        self._start_closing()
+
+    def _write_protocol_data(self, writes: list[bytes]) -> None:
+        for data in writes:
+            if data:
+                self.write(data)
+
+    def _start_closing(self) -> None:
+        if self._close_by is not None:
+            return
+        self.flush()
+        self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
+        if self._websocket.eof_sent or self._websocket.close_rcvd is not None:
+            self._transport.close()
+
+
+def _is_utf8(message: bytes | bytearray) -> bool:
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _wrong_type(codec: Codec) -> str:
+    wanted = "binary" if codec.binary else "text"
+    return f"this connection speaks {codec.name}: frames travel in {wanted} messages"
+
+
+def _clipped(reason: str) -> str:
+    return reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")

@@ -1,0 +1,51 @@
+"""One timer for the deadlines and pings of all connections: a hashed timing wheel with one-second ticks.
+
+Source of the idea: Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987.
+"""
+
+import asyncio
+from typing import Protocol
+
+TICK_S = 1.0
+_TICKS = 128
+
+
+class Timed(Protocol):
+    """Something that has a deadline."""
+
+    def on_timer(self) -> float | None:
+        """Act on the deadline; return the seconds to the next one, or None for no more."""
+
+
+class Wheel:
+    """Calls each of its members back when its time has come, within a tick; at most two minutes ahead."""
+
+    def __init__(self) -> None:
+        self._slots: list[list[Timed]] = [[] for _ in range(_TICKS)]
+        self.tick = 0
+
+    def add(self, timed: Timed, after_s: float) -> int:
+        """Call ``timed`` back in ``after_s`` seconds; return the tick at which that will be."""
+        due = self.tick + min(max(1, round(after_s / TICK_S)), _TICKS - 1)
+        self._slots[due % _TICKS].append(timed)
+        return due
+
+    async def run(self) -> None:
+        """Turn until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due += TICK_S
+            if due < loop.time():
+                due = loop.time()  # the process was paused: deadlines start anew, not all at once
+            await asyncio.sleep(due - loop.time())
+            self._turn()
+
+    def _turn(self) -> None:
+        self.tick += 1
+        slot = self.tick % _TICKS
+        members, self._slots[slot] = self._slots[slot], []
+        for timed in members:
+            after_s = timed.on_timer()
+            if after_s is not None:
+                self.add(timed, after_s)

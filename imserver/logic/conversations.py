@@ -1,0 +1,138 @@
+"""What a node knows of each conversation: head, members, readers, and the hot tail of its log.
+
+Everything here is derived from the store and may be thrown away at any time; what is kept while somebody
+reads or writes a conversation saves asking the store for each event. The members known here may be a part
+of all (`members_complete`): a robot that came online brings its own role with it.
+
+The rule that keeps this memory true: a node appends to a conversation only while it is held here, and every
+commit passes through `delivery` before anything else is decided about it. A record that was read from the
+store before a change of members was committed is recognised by `membership_seq` and read again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imserver.core.model import ConversationRecord, Member, Membership
+from imserver.data.store import Registry
+from imserver.logic.tail import Tail
+from imserver.protocol.names import ConversationName, RobotName
+
+if TYPE_CHECKING:
+    from imserver.logic.delivery import Reader
+
+
+class Conversation:
+    """A conversation as this node holds it.
+
+    Attributes:
+        head: seq of the last committed event; 0 for a direct line without one.
+        members: those that are known here; all of them if ``members_complete``.
+        membership_seq: seq of the last change of members that was applied here.
+        revoking: robots whose removal or demotion is on its way into the log: they send no more.
+        appending: appends that are on their way into the store.
+        readers: the local sessions that receive it, in the order they came.
+        used: the last sweep at which it was in use.
+    """
+
+    __slots__ = (
+        "appending",
+        "deleted",
+        "epoch",
+        "head",
+        "members",
+        "members_complete",
+        "membership_seq",
+        "name",
+        "open",
+        "readers",
+        "revoking",
+        "tail",
+        "used",
+    )
+
+    def __init__(self, name: ConversationName, *, epoch: str, head: int) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.head = head
+        self.open = False
+        self.deleted = False
+        self.members: dict[RobotName, Member] = {}
+        self.members_complete = False
+        self.membership_seq = 0
+        self.revoking: set[RobotName] = set()
+        self.appending = 0
+        self.readers: dict[Reader, None] = {}
+        self.tail: Tail | None = None
+        self.used = 0
+
+
+class Conversations:
+    """The conversations that this node holds, loaded when asked for and dropped when long unused."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._held: dict[str, Conversation] = {}
+        self._sweep = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def peek(self, name: str) -> Conversation | None:
+        """Return the conversation if it is held here."""
+        return self._held.get(name)
+
+    async def load(self, name: ConversationName) -> Conversation | None:
+        """Return the conversation with all its members, or None if it does not exist."""
+        while True:
+            held = self._held.get(name)
+            if held is not None and held.members_complete:
+                return held
+            record = await self._registry.conversation(name)
+            held = self._held.get(name)
+            if held is None:
+                if record is None:
+                    return None
+                held = self._held[name] = Conversation(name, epoch=record.epoch, head=record.head)
+            if held.membership_seq <= (record.head if record else 0):
+                if record is not None:
+                    self._complete(held, record)
+                return held
+
+    def adopt(self, membership: Membership, robot: RobotName) -> Conversation | None:
+        """Return the conversation of a membership just read, or None if the record is already outdated."""
+        held = self._held.get(membership.conv)
+        if held is None:
+            held = Conversation(membership.conv, epoch=membership.epoch, head=membership.head)
+            self._held[membership.conv] = held
+        elif held.membership_seq > membership.head:
+            return None
+        held.used = self._sweep
+        if not held.members_complete:
+            held.members[robot] = Member(membership.role, membership.since)
+        return held
+
+    def begin(self, name: ConversationName, members: dict[RobotName, Member]) -> Conversation:
+        """Return the conversation, held from before its first event on."""
+        held = self._held.get(name)
+        if held is None:
+            held = self._held[name] = Conversation(name, epoch="", head=0)
+            held.members = dict(members)
+            held.members_complete = True
+        return held
+
+    def sweep(self) -> None:
+        """Drop what nobody has read or written since the sweep before the last one."""
+        self._sweep += 1
+        for held in list(self._held.values()):
+            if held.readers or held.appending:
+                held.used = self._sweep
+            elif held.used < self._sweep - 1:
+                del self._held[held.name]
+
+    @staticmethod
+    def _complete(held: Conversation, record: ConversationRecord) -> None:
+        held.members = dict(record.members)
+        held.members_complete = True
+        held.open = record.open
+        held.deleted = record.deleted

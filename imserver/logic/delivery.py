@@ -1,0 +1,266 @@
+"""Brings committed events to readers, each at its own pace, in order and without a seam.
+
+A *reader* is one conversation on one session. It is *live* when it has everything up to the head: then a
+commit is pushed to it at once, in the frame that all readers share. It falls *behind* when its connection is
+congested or its window is used up, and after a resume. Nothing is buffered for a reader that is behind: it is
+fed frames from the hot tail, or pages from the store, as far as window and connection allow, until it is
+level with the head again, and from that very moment it is live. Push and page can therefore neither
+overlap nor leave a hole: ``sent`` says what it has, and only the next seq is ever given to it.
+
+Readers that need the same page at the same time share one read of the store, and its encoding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from imserver.core.errors import StoreFailed, StoreUnavailable
+from imserver.core.model import Created, Deleted, Removed, Run
+from imserver.data.store import EventLog
+from imserver.logic import membership
+from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.metrics import LogicMetrics
+from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
+from imserver.protocol.errors import CloseCode
+from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
+from imserver.protocol.names import RobotName, is_group
+from imserver.protocol.server_frames import Deliver
+from imserver.protocol.shared_frame import SharedFrame
+
+if TYPE_CHECKING:
+    from imserver.logic.session import Session
+
+_log = logging.getLogger("imserver.delivery")
+
+PAGE_EVENTS_MAX = 512
+PAGES_IN_FLIGHT_MAX = 4
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], None]
+
+
+class Reader:
+    """One conversation on one session, and how far it is.
+
+    Attributes:
+        sent: seq of the last event given to the connection.
+        acked: seq up to which the device has said it is done.
+        live: it has everything up to the head and gets commits pushed.
+        until: the last seq it may get, once its robot is no member any more.
+        loading: a page is on its way from the store.
+    """
+
+    __slots__ = ("acked", "conversation", "live", "loading", "sent", "session", "until")
+
+    def __init__(self, session: Session, conversation: Conversation, start: int) -> None:
+        self.session = session
+        self.conversation = conversation
+        self.sent = start
+        self.acked = start
+        self.live = False
+        self.until: int | None = None
+        self.loading = False
+
+    @property
+    def goal(self) -> int:
+        """The seq at which it is level."""
+        return self.conversation.head if self.until is None else self.until
+
+
+class Delivery:
+    """Fans commits out to live readers and feeds the ones that are behind."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        conversations: Conversations,
+        *,
+        spawn: Spawn,
+        metrics: LogicMetrics,
+        page_bytes_max: int,
+        tail_bytes_max: int,
+    ) -> None:
+        self._log = log
+        self._conversations = conversations
+        self._spawn = spawn
+        self._metrics = metrics
+        self._page_bytes_max = page_bytes_max
+        self._tails = Tails(tail_bytes_max)
+        self._loads: dict[tuple[str, int, int], list[Reader]] = {}
+        self.on_joined: Callable[[Conversation, list[RobotName], int], None] = _ignore
+
+    def on_committed(self, run: Run) -> None:
+        """Take in durable events: first what they do to the membership, then to whom they go."""
+        first = run.events[0]
+        conversation = self._conversations.peek(run.conv)
+        if conversation is None:
+            if first.kind != GROUP_CREATED:
+                return
+            conversation = self._conversations.begin(run.conv, {})
+        conversation.epoch = run.epoch
+        if first.seq == 1 and not is_group(run.conv):
+            self.on_joined(conversation, list(conversation.members), 1)
+        start = 0
+        for index, event in enumerate(run.events):
+            if event.kind in SERVER_KINDS:
+                self._push(conversation, run.events[start:index])
+                self._push_change(conversation, event)
+                start = index + 1
+        self._push(conversation, run.events[start:] if start else run.events)
+
+    def open(self, reader: Reader) -> None:
+        """Begin to serve a reader from after its ``sent`` on."""
+        reader.conversation.readers[reader] = None
+        self.feed(reader)
+
+    def close(self, reader: Reader) -> None:
+        """Serve a reader no longer."""
+        reader.conversation.readers.pop(reader, None)
+        reader.session.behind.pop(reader, None)
+        reader.live = False
+        reader.until = reader.sent
+
+    def feed(self, reader: Reader) -> None:
+        """Give a reader that is not live what it may have now; call when its window or connection opens."""
+        conversation = reader.conversation
+        while not reader.live and not reader.loading:
+            if reader.sent >= reader.goal:
+                self._level(reader)
+                return
+            room = min(reader.session.window - (reader.sent - reader.acked), PAGE_EVENTS_MAX)
+            if room <= 0:
+                return
+            if reader.until is not None:
+                room = min(room, reader.until - reader.sent)
+            tail = conversation.tail
+            frame = tail.after(reader.sent, room) if tail is not None else None
+            if frame is None:
+                self._load(reader, room)
+                return
+            if not reader.session.peer.push(frame.shared):
+                reader.session.behind[reader] = None
+                return
+            reader.sent = frame.last
+
+    def _level(self, reader: Reader) -> None:
+        if reader.until is not None:
+            self.close(reader)
+            readers = reader.session.readers
+            if readers.get(reader.conversation.name) is reader:
+                del readers[reader.conversation.name]
+        else:
+            reader.live = True
+
+    def _push_change(self, conversation: Conversation, event: Event) -> None:
+        change = membership.change_of(event)
+        if isinstance(change, Removed | Deleted):
+            self._push(conversation, [event])
+            membership.apply(conversation, change, event.seq)
+            self._cut_off(conversation, change, event.seq)
+        else:
+            membership.apply(conversation, change, event.seq)
+            joined = change.members if isinstance(change, Created) else change.robots
+            self.on_joined(conversation, list(joined), event.seq)
+            self._push(conversation, [event])
+
+    def _cut_off(self, conversation: Conversation, change: Removed | Deleted, seq: int) -> None:
+        gone = None if isinstance(change, Deleted) else set(change.robots)
+        for reader in list(conversation.readers):
+            if (gone is None or reader.session.robot in gone) and not reader.session.admin:
+                reader.until = seq
+                reader.live = False
+                self.feed(reader)
+
+    def _push(self, conversation: Conversation, events: list[Event]) -> None:
+        if not events:
+            return
+        start = size = 0
+        for index, event in enumerate(events):
+            weight = len(memoryview(event.body)) + 200
+            full = size + weight > self._page_bytes_max or index - start >= PAGE_EVENTS_MAX
+            if full and index > start:
+                self._push_frame(conversation, events[start:index])
+                start, size = index, 0
+            size += weight
+        self._push_frame(conversation, events[start:] if start else events)
+
+    def _push_frame(self, conversation: Conversation, events: list[Event]) -> None:
+        last = events[-1].seq
+        conversation.head = last
+        if not conversation.readers:
+            conversation.tail = None
+            return
+        shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
+        if conversation.tail is None:
+            conversation.tail = Tail()
+        frame = TailFrame(events[0].seq, last, shared, bytes_of(events))
+        self._tails.add(conversation.tail, frame)
+        fallen: list[Reader] | None = None
+        for reader in conversation.readers:
+            if not reader.live:
+                continue
+            session = reader.session
+            if last - reader.acked <= session.window and session.peer.push(shared):
+                reader.sent = last
+            else:
+                reader.live = False
+                if fallen is None:
+                    fallen = []
+                fallen.append(reader)
+        if fallen is not None:
+            self._metrics.readers_behind.inc(len(fallen))
+            for reader in fallen:
+                self.feed(reader)
+
+    def _load(self, reader: Reader, count: int) -> None:
+        session = reader.session
+        if session.loads >= PAGES_IN_FLIGHT_MAX:
+            session.behind[reader] = None
+            return
+        session.loads += 1
+        reader.loading = True
+        key = (reader.conversation.name, reader.sent, count)
+        waiting = self._loads.get(key)
+        if waiting is not None:
+            waiting.append(reader)
+            return
+        self._loads[key] = [reader]
+        self._spawn(self._load_page(reader.conversation, reader.sent, count), "delivery.page")
+
+    async def _load_page(self, conversation: Conversation, after: int, count: int) -> None:
+        events: list[Event] = []
+        try:
+            events = await self._log.read_after(
+                conversation.name, after, limit=count, bytes_max=self._page_bytes_max
+            )
+        except (StoreUnavailable, StoreFailed) as exc:
+            _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
+        readers = self._loads.pop((conversation.name, after, count))
+        shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
+        for reader in readers:
+            reader.loading = False
+            reader.session.loads -= 1
+            if not events or events[0].seq != after + 1:
+                reader.session.peer.close(CloseCode.RESTART, "the log could not be read; come back")
+                continue
+            self._give_page(reader, shared, events)
+            reader.session.feed_waiting(self.feed)
+
+    def _give_page(self, reader: Reader, shared: SharedFrame, events: list[Event]) -> None:
+        last = events[-1].seq
+        if reader.until is not None and last > reader.until:
+            last = reader.until
+            events = events[: last - reader.sent]
+            if not events:
+                return
+            shared = SharedFrame(
+                Deliver(reader.conversation.name, reader.conversation.epoch, events)
+            )
+        if reader.session.peer.push(shared):
+            reader.sent = last
+        reader.session.behind[reader] = None
+
+
+def _ignore(_conversation: Conversation, _robots: list[RobotName], _seq: int) -> None:
+    """Stand in until somebody wants to know who joins."""

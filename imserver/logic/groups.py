@@ -1,0 +1,254 @@
+"""Groups: who belongs to them and with which role. Every change is an event in the group's log.
+
+A robot whose removal or demotion is on its way into the log may not send any more from that moment on, so
+nothing of it can follow the event that removes it.
+"""
+
+from collections.abc import Sequence
+
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.ids import Ids
+from imserver.core.model import (
+    Added,
+    Append,
+    Created,
+    Deleted,
+    MembershipChange,
+    Removed,
+    Stored,
+    Taken,
+)
+from imserver.data.store import Registry
+from imserver.logic import membership, permissions
+from imserver.logic.committer import Committer
+from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.permissions import Operation
+from imserver.logic.send import checked_name, role_of
+from imserver.logic.session import Session
+from imserver.protocol import events, names
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import SERVER_CID_PREFIX, Role
+from imserver.protocol.limits import Limits
+from imserver.protocol.names import ConversationName, RobotName
+from imserver.protocol.server_frames import Changed
+
+
+class Groups:
+    """The use cases that change groups. All raise `Refusal` and otherwise return when the event is durable."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        committer: Committer,
+        registry: Registry,
+        *,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+    ) -> None:
+        self._conversations = conversations
+        self._committer = committer
+        self._registry = registry
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+
+    async def create(
+        self, owner: RobotName, name: str, members: Sequence[str], *, is_open: bool
+    ) -> Changed:
+        """Create a group; its creator owns it, the others become members."""
+        conv = _group_named(name)
+        robots = await self._registered(members)
+        if len(robots) >= self._limits.members_max:
+            raise self._too_many()
+        roles = dict.fromkeys(robots, Role.MEMBER) | {owner: Role.OWNER}
+        change = Created(roles, is_open)
+        outcome = await self._committer.append(
+            self._event(conv, owner, events.GROUP_CREATED, change)
+        )
+        if isinstance(outcome, Taken):
+            raise Refusal(
+                ErrorCode.EXISTS,
+                f"a group {name!r} exists, or existed: names of groups are not used twice",
+            )
+        assert isinstance(outcome, Stored), "a creation is stored or the name is taken"
+        return Changed(outcome.event.seq, conv)
+
+    async def delete(self, session: Session, conv: str) -> Changed:
+        """End a group: it has no members from here on, and its name stays taken."""
+        group = await self._group(session, conv, Operation.DELETE_GROUP)
+        return await self._change(session, group, events.GROUP_DELETED, Deleted())
+
+    async def join(self, session: Session, conv: str) -> Changed:
+        """Make the asking robot a member of an open group."""
+        group = await self._load_group(conv)
+        if group is None or group.deleted or not (group.open or session.robot in group.members):
+            raise permissions.not_found(conv)
+        if session.robot in group.members:
+            raise Refusal(ErrorCode.EXISTS, f"{session.robot} is a member of {conv} already")
+        self._check_room(group, 1)
+        change = Added((session.robot,), Role.MEMBER)
+        return await self._change(session, group, events.MEMBERS_ADDED, change)
+
+    async def leave(self, session: Session, conv: str) -> Changed:
+        """Make the asking robot a member no longer."""
+        group = await self._load_group(conv)
+        if group is None or session.robot not in group.members:
+            raise permissions.not_found(conv)
+        _keep_an_owner(group, {session.robot})
+        change = Removed((session.robot,))
+        return await self._change(session, group, events.MEMBERS_REMOVED, change)
+
+    async def add(
+        self, session: Session, conv: str, robots: Sequence[str], *, role: Role
+    ) -> Changed:
+        """Add robots that are not members yet; refused if none is new."""
+        group = await self._group(session, conv, Operation.ADD_MEMBERS)
+        if role is Role.OWNER:
+            permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, conv)
+        added = tuple(r for r in await self._registered(robots) if r not in group.members)
+        if not added:
+            raise Refusal(ErrorCode.EXISTS, f"all of these robots are members of {conv} already")
+        self._check_room(group, len(added))
+        return await self._change(session, group, events.MEMBERS_ADDED, Added(added, role))
+
+    async def remove(self, session: Session, conv: str, robots: Sequence[str]) -> Changed:
+        """Remove members; refused if one of the robots is none."""
+        group = await self._group(session, conv, Operation.REMOVE_MEMBERS)
+        removed = tuple(dict.fromkeys(_robot(name) for name in robots))
+        for robot in removed:
+            self._require_over(session, group, robot)
+        _keep_an_owner(group, set(removed))
+        return await self._change(session, group, events.MEMBERS_REMOVED, Removed(removed))
+
+    async def set_role(self, session: Session, conv: str, robot: str, *, role: Role) -> Changed:
+        """Give a member another role."""
+        group = await self._group(session, conv, Operation.SET_ROLE)
+        name = _robot(robot)
+        self._require_over(session, group, name)
+        if role is Role.OWNER:
+            permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, conv)
+        else:
+            _keep_an_owner(group, {name})
+        return await self._change(session, group, events.ROLE_CHANGED, Added((name,), role))
+
+    async def enrol(self, robot: RobotName, convs: Sequence[str]) -> None:
+        """Put a robot into the groups its enrolment token names; one that does not exist yet is created,
+        and belongs to the robot."""
+        for conv in convs:
+            group = await self._load_group(conv)
+            if group is None:
+                await self.create(robot, conv.removeprefix("g/"), (), is_open=False)
+            elif not group.deleted and robot not in group.members:
+                change = Added((robot,), Role.MEMBER)
+                await self._committer.append(
+                    self._event(group.name, robot, events.MEMBERS_ADDED, change)
+                )
+
+    async def _group(self, session: Session, conv: str, operation: Operation) -> Conversation:
+        group = await self._load_group(conv)
+        if group is None or group.deleted:
+            raise permissions.not_found(conv)
+        permissions.require(role_of(group, session), operation, conv)
+        return group
+
+    async def _load_group(self, conv: str) -> Conversation | None:
+        name = checked_name(conv)
+        if not names.is_group(name):
+            raise Refusal(ErrorCode.BAD_FRAME, f"{conv} is a direct line; only groups have members")
+        return await self._conversations.load(name)
+
+    async def _registered(self, robots: Sequence[str]) -> list[RobotName]:
+        if len(robots) > self._limits.members_max:
+            raise self._too_many()
+        wanted = list(dict.fromkeys(_robot(name) for name in robots))
+        known = await self._registry.known_robots(wanted)
+        for robot in wanted:
+            if robot not in known:
+                raise Refusal(
+                    ErrorCode.NOT_FOUND,
+                    f"robot {robot!r} is not registered here; enroll it before it becomes a member",
+                )
+        return wanted
+
+    def _require_over(self, session: Session, group: Conversation, robot: RobotName) -> None:
+        member = group.members.get(robot)
+        if member is None:
+            raise Refusal(ErrorCode.NOT_FOUND, f"{robot} is no member of {group.name}")
+        if member.role is Role.OWNER:
+            permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, group.name)
+
+    def _check_room(self, group: Conversation, count: int) -> None:
+        if len(group.members) + count > self._limits.members_max:
+            raise self._too_many()
+
+    def _too_many(self) -> Refusal:
+        return Refusal(
+            ErrorCode.TOO_LARGE, f"a group holds at most {self._limits.members_max} members"
+        )
+
+    async def _change(
+        self, session: Session, group: Conversation, kind: str, change: MembershipChange
+    ) -> Changed:
+        losing = _losing(group, change)
+        group.revoking |= losing
+        group.appending += 1
+        try:
+            outcome = await self._committer.append(
+                self._event(group.name, session.robot, kind, change)
+            )
+        finally:
+            group.appending -= 1
+            group.revoking -= losing
+        if not isinstance(outcome, Stored):
+            raise permissions.not_found(group.name)
+        return Changed(outcome.event.seq)
+
+    def _event(
+        self, conv: ConversationName, sender: RobotName, kind: str, change: MembershipChange
+    ) -> Append:
+        return Append(
+            conv=conv,
+            ts=self._clock.now_ms(),
+            sender=sender,
+            cid=SERVER_CID_PREFIX + self._ids.token(),
+            kind=kind,
+            body=membership.body_of(change, role_change=kind == events.ROLE_CHANGED),
+            change=change,
+        )
+
+
+def _losing(group: Conversation, change: MembershipChange) -> set[RobotName]:
+    match change:
+        case Removed(robots=robots):
+            return set(robots)
+        case Added(robots=robots, role=Role.OBSERVER):
+            return set(robots)
+        case Deleted():
+            return set(group.members)
+    return set()
+
+
+def _keep_an_owner(group: Conversation, losing: set[RobotName]) -> None:
+    owners = {robot for robot, member in group.members.items() if member.role is Role.OWNER}
+    if owners and owners <= losing | group.revoking:
+        raise Refusal(
+            ErrorCode.CONFLICT,
+            f"{group.name} would be left without an owner: appoint another one with `set_role`, or "
+            "delete the group",
+        )
+
+
+def _group_named(name: str) -> ConversationName:
+    try:
+        return names.group(name)
+    except names.InvalidName as exc:
+        raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
+
+
+def _robot(name: str) -> RobotName:
+    try:
+        return names.robot_name(name)
+    except names.InvalidName as exc:
+        raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc

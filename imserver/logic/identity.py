@@ -1,0 +1,146 @@
+"""Who a client is: registration with an enrolment token, and proof by key or bearer token."""
+
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.ids import Ids
+from imserver.core.model import RobotRecord
+from imserver.core.tokens import TokenAuthority
+from imserver.data.store import Registry
+from imserver.logic.groups import Groups
+from imserver.protocol import names
+from imserver.protocol.client_frames import Hello, Register
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.proof import signed_text
+
+# Checking a signature against this key takes as long as against a robot's: nobody learns from the time
+# an answer takes which names are registered. It is the base point of the curve, whose private key is no key.
+_STAND_IN: Final = bytes.fromhex("58" + "66" * 31)
+
+
+class Identity:
+    """The use cases `register`, `hello` and `prove`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        groups: Groups,
+        authority: TokenAuthority,
+        *,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._registry = registry
+        self._groups = groups
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+        self.server_id: Final = authority.server_id
+
+    async def register(self, frame: Register) -> None:
+        """Bind a robot's name to its key, for good, and put it into the groups of its token.
+
+        Raises:
+            Refusal: ``unauthenticated`` for a token that is not good, not for this name, or spent;
+                ``exists`` if the name has a key already; ``bad_frame`` for a bad name or key.
+        """
+        robot, _ = claimed(frame.robot, "main")
+        _check_key(frame.public_key)
+        claims = self._authority.read(frame.token, kind="enroll", now_ms=self._clock.now_ms())
+        if claims.robot != robot:
+            raise _unauthenticated(
+                f"this token enrols {claims.robot!r}, not {robot!r}: ask for one in your name"
+            )
+        record = RobotRecord(robot, frame.public_key, self._clock.now_ms())
+        await self._registry.register(
+            record, token_id=claims.id, token_expires_ms=claims.expires_ms
+        )
+        await self._groups.enrol(robot, claims.groups)
+
+    def new_nonce(self) -> str:
+        """Return a nonce for one challenge of one connection."""
+        return self._ids.token()
+
+    async def prove(self, hello: Hello, *, nonce: str, signature: bytes) -> RobotName:
+        """Return the name in ``hello`` if the signature over the challenge is by its key.
+
+        Raises:
+            Refusal: ``unauthenticated``; unknown robots and wrong signatures get the same answer.
+        """
+        robot, device = claimed(hello.robot, hello.device)
+        record = await self._registry.robot(robot)
+        known = record is not None and record.public_key is not None
+        key = record.public_key if record is not None and record.public_key else _STAND_IN
+        text = signed_text(server=self.server_id, nonce=nonce, robot=robot, device=device)
+        if not (_verified(key, signature, text) and known):
+            raise _unauthenticated(
+                f"robot {robot!r} is not registered, or the signature is not its key's over "
+                "`imserver.v1 <server> <nonce> <robot> <device>` of this challenge"
+            )
+        return robot
+
+    async def bear(self, hello: Hello, token: str) -> tuple[RobotName, bool]:
+        """Return the name in ``hello`` if the bearer token is good for it, and whether it is an admin's.
+
+        A name that is not known yet is registered, without a key: the operator's token vouches for it.
+
+        Raises:
+            Refusal: ``unauthenticated``.
+        """
+        robot, _ = claimed(hello.robot, hello.device)
+        now_ms = self._clock.now_ms()
+        claims = self._authority.read(token, kind="bearer", now_ms=now_ms)
+        if claims.robot != robot:
+            raise _unauthenticated(f"this token is {claims.robot!r}'s and not good for {robot!r}")
+        await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
+        return robot, claims.admin
+
+
+def claimed(robot: str, device: str) -> tuple[RobotName, DeviceName]:
+    """Return the names a client claims, checked.
+
+    Raises:
+        Refusal: ``bad_frame``.
+    """
+    try:
+        return names.robot_name(robot), names.device_name(device)
+    except names.InvalidName as exc:
+        raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
+
+
+def _verified(key: bytes, signature: bytes, text: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, text)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _check_key(key: bytes) -> None:
+    # Ten points of small order exist; a signature by one of them proves nothing (RFC 8032, 5.1.7; ZIP 215).
+    y = int.from_bytes(key, "little") & ((1 << 255) - 1)
+    if y % _P in _SMALL_ORDER_Y:
+        raise Refusal(
+            ErrorCode.BAD_FRAME, "`public_key` must be an Ed25519 public key that was generated"
+        )
+
+
+_P: Final = 2**255 - 19
+_SMALL_ORDER_Y: Final = frozenset(
+    {
+        0,
+        1,
+        _P - 1,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    }
+)
+
+
+def _unauthenticated(message: str) -> Refusal:
+    return Refusal(ErrorCode.UNAUTHENTICATED, message)

@@ -1,0 +1,82 @@
+"""Lists: groups, members, robots. Always by name, a page at a time."""
+
+from imserver.core.errors import Refusal
+from imserver.data.store import Cursors, Registry
+from imserver.logic import permissions
+from imserver.logic.conversations import Conversations
+from imserver.logic.permissions import Operation
+from imserver.logic.send import checked_name, role_of
+from imserver.logic.session import Session, Sessions
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.limits import Limits
+from imserver.protocol.server_frames import GroupRow, MemberRow, RobotRow
+
+
+class Listings:
+    """The use cases `list_groups`, `list_members` and `list_robots`."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        registry: Registry,
+        cursors: Cursors,
+        *,
+        sessions: Sessions,
+        limits: Limits,
+    ) -> None:
+        self._conversations = conversations
+        self._registry = registry
+        self._cursors = cursors
+        self._sessions = sessions
+        self._limits = limits
+
+    async def groups(self, session: Session, *, after: str | None, limit: int) -> list[GroupRow]:
+        """Return the groups the session's robot is a member of; an admin's session sees all."""
+        self._check(limit)
+        member = None if session.admin else session.robot
+        found = await self._registry.groups(member=member, after=after or "", limit=limit)
+        return [GroupRow(group.conv, group.role, group.members, group.head) for group in found]
+
+    async def members(
+        self, session: Session, conv: str, *, after: str | None, limit: int
+    ) -> list[MemberRow]:
+        """Return the members of a conversation, with the furthest cursor of each.
+
+        Raises:
+            Refusal: the asking robot is no member.
+        """
+        self._check(limit)
+        name = checked_name(conv)
+        conversation = await self._conversations.load(name)
+        role = None if conversation is None else role_of(conversation, session)
+        permissions.require(role, Operation.LIST_MEMBERS, conv)
+        assert conversation is not None, "who has a role has a conversation"
+        acked = await self._cursors.acked(name)
+        page = sorted(robot for robot in conversation.members if robot > (after or ""))[:limit]
+        return [
+            MemberRow(
+                robot=robot,
+                role=conversation.members[robot].role,
+                online=self._sessions.is_online(robot),
+                since=conversation.members[robot].since,
+                acked=acked.get(robot, 0),
+            )
+            for robot in page
+            if robot in conversation.members
+        ]
+
+    async def robots(self, *, after: str | None, limit: int) -> list[RobotRow]:
+        """Return the registered robots."""
+        self._check(limit)
+        found = await self._registry.robots(after=after or "", limit=limit)
+        return [
+            RobotRow(robot.name, self._sessions.is_online(robot.name), robot.registered_ms)
+            for robot in found
+        ]
+
+    def _check(self, limit: int) -> None:
+        if limit > self._limits.page_max:
+            raise Refusal(
+                ErrorCode.TOO_LARGE,
+                f"limit {limit} is over {self._limits.page_max}, the most in one page",
+            )

@@ -1,0 +1,239 @@
+"""Sending: from a client's `send` to an event on its way into the log.
+
+A send whose conversation is held by this node goes straight to the committer, without waiting for
+anything. Only a first contact with a conversation, or an event that amends another, asks the store.
+"""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.model import Append, Member, Mismatch, Outcome, Stored
+from imserver.data.store import EventLog, Registry
+from imserver.logic import permissions
+from imserver.logic.committer import Committer
+from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.permissions import Operation
+from imserver.logic.session import Session
+from imserver.protocol import names
+from imserver.protocol.client_frames import Send
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import (
+    AMENDING_KINDS,
+    MESSAGE,
+    SERVER_CID_PREFIX,
+    SERVER_KINDS,
+    Role,
+)
+from imserver.protocol.names import ConversationName
+from imserver.protocol.server_frames import Error, Sent
+
+
+class Receipt:
+    """Waits for a send's outcome and answers its sender."""
+
+    __slots__ = ("_conversation", "_request_id", "_session")
+
+    def __init__(self, session: Session, conversation: Conversation, request_id: int) -> None:
+        self._session = session
+        self._conversation = conversation
+        self._request_id = request_id
+        conversation.appending += 1
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        conversation = self._conversation
+        conversation.appending -= 1
+        if type(outcome) is Stored:
+            event = outcome.event
+            answer = Sent(
+                self._request_id,
+                conversation.name,
+                outcome.epoch,
+                event.seq,
+                event.ts,
+                outcome.dup,
+            )
+            self._session.peer.answer(answer)
+        else:
+            self._answer(refusal_of(outcome, conversation.name))
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        self._conversation.appending -= 1
+        self._answer(refusal)
+
+    def _answer(self, refusal: Refusal) -> None:
+        self._session.peer.answer(
+            Error(
+                refusal.code,
+                refusal.message,
+                False,
+                id=self._request_id,
+                retry_after=refusal.retry_after_ms,
+            )
+        )
+
+
+def refusal_of(outcome: Outcome, conv: str) -> Refusal:
+    """Return what a sender is told about an event that was definitely not stored."""
+    if isinstance(outcome, Mismatch):
+        return Refusal(
+            ErrorCode.CONFLICT,
+            f"this cid was used before in {conv}, for another event (seq {outcome.seq}); "
+            "give each new event a cid of its own",
+        )
+    return permissions.not_found(conv)
+
+
+class Sending:
+    """The use case `send`."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        committer: Committer,
+        log: EventLog,
+        registry: Registry,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._conversations = conversations
+        self._committer = committer
+        self._log = log
+        self._registry = registry
+        self._clock = clock
+
+    def send(self, session: Session, frame: Send, body: bytes) -> Coroutine[Any, Any, None] | None:
+        """Put an event on its way; its sender gets `sent` or an error. ``body`` is canonical.
+
+        Returns None if that was done at once, else a coroutine that has to ask the store first; the
+        connection's later frames must wait for it, so that its events keep their order.
+
+        Raises:
+            Refusal: the event is not allowed.
+        """
+        _check_frame(frame)
+        conversation = self._conversations.peek(frame.conv)
+        if conversation is None or frame.kind in AMENDING_KINDS:
+            return self._send_slowly(session, frame, body)
+        role = role_of(conversation, session)
+        if role is None and not conversation.members_complete:
+            return self._send_slowly(session, frame, body)
+        self._submit(session, conversation, frame, body)
+        return None
+
+    async def _send_slowly(self, session: Session, frame: Send, body: bytes) -> None:
+        conv = checked_name(frame.conv)
+        conversation = await self._conversations.load(conv)
+        if conversation is None and not names.is_group(conv):
+            conversation = await self._begin_direct(session, conv)
+        if conversation is None:
+            raise permissions.not_found(conv)
+        if frame.kind in AMENDING_KINDS:
+            permissions.require(role_of(conversation, session), Operation.SEND, conv)
+            await self._check_amendment(session, conversation, frame)
+        self._submit(session, conversation, frame, body)
+
+    def _submit(
+        self, session: Session, conversation: Conversation, frame: Send, body: bytes
+    ) -> None:
+        role = role_of(conversation, session)
+        permissions.require(role, Operation.SEND, frame.conv)
+        if conversation.revoking and session.robot in conversation.revoking:
+            raise permissions.not_found(frame.conv)
+        append = Append(
+            conv=conversation.name,
+            ts=self._clock.now_ms(),
+            sender=session.robot,
+            cid=frame.cid,
+            kind=frame.kind,
+            body=body,
+            ref=frame.ref,
+        )
+        receipt = Receipt(session, conversation, frame.id)
+        try:
+            self._committer.submit(append, receipt)
+        except Refusal as refusal:
+            receipt.on_refusal(refusal)
+
+    async def _begin_direct(self, session: Session, conv: ConversationName) -> Conversation | None:
+        pair = names.direct_members(conv)
+        if session.robot not in pair:
+            return None
+        other = pair[0] if pair[1] == session.robot else pair[1]
+        if await self._registry.robot(other) is None:
+            raise Refusal(
+                ErrorCode.NOT_FOUND,
+                f"robot {other!r} is not registered here; ask `list_robots` for those that are",
+            )
+        return self._conversations.begin(conv, dict.fromkeys(pair, Member(Role.MEMBER, 1)))
+
+    async def _check_amendment(
+        self, session: Session, conversation: Conversation, frame: Send
+    ) -> None:
+        if frame.ref is None:
+            raise Refusal(
+                ErrorCode.BAD_FRAME,
+                f"an event of kind {frame.kind} needs `ref`, the seq it changes",
+            )
+        target = await self._log.read_one(conversation.name, frame.ref)
+        if target is None:
+            raise Refusal(
+                ErrorCode.NOT_FOUND, f"there is no event {frame.ref} in {conversation.name}"
+            )
+        if target.kind in SERVER_KINDS or target.kind in AMENDING_KINDS:
+            raise Refusal(
+                ErrorCode.FORBIDDEN,
+                f"event {frame.ref} is of kind {target.kind}; only messages can be changed, and an "
+                "edit always refers to the message itself",
+            )
+        if target.sender != session.robot:
+            role = role_of(conversation, session)
+            permissions.require(role, Operation.AMEND_OTHERS, conversation.name)
+
+
+def role_of(conversation: Conversation, session: Session) -> Role | None:
+    """Return the session's role, as far as it is known here; an admin owns every group."""
+    member = conversation.members.get(session.robot)
+    if session.admin and conversation.name[0] == "g":
+        return None if conversation.deleted else Role.OWNER
+    return member.role if member is not None else None
+
+
+def checked_name(conv: str) -> ConversationName:
+    """Return a conversation's name that came from outside.
+
+    Raises:
+        Refusal: ``bad_frame``, it breaks the rules.
+    """
+    try:
+        return names.conversation(conv)
+    except names.InvalidName as exc:
+        raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
+
+
+def _check_frame(frame: Send) -> None:
+    if frame.kind != MESSAGE:
+        _check_kind(frame.kind)
+    if frame.cid.startswith(SERVER_CID_PREFIX):
+        raise Refusal(
+            ErrorCode.BAD_FRAME, f"cids that begin with {SERVER_CID_PREFIX!r} are the server's own"
+        )
+    if frame.require is not None or frame.targets is not None:
+        raise Refusal(
+            ErrorCode.UNSUPPORTED,
+            "this server gives no receipts: send without `require` and `targets`, and see "
+            "`list_members` for what each member has acked",
+        )
+
+
+def _check_kind(kind: str) -> None:
+    if kind in SERVER_KINDS:
+        raise Refusal(
+            ErrorCode.FORBIDDEN,
+            f"events of kind {kind} are written by the server; use the request that causes one",
+        )
+    if kind in ("stream", "stream_end"):
+        raise Refusal(ErrorCode.UNSUPPORTED, "this server does not carry streams")
+    if not names.is_name(kind):
+        raise Refusal(ErrorCode.BAD_FRAME, f"kind {names.clip(kind)!r} must be {names.NAME_RULE}")

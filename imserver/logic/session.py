@@ -1,0 +1,294 @@
+"""Sessions: a robot's device that is online through one connection, and what it reads.
+
+A (robot, device) pair has at most one session: a new one replaces the old, which is told not to come back.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.ids import Ids
+from imserver.core.model import Membership
+from imserver.data.store import Registry
+from imserver.logic.committer import Committer
+from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.delivery import PAGES_IN_FLIGHT_MAX, Delivery, Reader
+from imserver.logic.peer import Peer
+from imserver.protocol.client_frames import Hello, Position
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.limits import Limits
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.server_frames import ConversationState, Gap, Welcome
+
+
+class Session:
+    """An authenticated connection.
+
+    Attributes:
+        admin: its token lets it act as an owner of every group.
+        window: most events of a conversation in flight beyond its acks.
+        auto: it receives every conversation of its robot, also those to come.
+        readers: what it receives, by conversation.
+        groups: the robot's conversations, kept only if it does not receive them all.
+        behind: readers that wait for the connection or for a free page read, in order.
+        loads: page reads on their way.
+    """
+
+    __slots__ = (
+        "admin",
+        "auto",
+        "behind",
+        "device",
+        "groups",
+        "id",
+        "loads",
+        "peer",
+        "readers",
+        "robot",
+        "window",
+    )
+
+    def __init__(
+        self, peer: Peer, robot: RobotName, device: DeviceName, *, session_id: str
+    ) -> None:
+        self.id = session_id
+        self.peer = peer
+        self.robot = robot
+        self.device = device
+        self.admin = False
+        self.window = 1
+        self.auto = True
+        self.readers: dict[str, Reader] = {}
+        self.groups: tuple[ConversationName, ...] = ()
+        self.behind: dict[Reader, None] = {}
+        self.loads = 0
+
+    def feed_waiting(self, feed: Callable[[Reader], None]) -> None:
+        """Go on with readers that wait, the longest waiting first, as far as pages and connection allow."""
+        for _ in range(len(self.behind)):
+            if self.loads >= PAGES_IN_FLIGHT_MAX or self.peer.congested or not self.behind:
+                return
+            reader = next(iter(self.behind))
+            del self.behind[reader]
+            feed(reader)
+
+    def conversations(self) -> list[ConversationName]:
+        """Return the robot's conversations as far as this session knows them."""
+        return [reader.conversation.name for reader in self.readers.values()] or list(self.groups)
+
+
+class PresenceSink(Protocol):
+    """Who wants to know when a robot comes and goes."""
+
+    def came(self, session: Session, how: str) -> None:
+        """The session is open."""
+
+    def went(self, session: Session, how: str) -> None:
+        """The session is closed, and it was the robot's last one."""
+
+
+class Sessions:
+    """All sessions of this node."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        conversations: Conversations,
+        delivery: Delivery,
+        committer: Committer,
+        *,
+        presence: PresenceSink,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        node: str,
+    ) -> None:
+        self._registry = registry
+        self._conversations = conversations
+        self._delivery = delivery
+        self._committer = committer
+        self._presence = presence
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._node = node
+        self._by_robot: dict[RobotName, dict[DeviceName, Session]] = {}
+        delivery.on_joined = self._on_joined
+
+    def __len__(self) -> int:
+        return sum(len(devices) for devices in self._by_robot.values())
+
+    def is_online(self, robot: RobotName) -> bool:
+        """Tell whether any device of ``robot`` has a session here."""
+        return robot in self._by_robot
+
+    def all(self) -> list[Session]:
+        """Return every open session."""
+        return [session for devices in self._by_robot.values() for session in devices.values()]
+
+    async def open(
+        self, peer: Peer, robot: RobotName, device: DeviceName, *, hello: Hello, admin: bool
+    ) -> Session:
+        """Open a session, send its ``welcome`` and begin to deliver.
+
+        Everything after the store was read happens in one step, so that no commit falls between what
+        ``welcome`` says and what is delivered.
+        """
+        adopted = await self._adopt(robot, device)
+        session = Session(peer, robot, device, session_id=self._ids.token())
+        session.admin = admin
+        session.auto = hello.auto
+        session.window = min(hello.window, self._limits.window_max)
+        how = self._take_place(session)
+        peer.send(self._welcome(session, adopted))
+        if hello.auto:
+            for membership, conversation in adopted:
+                start = self._start(session, membership, conversation, hello.resume)
+                self._follow(session, conversation, start)
+        else:
+            session.groups = tuple(membership.conv for membership, _ in adopted)
+        self._presence.came(session, how)
+        return session
+
+    def close(self, session: Session, how: str) -> None:
+        """End a session: its readers stop, and its robot goes offline if this was its last one."""
+        devices = self._by_robot.get(session.robot, {})
+        was_current = devices.get(session.device) is session
+        self._stop_readers(session)
+        if was_current:
+            del devices[session.device]
+            if not devices:
+                del self._by_robot[session.robot]
+                self._presence.went(session, how)
+
+    def follow(self, session: Session, conversation: Conversation, after: int) -> None:
+        """Deliver a conversation from after ``after`` on; a reader that is there already moves."""
+        self.unfollow(session, conversation.name)
+        self._follow(session, conversation, min(after, conversation.head))
+
+    def unfollow(self, session: Session, conv: str) -> None:
+        """Deliver a conversation no longer."""
+        reader = session.readers.pop(conv, None)
+        if reader is not None:
+            self._delivery.close(reader)
+
+    def ack(self, session: Session, conv: str, seq: int) -> None:
+        """Note that the session's device is done with everything up to ``seq``.
+
+        Raises:
+            Refusal: the session does not receive ``conv``, or ``seq`` was not delivered to it yet.
+        """
+        reader = session.readers.get(conv)
+        if reader is None:
+            raise Refusal(
+                ErrorCode.NOT_FOUND,
+                f"this session does not receive {conv}; `follow` it before you ack",
+            )
+        if seq > reader.sent:
+            raise Refusal(
+                ErrorCode.CONFLICT,
+                f"ack {seq} of {conv} is beyond {reader.sent}, the last event delivered here",
+            )
+        if seq <= reader.acked:
+            return
+        reader.acked = seq
+        self._committer.move_cursor(session.robot, session.device, reader.conversation.name, seq)
+        if not reader.live:
+            self._delivery.feed(reader)
+
+    def on_drained(self, session: Session) -> None:
+        """Go on with what the session's connection had no room for."""
+        session.feed_waiting(self._delivery.feed)
+
+    def _stop_readers(self, session: Session) -> None:
+        for reader in session.readers.values():
+            self._delivery.close(reader)
+
+    async def _adopt(
+        self, robot: RobotName, device: DeviceName
+    ) -> list[tuple[Membership, Conversation]]:
+        while True:
+            memberships = await self._registry.memberships(robot, device)
+            adopted = []
+            for membership in memberships:
+                conversation = self._conversations.adopt(membership, robot)
+                if conversation is None:
+                    break
+                adopted.append((membership, conversation))
+            else:
+                return adopted
+
+    def _take_place(self, session: Session) -> str:
+        devices = self._by_robot.setdefault(session.robot, {})
+        old = devices.get(session.device)
+        devices[session.device] = session
+        if old is None:
+            return "clean"
+        self._stop_readers(old)
+        old.peer.close(
+            CloseCode.REPLACED, f"device {session.device} of {session.robot} has a newer session"
+        )
+        return "replaced"
+
+    def _welcome(self, session: Session, adopted: list[tuple[Membership, Conversation]]) -> Welcome:
+        states = [
+            ConversationState(conversation.name, conversation.epoch, conversation.head, _cursor(m))
+            for m, conversation in adopted
+        ]
+        return Welcome(
+            session=session.id,
+            robot=session.robot,
+            device=session.device,
+            now=self._clock.now_ms(),
+            node=self._node,
+            limits=self._limits,
+            conversations=states,
+        )
+
+    def _start(
+        self,
+        session: Session,
+        membership: Membership,
+        conversation: Conversation,
+        resume: dict[str, Position],
+    ) -> int:
+        position = resume.get(conversation.name)
+        stored = _cursor(membership)
+        if position is None:
+            return stored
+        if position.epoch == conversation.epoch and position.seq <= conversation.head:
+            return position.seq
+        why = "restored" if position.epoch != conversation.epoch else "ahead"
+        start = min(stored, conversation.head)
+        session.peer.send(
+            Gap(conversation.name, conversation.epoch, from_=start + 1, to=position.seq, why=why)
+        )
+        return start
+
+    def _follow(self, session: Session, conversation: Conversation, start: int) -> None:
+        reader = Reader(session, conversation, start)
+        session.readers[conversation.name] = reader
+        self._delivery.open(reader)
+
+    def _on_joined(self, conversation: Conversation, robots: list[RobotName], seq: int) -> None:
+        for robot in robots:
+            for session in self._by_robot.get(robot, {}).values():
+                reader = session.readers.get(conversation.name)
+                if session.auto and (reader is None or reader.until is not None):
+                    self._receive_new(session, conversation, seq - 1)
+
+    def _receive_new(self, session: Session, conversation: Conversation, start: int) -> None:
+        self.unfollow(session, conversation.name)
+        reader = Reader(session, conversation, start)
+        reader.live = conversation.head == start
+        session.readers[conversation.name] = reader
+        self._delivery.open(reader)
+
+
+def _cursor(membership: Membership) -> int:
+    if membership.device_acked is not None:
+        return membership.device_acked
+    if membership.robot_acked is not None:
+        return membership.robot_acked
+    return max(membership.since - 1, 0)

@@ -1,0 +1,62 @@
+"""Signals: values of which only the latest counts, to the members who are online. Never stored.
+
+``rev`` grows with every signal of this node and across its restarts, so that a receiver can drop an older
+value that comes late.
+"""
+
+from msgspec import Raw
+
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.logic import permissions
+from imserver.logic.conversations import Conversations
+from imserver.logic.permissions import Operation
+from imserver.logic.send import checked_name, role_of
+from imserver.logic.session import Session
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import ConversationName
+from imserver.protocol.server_frames import SignalValue
+from imserver.protocol.shared_frame import SharedFrame
+from imserver.route.router import Router
+
+
+class Signals:
+    """Passes signals on: from a member to the route, and from the route to the local readers."""
+
+    def __init__(self, conversations: Conversations, router: Router, *, clock: Clock) -> None:
+        self._conversations = conversations
+        self._router = router
+        self._clock = clock
+        self._rev = 0
+
+    async def signal(self, session: Session, conv: str, key: str, body: bytes) -> None:
+        """Pass a member's signal on.
+
+        Raises:
+            Refusal: not a member who may send, or a key that is the server's own.
+        """
+        name = checked_name(conv)
+        if key.startswith("@"):
+            raise Refusal(
+                ErrorCode.FORBIDDEN, "signal keys that begin with '@' are the server's own"
+            )
+        conversation = await self._conversations.load(name)
+        role = None if conversation is None else role_of(conversation, session)
+        permissions.require(role, Operation.SIGNAL, conv)
+        self.publish(name, sender=session.robot, key=key, body=body)
+
+    def publish(self, conv: ConversationName, *, sender: str, key: str, body: bytes) -> None:
+        """Send a signal on its way to all readers of ``conv``, on every node."""
+        self._rev = max(self._rev + 1, self._clock.now_ms() * 1_000)
+        self._router.publish_signal(SignalValue(conv, sender, key, Raw(body), self._rev))
+
+    def on_signal(self, signal: SignalValue) -> None:
+        """Hand a signal to the readers on this node, but not to the one it speaks of."""
+        conversation = self._conversations.peek(signal.conv)
+        if conversation is None:
+            return
+        shared = SharedFrame(signal)
+        key = (signal.conv, signal.sender, signal.key)
+        for reader in conversation.readers:
+            if reader.session.robot != signal.sender:
+                reader.session.peer.signal(key, shared)

@@ -1,0 +1,82 @@
+"""The hot tails: the last committed frames of each conversation, for readers that are slightly behind.
+
+A reader that fell behind by little is fed from here without asking the store, and with the bytes that were
+encoded for everybody else. All tails together are bounded; the oldest frame of all goes first, whichever
+conversation it belongs to, so a busy conversation never costs more memory than it brings.
+"""
+
+from collections import deque
+
+from msgspec import Struct
+
+from imserver.protocol.events import Event
+from imserver.protocol.server_frames import Deliver
+from imserver.protocol.shared_frame import SharedFrame
+
+
+class TailFrame(Struct, frozen=True, gc=False):
+    """Consecutive events in one frame, ``first`` to ``last``."""
+
+    first: int
+    last: int
+    shared: SharedFrame
+    bytes_held: int
+
+
+class Tail:
+    """The last frames of one conversation, with consecutive seq."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self) -> None:
+        self._frames: deque[TailFrame] = deque()
+
+    def add(self, frame: TailFrame) -> None:
+        self._frames.append(frame)
+
+    def drop_oldest(self) -> None:
+        self._frames.popleft()
+
+    def after(self, seq: int, count_max: int) -> TailFrame | None:
+        """Return a frame that begins right after ``seq`` with at most ``count_max`` events, or None if the
+        tail does not reach back that far."""
+        if not self._frames or self._frames[0].first > seq + 1:
+            return None
+        for frame in reversed(self._frames):
+            if frame.first <= seq + 1:
+                return _cut(frame, seq, count_max) if frame.last > seq else None
+        return None
+
+
+class Tails:
+    """The memory that all tails of a node share."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._order: deque[tuple[Tail, int]] = deque()
+
+    def add(self, tail: Tail, frame: TailFrame) -> None:
+        """Keep ``frame`` as the newest of ``tail``, at the cost of the oldest ones of any conversation."""
+        tail.add(frame)
+        self._order.append((tail, frame.bytes_held))
+        self._bytes += frame.bytes_held
+        while self._bytes > self._bytes_max:
+            oldest, bytes_held = self._order.popleft()
+            oldest.drop_oldest()
+            self._bytes -= bytes_held
+
+
+def bytes_of(events: list[Event]) -> int:
+    """Estimate the memory that events take with one encoding of them, in bytes."""
+    return sum(2 * len(memoryview(event.body)) + 400 for event in events)
+
+
+def _cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:
+    if frame.first == seq + 1 and frame.last - seq <= count_max:
+        return frame
+    whole: Deliver = frame.shared.frame  # type: ignore[assignment]
+    start = seq + 1 - frame.first
+    events = whole.events[start : start + count_max]
+    part = Deliver(conv=whole.conv, epoch=whole.epoch, events=events)
+    return TailFrame(events[0].seq, events[-1].seq, SharedFrame(part), 0)

@@ -1,0 +1,251 @@
+"""The composition root: builds a node from its parts, starts it and drains it.
+
+The only place that names concrete engines. `build` takes every collaborator as an argument, so that tests and
+the simulator build the same node around other ones.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import secrets
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from imserver.access.context import Context
+from imserver.access.door import Door
+from imserver.access.http import application
+from imserver.access.listener import Listener
+from imserver.access.metrics import AccessMetrics
+from imserver.access.requests import Requests
+from imserver.core.clock import Clock, SystemClock
+from imserver.core.ids import Ids, RandomIds
+from imserver.core.settings import Settings
+from imserver.core.tasks import TaskScope
+from imserver.core.tokens import TokenAuthority
+from imserver.data.directory import DataDirectory
+from imserver.data.sqlite import SqliteStore
+from imserver.data.store import Store
+from imserver.logic.committer import Committer
+from imserver.logic.conversations import Conversations
+from imserver.logic.delivery import Delivery
+from imserver.logic.groups import Groups
+from imserver.logic.history import HistoryReader
+from imserver.logic.identity import Identity
+from imserver.logic.listings import Listings
+from imserver.logic.metrics import LogicMetrics
+from imserver.logic.presence import PresenceTeller
+from imserver.logic.send import Sending
+from imserver.logic.session import Sessions
+from imserver.logic.signals import Signals
+from imserver.protocol.errors import CloseCode
+from imserver.route.local import LocalRouter
+from imserver.route.router import Router
+
+_log = logging.getLogger("imserver.node")
+
+SWEEP_S = 60.0
+
+
+class Inbox:
+    """What the route tier hands to this node, passed to those who handle it."""
+
+    def __init__(self, delivery: Delivery, signals: Signals) -> None:
+        self.on_committed = delivery.on_committed
+        self.on_signal = signals.on_signal
+
+
+class Node(NamedTuple):
+    """The parts of a built node that its life is led by."""
+
+    committer: Committer
+    conversations: Conversations
+    sessions: Sessions
+    door: Door
+    registry: CollectorRegistry
+    metrics: LogicMetrics
+
+
+def build(
+    settings: Settings,
+    *,
+    store: Store,
+    router: Router,
+    authority: TokenAuthority,
+    clock: Clock,
+    ids: Ids,
+    spawn: Callable[[Coroutine[Any, Any, None], str], None],
+) -> Node:
+    """Return a node built from its settings and collaborators. Starts nothing."""
+    registry = CollectorRegistry()
+    metrics = LogicMetrics(registry)
+    delivery_settings, limits = settings.delivery, settings.limits
+    name = f"node-{secrets.token_hex(4)}"
+    conversations = Conversations(store)
+    committer = Committer(
+        store,
+        publish=router.publish,
+        metrics=metrics,
+        clock=clock,
+        cursor_flush_s=delivery_settings.cursor_flush_s,
+        pending_bytes_max=delivery_settings.pending_bytes_max,
+    )
+    delivery = Delivery(
+        store,
+        conversations,
+        spawn=spawn,
+        metrics=metrics,
+        page_bytes_max=delivery_settings.page_bytes_max,
+        tail_bytes_max=delivery_settings.tail_bytes_max,
+    )
+    signals = Signals(conversations, router, clock=clock)
+    router.attach(Inbox(delivery, signals))
+    presence = PresenceTeller(
+        signals,
+        conversations,
+        clock=clock,
+        flush_s=delivery_settings.presence_flush_s,
+        readers_max=limits.presence_members_max,
+    )
+    sessions = Sessions(
+        store,
+        conversations,
+        delivery,
+        committer,
+        presence=presence,
+        clock=clock,
+        ids=ids,
+        limits=limits,
+        node=name,
+    )
+    groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
+    requests = Requests(
+        identity=Identity(store, groups, authority, clock=clock, ids=ids),
+        sessions=sessions,
+        conversations=conversations,
+        sending=Sending(conversations, committer, store, store, clock=clock),
+        groups=groups,
+        history=HistoryReader(
+            conversations, store, limits=limits, page_bytes_max=delivery_settings.page_bytes_max
+        ),
+        listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
+        signals=signals,
+        clock=clock,
+        limits=limits,
+        node=name,
+    )
+    context = Context(sessions, requests, settings.access, limits, AccessMetrics(registry), spawn)
+    door = Door(
+        context,
+        hello_timeout_s=settings.server.hello_timeout_s,
+        ping_interval_s=settings.server.ping_interval_s,
+        write_buffer_bytes_max=delivery_settings.write_buffer_bytes_max,
+    )
+    return Node(committer, conversations, sessions, door, registry, metrics)
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+    """Run a node on its data directory until SIGTERM or SIGINT, then drain it.
+
+    ``on_ready`` is told the URL once the port is open.
+
+    Raises:
+        DataDirectoryBusy, DataDirectoryUnusable, StoreCorrupt: the data cannot be served.
+        StoreFailed: a commit failed with an unknown outcome; the process must end, and may start again.
+        OSError: the address cannot be listened on.
+    """
+    directory = DataDirectory(settings.server.data)
+    authority = TokenAuthority(directory.signing_key())
+    store = await SqliteStore.open(directory.database_path, durability=settings.store.durability)
+    try:
+        with _first_of_group(), _signals_left_to_listener():
+            await _run(settings, store, authority, on_ready)
+    finally:
+        await store.aclose()
+
+
+async def _run(
+    settings: Settings,
+    store: Store,
+    authority: TokenAuthority,
+    on_ready: Callable[[str], None],
+) -> None:
+    async with TaskScope() as scope:
+
+        def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
+            scope.spawn(work, name=name)
+
+        node = build(
+            settings,
+            store=store,
+            router=LocalRouter(),
+            authority=authority,
+            clock=SystemClock(),
+            ids=RandomIds(),
+            spawn=spawn,
+        )
+        committing = scope.spawn(node.committer.run(), name="committer")
+        scope.spawn(node.door.wheel.run(), name="wheel")
+        scope.spawn(_sweep(node), name="sweep")
+        draining = asyncio.Event()
+
+        async def drain() -> None:
+            draining.set()
+            await _drain(node, committing, settings.server.drain_timeout_s)
+
+        web = application(probe=store.probe, is_draining=draining.is_set, registry=node.registry)
+        listener = Listener(web, node.door, settings.server, on_ready=on_ready, drain=drain)
+        # What was built lives as long as the process: leave it out of every later collection.
+        gc.collect()
+        gc.freeze()
+        await listener.serve()
+        scope.cancel_all()
+
+
+async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -> None:
+    """Take nothing new, finish what was accepted, say goodbye, and wait for the clients to leave."""
+    _log.info("node.draining", extra={"sessions": len(node.sessions)})
+    node.door.drain()
+    node.committer.drain()
+    await committing
+    for session in node.sessions.all():
+        session.peer.close(CloseCode.RESTART, "this node stops; reconnect", retry_after_ms=1_000)
+    node.door.close_all()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await node.door.wait_empty()
+
+
+async def _sweep(node: Node) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        node.conversations.sweep()
+        node.metrics.conversations.set(len(node.conversations))
+        node.metrics.sessions.set(len(node.sessions))
+
+
+@contextlib.contextmanager
+def _first_of_group() -> Iterator[None]:
+    """Raise the one error that ended a task scope instead of a group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+@contextlib.contextmanager
+def _signals_left_to_listener() -> Iterator[None]:
+    """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us."""
+    before = {sig: signal.signal(sig, _ignore) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+
+
+def _ignore(_signal: int, _frame: Any) -> None:
+    """Do nothing: the listener has drained already."""
