@@ -1,0 +1,1 @@
+"""The load generator's parts: plain sockets and epoll, no event loop and no WebSocket library."""
