@@ -81,11 +81,14 @@ class Connection:
         """Whether the client is gone or was told to go."""
         return self.state is SessionState.CLOSED
 
-    def enter(self, session: Session) -> None:
-        """Take the session that was opened for this client."""
+    def enter(self, session: Session) -> bool:
+        """Take the session that was opened for this client; False if the client is gone meanwhile."""
+        if self.state is SessionState.CLOSED:
+            return False
         self.hello = None
         self.session = session
         self.state = SessionState.OPEN
+        return True
 
     # What the transport tells.
 

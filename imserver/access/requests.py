@@ -172,10 +172,8 @@ class Requests:
             return
         robot, device = claimed(hello.robot, hello.device)
         session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
-        if connection.is_closed:
+        if not connection.enter(session):
             self._sessions.close(session, "lost")
-        else:
-            connection.enter(session)
 
     async def _follow(self, connection: Connection, frame: frames.Follow, _codec: Codec) -> None:
         session = _session(connection)

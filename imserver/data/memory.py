@@ -1,0 +1,270 @@
+"""The store in memory: for tests, trials and the simulator. Keeps every promise but survival.
+
+A supported engine: it passes the contract suite of the port. Nothing is written anywhere.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from msgspec import Raw, structs
+
+from imserver.core.errors import Refusal
+from imserver.core.model import (
+    Added,
+    Append,
+    ConversationRecord,
+    Created,
+    Cursor,
+    Deleted,
+    GroupSummary,
+    Member,
+    Membership,
+    MembershipChange,
+    Mismatch,
+    Missing,
+    Outcome,
+    Removed,
+    RobotRecord,
+    Stored,
+    Taken,
+)
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import AMENDING_KINDS, REDACT, Event, Role
+from imserver.protocol.names import (
+    ConversationName,
+    DeviceName,
+    RobotName,
+    direct_members,
+    is_group,
+)
+
+
+class _Log:
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.events: list[Event] = []
+        self.by_cid: dict[tuple[str, str], Event] = {}
+        self.members: dict[RobotName, Member] = {}
+        self.open = False
+        self.deleted = False
+
+
+class MemoryStore:
+    """A `Store` that forgets everything at its end."""
+
+    def __init__(self, *, epoch: str = "memory") -> None:
+        self._epoch = epoch
+        self._logs: dict[str, _Log] = {}
+        self._robots: dict[RobotName, RobotRecord] = {}
+        self._spent: set[str] = set()
+        self._cursors: dict[ConversationName, dict[tuple[RobotName, DeviceName], int]] = {}
+
+    # EventLog
+
+    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+        outcomes = [self._append(event) for event in events]
+        for cursor in cursors:
+            self._move(cursor)
+        return outcomes
+
+    async def read_after(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        log = self._logs.get(conv)
+        if log is None:
+            return []
+        return _within(log.events[max(after, 0) : max(after, 0) + limit], bytes_max)
+
+    async def read_before(
+        self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        log = self._logs.get(conv)
+        if log is None:
+            return []
+        end = max(min(before - 1, len(log.events)), 0)
+        newest_first = log.events[max(end - limit, 0) : end][::-1]
+        return _within(newest_first, bytes_max)[::-1]
+
+    async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
+        log = self._logs.get(conv)
+        if log is None or not 1 <= seq <= len(log.events):
+            return None
+        return log.events[seq - 1]
+
+    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
+        wanted = set(seqs)
+        log = self._logs.get(conv)
+        found: dict[int, Event] = {}
+        for event in log.events if log else ():
+            if event.kind in AMENDING_KINDS and event.ref in wanted:
+                known = found.get(event.ref)
+                if known is None or known.kind != REDACT or event.kind == REDACT:
+                    found[event.ref] = event
+        return found
+
+    # Registry
+
+    async def register(
+        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+    ) -> RobotRecord:
+        if token_id in self._spent:
+            raise Refusal(
+                ErrorCode.UNAUTHENTICATED,
+                "this enrolment token was used before; ask for a new one",
+            )
+        known = self._robots.get(robot.name)
+        if known is not None and known.public_key is not None:
+            raise Refusal(
+                ErrorCode.EXISTS, f"robot {robot.name!r} is registered with a key already"
+            )
+        if known is not None:
+            robot = structs.replace(known, public_key=robot.public_key)
+        self._robots[robot.name] = robot
+        self._spent.add(token_id)
+        return robot
+
+    async def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
+        return self._robots.setdefault(robot.name, structs.replace(robot, public_key=None))
+
+    async def robot(self, name: RobotName) -> RobotRecord | None:
+        return self._robots.get(name)
+
+    async def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
+        return {name for name in names if name in self._robots}
+
+    async def robots(self, *, after: str, limit: int) -> list[RobotRecord]:
+        names = sorted(name for name in self._robots if name > after)
+        return [self._robots[name] for name in names[:limit]]
+
+    async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        log = self._logs.get(conv)
+        if log is None:
+            return None
+        return ConversationRecord(
+            conv, log.epoch, len(log.events), log.open, log.deleted, dict(log.members)
+        )
+
+    async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
+        return [
+            self._membership(ConversationName(conv), log, robot, device)
+            for conv, log in sorted(self._logs.items())
+            if robot in log.members
+        ]
+
+    async def groups(
+        self, *, member: RobotName | None, after: str, limit: int
+    ) -> list[GroupSummary]:
+        found = (
+            GroupSummary(
+                ConversationName(conv),
+                log.members[member].role if member in log.members else None,
+                len(log.members),
+                len(log.events),
+            )
+            for conv, log in sorted(self._logs.items())
+            if is_group(conv) and conv > after and not log.deleted
+            if member is None or member in log.members
+        )
+        return list(islice(found, limit))
+
+    # Cursors
+
+    async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
+        furthest: dict[RobotName, int] = {}
+        for (robot, _), seq in self._cursors.get(conv, {}).items():
+            furthest[robot] = max(seq, furthest.get(robot, 0))
+        return furthest
+
+    # Store
+
+    async def probe(self) -> None:
+        """Return: memory is always there."""
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+    def _append(self, asked: Append) -> Outcome:
+        log = self._logs.get(asked.conv)
+        if isinstance(asked.change, Created):
+            if log is not None:
+                return Taken()
+            log = self._logs[asked.conv] = _Log(self._epoch)
+        elif log is None and not is_group(asked.conv):
+            log = self._logs[asked.conv] = _Log(self._epoch)
+            log.members = dict.fromkeys(direct_members(asked.conv), Member(Role.MEMBER, 1))
+        elif log is None:
+            return Missing()
+        known = log.by_cid.get((asked.sender, asked.cid))
+        if known is not None:
+            return _duplicate(known, asked, log.epoch)
+        if log.deleted:
+            return Missing()
+        event = Event(
+            seq=len(log.events) + 1,
+            ts=asked.ts,
+            sender=asked.sender,
+            cid=asked.cid,
+            kind=asked.kind,
+            body=Raw(asked.body),
+            ref=asked.ref,
+        )
+        log.events.append(event)
+        log.by_cid[asked.sender, asked.cid] = event
+        if asked.change is not None:
+            _apply(log, asked.change, event.seq)
+        return Stored(log.epoch, event, dup=False)
+
+    def _move(self, cursor: Cursor) -> None:
+        log = self._logs.get(cursor.conv)
+        if log is None or cursor.seq > len(log.events):
+            return
+        devices = self._cursors.setdefault(cursor.conv, {})
+        key = (cursor.robot, cursor.device)
+        devices[key] = max(cursor.seq, devices.get(key, 0))
+
+    def _membership(
+        self, conv: ConversationName, log: _Log, robot: RobotName, device: DeviceName
+    ) -> Membership:
+        devices = self._cursors.get(conv, {})
+        acked = [seq for (name, _), seq in devices.items() if name == robot]
+        member = log.members[robot]
+        return Membership(
+            conv=conv,
+            epoch=log.epoch,
+            head=len(log.events),
+            role=member.role,
+            since=member.since,
+            device_acked=devices.get((robot, device)),
+            robot_acked=max(acked) if acked else None,
+        )
+
+
+def _within(events: list[Event], bytes_max: int) -> list[Event]:
+    size = 0
+    for count, event in enumerate(events):
+        size += len(memoryview(event.body))
+        if size > bytes_max:
+            return events[: max(count, 1)]
+    return events
+
+
+def _duplicate(known: Event, asked: Append, epoch: str) -> Outcome:
+    same = (known.kind, known.ref, bytes(known.body)) == (asked.kind, asked.ref, asked.body)
+    return Stored(epoch, known, dup=True) if same else Mismatch(known.seq)
+
+
+def _apply(log: _Log, change: MembershipChange, seq: int) -> None:
+    match change:
+        case Created(members=members, open=is_open):
+            log.open = is_open
+            log.members = {robot: Member(role, seq) for robot, role in members.items()}
+        case Deleted():
+            log.deleted = True
+            log.members.clear()
+        case Added(robots=robots, role=role):
+            for robot in robots:
+                known = log.members.get(robot)
+                log.members[robot] = Member(role, known.since if known else seq)
+        case Removed(robots=robots):
+            for robot in robots:
+                log.members.pop(robot, None)
