@@ -11,7 +11,7 @@ import asyncio
 import logging
 import struct
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 from websockets.frames import Frame, Opcode
@@ -112,9 +112,8 @@ class WebSocketLink(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a listener hands over stream transports"
-        self._transport = transport
-        transport.set_write_buffer_limits(high=self._door.write_buffer_bytes_max)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
+        self._transport.set_write_buffer_limits(high=self._door.write_buffer_bytes_max)
         self._door.enter(self)
 
     def data_received(self, data: bytes) -> None:
