@@ -123,7 +123,7 @@ class WireClient:
         return conv
 
     async def send(self, conv: str, body: Any, **fields: Any) -> Frame:
-        """Append a message; when this returns it is durable. Retry an unknown outcome with the same ``cid``."""
+        """Append a message, durable when this returns. If no answer comes, send the same ``cid`` again."""
         cid = fields.pop("cid", None) or secrets.token_hex(8)
         return await self.request("send", conv=conv, cid=cid, body=body, **fields)
 

@@ -1,6 +1,6 @@
 """Real servers in processes of their own, and robots that know nothing but the wire."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -71,9 +71,9 @@ async def own_fleet(server: ServerProcess) -> AsyncIterator[Fleet]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Show what the servers of a failed test wrote to standard error."""
-    report: Any = yield
+    report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, ServerProcess):

@@ -1,0 +1,79 @@
+"""A server with honest traffic, which every test must leave undisturbed."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.conftest import end, pytest_runtest_makereport
+from tests.e2e.server_process import ServerProcess
+from tests.e2e.wire import JSON, MSGPACK, Codec, Fleet, Peer
+from tests.hostile.honest_pair import HonestPair
+
+__all__ = ["pytest_runtest_makereport"]
+
+MEMORY_MAX = 200 * 1024 * 1024
+HELLO_TIMEOUT_S = 2
+
+
+@dataclass
+class Target:
+    """A server under attack, and the honest robots beside the attacker."""
+
+    server: ServerProcess
+    honest: HonestPair
+
+
+@pytest.fixture(scope="session")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One server for all attacks, with a short hello time limit and honest robots."""
+    server = ServerProcess(
+        tmp_path_factory.mktemp("attacked") / "data",
+        environment={"IMSERVER_SERVER_HELLO_TIMEOUT_S": str(HELLO_TIMEOUT_S)},
+    )
+    server.start()
+    honest = HonestPair(server)
+    honest.start()
+    yield Target(server, honest)
+    honest.stop()
+    end(server)
+
+
+@pytest.fixture
+def target(attacked: Target) -> Iterator[ServerProcess]:
+    """The server under attack; afterwards it must be as well as before."""
+    pid, tracebacks = attacked.server.pid, len(attacked.server.tracebacks())
+    yield attacked.server
+    assert attacked.server.pid == pid
+    attacked.honest.assert_undisturbed()
+    assert len(attacked.server.tracebacks()) == tracebacks, attacked.server.stderr()[-4_000:]
+    assert attacked.server.rss() < MEMORY_MAX
+
+
+@pytest.fixture
+async def gang(target: ServerProcess) -> AsyncIterator[Fleet]:
+    """Robots of the attacker's."""
+    gang = Fleet(target)
+    yield gang
+    await gang.aclose()
+
+
+@pytest.fixture
+async def attacker(gang: Fleet) -> Peer:
+    """A robot that has said hello and means no good."""
+    return await bearer(gang, "attacker", MSGPACK)
+
+
+@pytest.fixture
+async def json_attacker(gang: Fleet) -> Peer:
+    """The same in JSON."""
+    return await bearer(gang, "json-attacker", JSON)
+
+
+async def bearer(gang: Fleet, robot: str, codec: Codec) -> Peer:
+    """Return a robot that came online with a bearer token, which is the quickest way."""
+    peer = await gang.stranger(codec)
+    peer.robot = gang.name(robot)
+    token = gang.server.token(peer.robot)
+    peer.welcome = await peer.hello(peer.robot, key=None, token=token)
+    return peer
