@@ -148,6 +148,6 @@ class AckTemplate:
 
 
 def body_of(size: int) -> bytes:
-    """Return a text in MessagePack that takes ``size`` bytes, its header included (34 to 257, or from 259 on)."""
+    """Return a text in MessagePack of ``size`` bytes with its header (34 to 257, or 259 and more)."""
     header_size = 2 if size <= 257 else 3
     return msgspec.msgpack.encode("x" * (size - header_size))
