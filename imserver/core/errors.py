@@ -5,6 +5,7 @@ ImserverError
 ├── StoreUnavailable   the store cannot take writes now; nothing was stored
 ├── StoreFailed        a write's outcome is unknown: the node must stop and read the truth again
 ├── StoreCorrupt       the store's files are damaged; the node refuses to start
+├── StoreTooNew        a newer version wrote the store; the node refuses to start
 ├── DataDirectoryBusy  another process holds the data directory
 ├── DataDirectoryUnusable  it is no directory, not writable, or its key is damaged
 └── InvalidSettings    a setting is unknown or its value out of range
@@ -37,6 +38,10 @@ class StoreFailed(ImserverError):
 
 class StoreCorrupt(ImserverError):
     """The store's files are damaged; the text names what is lost or unreadable."""
+
+
+class StoreTooNew(ImserverError):
+    """A newer version wrote the store, in a form that this one does not know."""
 
 
 class DataDirectoryBusy(ImserverError):

@@ -1,0 +1,172 @@
+"""Opens the file of an embedded store: its lock, its connections, its schema.
+
+The lock is a file of its own beside the database, held with flock(2): the kernel lets go of it however the
+process ends. Readers that only look (``imserver check``) do not take it.
+"""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import apsw
+
+from imserver.core.errors import DataDirectoryBusy, StoreCorrupt, StoreTooNew, StoreUnavailable
+from imserver.data.sqlite_statements import load_script, load_statements
+
+Durability: TypeAlias = Literal["full", "os"]
+"""``full``: a commit outlives a power cut. ``os``: it outlives the process, not the machine."""
+
+SCHEMA_VERSION: Final = 1
+SEQ_BITS: Final = 38
+"""How far the conversation's id is shifted in ``events.key``; see the schema."""
+
+_APPLICATION_ID: Final = 0x696D7376  # "imsv", by which file(1) and we know our own
+_PAGE_BYTES: Final = 4096
+_SYNCHRONOUS: Final[dict[Durability, str]] = {"full": "FULL", "os": "NORMAL"}
+_CACHE_KIB: Final = 32_768
+_WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
+_WRITES: Final = load_statements("sqlite_writes.sql")
+
+
+class StoreLock:
+    """The right to write a database file, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            DataDirectoryBusy: another process, or another store of this one, holds it.
+            StoreUnavailable: the lock file cannot be made.
+        """
+        lock_path = path.with_name(path.name + ".lock")
+        try:
+            self._file = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise StoreUnavailable(f"cannot lock the store {path}: {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise DataDirectoryBusy(
+                f"the store {path} is in use by another server; stop that one, or choose another "
+                "data directory"
+            ) from None
+
+    def release(self) -> None:
+        """Let go. The lock file stays: removing it would let two processes lock two different files."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def open_for_writing(path: Path, durability: Durability, *, statements: int) -> apsw.Connection:
+    """Open the database, make it if it is new, and return the connection of its one writer.
+
+    Args:
+        path: the database file.
+        durability: what a commit outlives.
+        statements: how many statements the connection keeps prepared.
+
+    Raises:
+        StoreCorrupt: the file is damaged or is not a store.
+        StoreTooNew: a newer version wrote it.
+        StoreUnavailable: it cannot be opened or written.
+    """
+    try:
+        db = apsw.Connection(str(path), statementcachesize=statements)
+        try:
+            _prepare_writer(db, path, durability)
+        except BaseException:
+            db.close()
+            raise
+    except (apsw.NotADBError, apsw.CorruptError) as exc:
+        raise StoreCorrupt(f"{path} is damaged or not an SQLite file: {exc}") from exc
+    except apsw.Error as exc:
+        raise StoreUnavailable(f"cannot open the store {path}: {exc}") from exc
+    return db
+
+
+def open_for_reading(path: Path) -> apsw.Connection:
+    """Open another connection to an existing store, for reads alone.
+
+    Raises:
+        StoreCorrupt, StoreTooNew, StoreUnavailable: as for `open_for_writing`.
+    """
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            _set(db, f"cache_size = -{_CACHE_KIB}", "mmap_size = 0", "query_only = 1")
+            check_version(db, path)
+        except BaseException:
+            db.close()
+            raise
+    except (apsw.NotADBError, apsw.CorruptError) as exc:
+        raise StoreCorrupt(f"{path} is damaged or not an SQLite file: {exc}") from exc
+    except apsw.Error as exc:
+        raise StoreUnavailable(f"cannot open the store {path}: {exc}") from exc
+    return db
+
+
+def extended_code(exc: apsw.Error) -> int:
+    """Return SQLite's extended result code of an error, which apsw's type stubs do not know."""
+    code: int = getattr(exc, "extendedresult", apsw.SQLITE_ERROR)
+    return code
+
+
+def check_version(db: apsw.Connection, path: Path) -> None:
+    """Return if this version reads and writes the schema of ``db``.
+
+    Raises:
+        StoreCorrupt: it is not a store, or does not say which schema it has.
+        StoreTooNew: a newer version wrote it.
+    """
+    if db.pragma("application_id") != _APPLICATION_ID:
+        raise StoreCorrupt(f"{path} is an SQLite file, but not a store of imserver")
+    text = db.execute(_WRITES["meta"], ("schema_version",)).get
+    if not isinstance(text, str) or not text.isdecimal():
+        raise StoreCorrupt(f"{path} has no readable schema version, but {text!r} in its place")
+    if int(text) > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"{path} has schema {text} and this version of imserver knows schema {SCHEMA_VERSION}; "
+            "run the version that wrote it, or a newer one"
+        )
+    if int(text) < SCHEMA_VERSION:
+        raise StoreCorrupt(
+            f"{path} has schema {text}, which never existed; restore it from a backup"
+        )
+
+
+def _prepare_writer(db: apsw.Connection, path: Path, durability: Durability) -> None:
+    # The last connection to close would checkpoint by itself, also after a failed fsync, when it must not.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    _set(
+        db,
+        f"page_size = {_PAGE_BYTES}",
+        "journal_mode = WAL",
+        f"synchronous = {_SYNCHRONOUS[durability]}",
+        "wal_autocheckpoint = 0",
+        f"journal_size_limit = {_WAL_BYTES_KEPT}",
+        f"cache_size = -{_CACHE_KIB}",
+        "mmap_size = 0",
+        "temp_store = MEMORY",
+        "foreign_keys = 1",
+    )
+    if db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+        _make_schema(db)
+    check_version(db, path)
+
+
+def _make_schema(db: apsw.Connection) -> None:
+    with db:
+        db.execute(load_script("sqlite_schema.sql"))
+        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(_WRITES["put_meta"], ("schema_version", str(SCHEMA_VERSION)))
+        db.execute(_WRITES["put_meta"], ("epoch", secrets.token_hex(8)))
+
+
+def _set(db: apsw.Connection, *pragmas: str) -> None:
+    # A statement that answers a row stops a script there: each runs by itself.
+    for pragma in pragmas:
+        db.execute(f"PRAGMA {pragma}").fetchall()

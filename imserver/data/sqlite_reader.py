@@ -1,0 +1,151 @@
+"""Reads of an embedded store, for its reading threads: one statement an answer, decoded from JSON.
+
+A page of events comes as two columns: a JSON array of everything but the bodies, and the bodies joined into
+one blob, which is cut up by their lengths. SQLite joins blobs as text without looking at them (its texts are
+bytes with a length), so any bytes come back as they were.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import apsw
+import msgspec
+from msgspec import Raw
+
+from imserver.core.errors import StoreCorrupt, StoreUnavailable
+from imserver.core.model import ConversationRecord, GroupSummary, Membership, RobotRecord
+from imserver.data.sqlite_file import SEQ_BITS, open_for_reading
+from imserver.data.sqlite_statements import load_statements
+from imserver.protocol.events import Event
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+
+
+_Values: TypeAlias = Mapping[str, str | int | None]
+
+
+class _RobotRow(msgspec.Struct):
+    """A robot as SQLite writes it in JSON, which has no bytes."""
+
+    name: RobotName
+    public_key: str
+    registered_ms: int
+
+    def record(self) -> RobotRecord:
+        return RobotRecord(self.name, bytes.fromhex(self.public_key) or None, self.registered_ms)
+
+
+_EventRow = tuple[int, int, str, str, str, int | None, int]
+
+_LOG_END: Final = 1 << SEQ_BITS
+_SQL: Final = load_statements("sqlite_reads.sql")
+_events = msgspec.json.Decoder(list[_EventRow]).decode
+_robot = msgspec.json.Decoder(_RobotRow).decode
+_robots = msgspec.json.Decoder(list[_RobotRow]).decode
+_names = msgspec.json.Decoder(set[RobotName]).decode
+_conversation = msgspec.json.Decoder(ConversationRecord).decode
+_memberships = msgspec.json.Decoder(list[Membership]).decode
+_groups = msgspec.json.Decoder(list[GroupSummary]).decode
+_acked = msgspec.json.Decoder(dict[RobotName, int]).decode
+
+
+class Reader:
+    """A reading connection, for its one thread. Methods are as in the ports, without the waiting."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = open_for_reading(path)
+
+    def read_after(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        after = min(max(after, 0), _LOG_END)
+        values: _Values = {
+            "conv": conv,
+            "after": after,
+            "limit": max(limit, 0),
+            "bytes_max": bytes_max,
+        }
+        return self._page("page_after", values)
+
+    def read_before(
+        self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        before = min(max(before, 0), _LOG_END)
+        values: _Values = {
+            "conv": conv,
+            "before": before,
+            "limit": max(limit, 0),
+            "bytes_max": bytes_max,
+        }
+        return self._page("page_before", values)
+
+    def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
+        values = {"conv": conv, "seqs": _json(seqs)}
+        return {
+            event.ref: event
+            for event in self._page("amendments", values)
+            if event.ref is not None  # always, by the query; here for the type
+        }
+
+    def robot(self, name: RobotName) -> RobotRecord | None:
+        row = self._row("robot", {"name": name})
+        return None if row is None else _robot(row[0]).record()
+
+    def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
+        return _names(self._text("known_robots", {"names": _json(names)}))
+
+    def robots(self, *, after: str, limit: int) -> list[RobotRecord]:
+        text = self._text("robots", {"after": after, "limit": max(limit, 0)})
+        return [row.record() for row in _robots(text)]
+
+    def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        row = self._row("conversation", {"conv": conv})
+        return None if row is None else _conversation(row[0])
+
+    def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
+        return _memberships(self._text("memberships", {"robot": robot, "device": device}))
+
+    def groups(self, *, member: RobotName | None, after: str, limit: int) -> list[GroupSummary]:
+        name = "groups" if member is None else "groups_of_member"
+        values = {"member": member, "after": after, "limit": max(limit, 0)}
+        return _groups(self._text(name, values))
+
+    def acked(self, conv: ConversationName) -> dict[RobotName, int]:
+        return _acked(self._text("acked", {"conv": conv}))
+
+    def probe(self) -> None:
+        self._row("probe", {})
+
+    def rest(self, *, idle: bool) -> None:
+        return None
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _page(self, name: str, values: _Values) -> list[Event]:
+        rows, bodies = self._row(name, values)
+        events = []
+        start = 0
+        for seq, ts, sender, cid, kind, ref, size in _events(rows):
+            end = start + size
+            events.append(Event(seq, ts, sender, cid, kind, Raw(bodies[start:end]), ref))
+            start = end
+        return events
+
+    def _text(self, name: str, values: _Values) -> str:
+        text: str = self._row(name, values)[0]
+        return text
+
+    def _row(self, name: str, values: _Values) -> Any:
+        try:
+            # The cursor goes at once: held, it would keep the WAL from starting anew.
+            return self._db.execute(_SQL[name], values).fetchone()
+        except (apsw.CorruptError, apsw.NotADBError) as exc:
+            raise StoreCorrupt(f"{self._path} is damaged ({exc}); run `imserver check`") from exc
+        except apsw.Error as exc:
+            raise StoreUnavailable(f"the store cannot be read now: {exc}") from exc
+
+
+def _json(values: object) -> str:
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,148 @@
+-- What the store is asked. Every answer is one row, its lists gathered by SQLite into JSON and one blob:
+-- stepping from row to row gives the interpreter lock away each time, and beside a busy event loop taking
+-- it back costs hundreds of microseconds a row.
+
+-- name: page_after
+-- The events that follow :after, at most :limit, until their bodies exceed :bytes_max; one at least. The
+-- first query looks at lengths only, which SQLite knows without reading a body.
+WITH
+  log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
+  sizes AS (
+    SELECT key, length(body) AS bytes FROM log CROSS JOIN events
+    WHERE key > base + :after AND key < base + (1 << 38)
+    ORDER BY key LIMIT :limit
+  ),
+  sums AS (
+    SELECT key, row_number() OVER so_far AS row, sum(bytes) OVER so_far AS bytes FROM sizes
+    WINDOW so_far AS (ORDER BY key ROWS UNBOUNDED PRECEDING)
+  ),
+  span AS (
+    SELECT min(key) AS first, max(key) AS last FROM sums WHERE bytes <= :bytes_max OR row = 1
+  )
+SELECT
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  CAST(group_concat(body, '') AS BLOB)
+FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
+
+-- name: page_before
+-- The same backwards: the last :limit events before :before, counted in bytes from the newest.
+WITH
+  log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
+  sizes AS (
+    SELECT key, length(body) AS bytes FROM log CROSS JOIN events
+    WHERE key > base AND key < base + :before
+    ORDER BY key DESC LIMIT :limit
+  ),
+  sums AS (
+    SELECT key, row_number() OVER so_far AS row, sum(bytes) OVER so_far AS bytes FROM sizes
+    WINDOW so_far AS (ORDER BY key DESC ROWS UNBOUNDED PRECEDING)
+  ),
+  span AS (
+    SELECT min(key) AS first, max(key) AS last FROM sums WHERE bytes <= :bytes_max OR row = 1
+  )
+SELECT
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  CAST(group_concat(body, '') AS BLOB)
+FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
+
+-- name: amendments
+-- For each seq of the JSON array :seqs that was amended, the deciding event; `ref` says what it amends.
+WITH
+  log AS (SELECT id FROM conversations WHERE name = :conv),
+  deciding AS (
+    SELECT coalesce(
+      (SELECT max(key) FROM events
+       WHERE conv = log.id AND ref = asked.value AND kind = 'redact' AND kind IN ('edit', 'redact')),
+      (SELECT max(key) FROM events
+       WHERE conv = log.id AND ref = asked.value AND kind = 'edit' AND kind IN ('edit', 'redact'))
+    ) AS key
+    FROM log CROSS JOIN json_each(:seqs) AS asked
+  )
+SELECT
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  CAST(group_concat(body, '') AS BLOB)
+FROM deciding CROSS JOIN events USING (key);
+
+-- name: robot
+SELECT json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms)
+FROM robots WHERE name = :name;
+
+-- name: robots
+SELECT json_group_array(
+  json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms))
+FROM (SELECT * FROM robots WHERE name > :after ORDER BY name LIMIT :limit);
+
+-- name: known_robots
+-- Those of the JSON array :names that are registered.
+SELECT json_group_array(name) FROM robots WHERE name IN (SELECT value FROM json_each(:names));
+
+-- name: conversation
+SELECT json_object(
+  'conv', name,
+  'epoch', epoch,
+  'head', coalesce(
+    (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+     ORDER BY key DESC LIMIT 1), 0),
+  'open', json(iif(open, 'true', 'false')),
+  'deleted', json(iif(deleted, 'true', 'false')),
+  'members', (
+    SELECT json_group_object(robot, json_object('role', role, 'since', since))
+    FROM members WHERE conv = conversations.id))
+FROM conversations WHERE name = :conv;
+
+-- name: memberships
+-- Every conversation of :robot, with the cursor of :device and the furthest of all its devices.
+SELECT json_group_array(json_object(
+  'conv', name, 'epoch', epoch, 'head', head, 'role', role, 'since', since,
+  'device_acked', device_acked, 'robot_acked', robot_acked))
+FROM (
+  SELECT name, epoch, role, since,
+    coalesce(
+      (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+       ORDER BY key DESC LIMIT 1), 0) AS head,
+    (SELECT seq FROM cursors WHERE cursors.conv = id AND robot = :robot AND device = :device)
+      AS device_acked,
+    (SELECT max(seq) FROM cursors WHERE cursors.conv = id AND robot = :robot) AS robot_acked
+  FROM members JOIN conversations ON id = conv
+  WHERE robot = :robot
+  ORDER BY name
+);
+
+-- name: groups
+-- Groups that have not ended, by name ('0' is the character after '/').
+SELECT json_group_array(json_object('conv', name, 'role', role, 'members', members, 'head', head))
+FROM (
+  SELECT name, NULL AS role,
+    (SELECT count(*) FROM members WHERE conv = id) AS members,
+    coalesce(
+      (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+       ORDER BY key DESC LIMIT 1), 0) AS head
+  FROM conversations
+  WHERE name > max(:after, 'g/') AND name < 'g0' AND NOT deleted
+  ORDER BY name LIMIT :limit
+);
+
+-- name: groups_of_member
+-- The groups of :member, by name.
+SELECT json_group_array(json_object('conv', name, 'role', role, 'members', members, 'head', head))
+FROM (
+  SELECT name, role,
+    (SELECT count(*) FROM members WHERE conv = id) AS members,
+    coalesce(
+      (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+       ORDER BY key DESC LIMIT 1), 0) AS head
+  FROM members AS own JOIN conversations ON id = own.conv
+  WHERE own.robot = :member AND name > max(:after, 'g/') AND name < 'g0' AND NOT deleted
+  ORDER BY name LIMIT :limit
+);
+
+-- name: acked
+-- For each robot that acked in :conv, the furthest cursor of its devices.
+SELECT json_group_object(robot, seq) FROM (
+  SELECT robot, max(seq) AS seq FROM cursors
+  WHERE conv = (SELECT id FROM conversations WHERE name = :conv)
+  GROUP BY robot
+);
+
+-- name: probe
+SELECT count(*) FROM meta;

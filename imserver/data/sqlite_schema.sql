@@ -1,0 +1,75 @@
+-- The tables of an embedded store. Rows of text, numbers and MessagePack bodies: readable with any
+-- SQLite shell. Every table is strict, so that a value of a wrong type is refused where it is written.
+
+CREATE TABLE meta (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A conversation is never deleted: `deleted` marks a group that ended, and its name stays taken.
+-- The limit of the id is the width that `events.key` leaves for it.
+CREATE TABLE conversations (
+  id         INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 33554431),
+  name       TEXT    NOT NULL UNIQUE,
+  epoch      TEXT    NOT NULL,
+  open       INTEGER NOT NULL,
+  deleted    INTEGER NOT NULL DEFAULT 0,
+  created_ms INTEGER NOT NULL
+) STRICT;
+
+-- The logs. The key holds conversation and seq in one integer, key = conv * 2^38 + seq, so that a log lies
+-- together in the file, in order, and a row is one entry of one tree: against PRIMARY KEY (conv, seq) this
+-- writes a tenth less for small bodies and half for those between 1 and 4 KiB. A log cannot outgrow its
+-- 2^38 places: the file would have passed SQLite's limit, 2^32 pages, before.
+--
+-- The unique index is what makes a send exactly once. The sender comes first in it, so that a robot that
+-- numbers its cids touches one page of the index, however many conversations it speaks in.
+CREATE TABLE events (
+  key    INTEGER PRIMARY KEY,
+  conv   INTEGER NOT NULL AS (key >> 38) VIRTUAL,
+  seq    INTEGER NOT NULL AS (key & 274877906943) VIRTUAL,
+  ts     INTEGER NOT NULL,
+  sender TEXT    NOT NULL,
+  cid    TEXT    NOT NULL,
+  kind   TEXT    NOT NULL,
+  ref    INTEGER,
+  body   BLOB    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX events_by_cid ON events (sender, cid, conv);
+
+CREATE INDEX events_that_amend ON events (conv, ref, kind) WHERE kind IN ('edit', 'redact');
+
+CREATE TABLE members (
+  conv  INTEGER NOT NULL REFERENCES conversations,
+  robot TEXT    NOT NULL,
+  role  TEXT    NOT NULL,
+  since INTEGER NOT NULL,
+  PRIMARY KEY (conv, robot)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX members_by_robot ON members (robot);
+
+-- How far each device has come. Its order serves both questions: what has this robot acked here, and
+-- what has everybody acked here.
+CREATE TABLE cursors (
+  conv   INTEGER NOT NULL REFERENCES conversations,
+  robot  TEXT    NOT NULL,
+  device TEXT    NOT NULL,
+  seq    INTEGER NOT NULL,
+  PRIMARY KEY (conv, robot, device)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE robots (
+  name          TEXT PRIMARY KEY,
+  public_key    BLOB,
+  registered_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Enrolment tokens that were used, kept until they would have expired anyway.
+CREATE TABLE spent_tokens (
+  id         TEXT PRIMARY KEY,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX spent_tokens_by_expiry ON spent_tokens (expires_ms);

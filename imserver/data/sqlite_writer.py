@@ -1,0 +1,199 @@
+"""The one writer of an embedded store: transactions, their failures, and checkpoints.
+
+A failure before COMMIT is rolled back and answered `StoreUnavailable`. A failure of COMMIT itself, or of
+any fsync, ends writing for good: the kernel may have dropped the pages and report success the next time
+(PostgreSQL's "fsyncgate", 2018), so only a new process that reads the file knows what is in it. One failure
+of COMMIT is definite all the same: SQLITE_FULL. SQLite reports it when a write into the log file (WAL) came
+out short, which is before the frame that makes the transaction valid is whole and before any fsync, and
+recovery ignores frames without it. So a full disk refuses writes until there is room, and needs no restart.
+
+Writes are copied from the WAL into the database by this thread alone, between calls: when the WAL has grown
+by `_CHECKPOINT_PAGES`, or when no call came for a moment.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+from msgspec.structs import replace
+
+from imserver.core.errors import ImserverError, Refusal, StoreFailed, StoreUnavailable
+from imserver.core.model import Append, Cursor, Outcome, RobotRecord
+from imserver.data.sqlite_append import STATEMENTS, LogAppender
+from imserver.data.sqlite_file import Durability, extended_code, open_for_writing
+from imserver.data.sqlite_statements import load_statements
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import RobotName
+
+_SQL: Final = load_statements("sqlite_writes.sql")
+_CHECKPOINT_PAGES: Final = 4096  # 16 MiB
+_IDLE_S: Final = 0.5
+_DAY_MS: Final = 86_400_000
+_log: Final = logging.getLogger(__name__)
+
+
+class StoreHealth:
+    """Whether a commit or an fsync failed; shared by a store's threads. Set once, never back."""
+
+    def __init__(self) -> None:
+        self.failure: str | None = None
+
+    def check(self) -> None:
+        """Return if none did.
+
+        Raises:
+            StoreFailed: one did, and which.
+        """
+        if self.failure is not None:
+            raise StoreFailed(self.failure)
+
+
+class Writer:
+    """The writing half of a store, for its one thread. Methods are as in the ports, without the waiting."""
+
+    def __init__(self, path: Path, durability: Durability, health: StoreHealth) -> None:
+        self._health = health
+        self._db = open_for_writing(path, durability, statements=STATEMENTS)
+        self._db.set_wal_hook(self._count_pages)
+        self._appender = LogAppender(self._db)
+        self._wal_pages = 0
+        self._wal_pages_seen = 0
+
+    def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+        with self._transaction():
+            outcomes = self._appender.append(events)
+            if cursors:
+                self._appender.move_cursors(cursors)
+        self._appender.trim()
+        return outcomes
+
+    def register(self, robot: RobotRecord, *, token_id: str, token_expires_ms: int) -> RobotRecord:
+        with self._transaction():
+            if self._db.execute(_SQL["is_spent"], (token_id,)).get is not None:
+                raise Refusal(
+                    ErrorCode.UNAUTHENTICATED,
+                    "this enrolment token was used before; each is good for one registration: "
+                    "ask the operator for a new one",
+                )
+            known = self._robot(robot.name)
+            if known is not None and known.public_key is not None:
+                raise Refusal(
+                    ErrorCode.EXISTS,
+                    f"a robot named {robot.name} is registered with a key; say hello with that key, "
+                    "or choose another name",
+                )
+            # Expired tokens are refused for that alone; the margin is for a clock that was set back.
+            self._db.execute(_SQL["forget_expired"], (robot.registered_ms - _DAY_MS,))
+            self._db.execute(_SQL["spend"], (token_id, token_expires_ms))
+            return self._put_robot(robot)
+
+    def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
+        with self._transaction():
+            return self._robot(robot.name) or self._put_robot(replace(robot, public_key=None))
+
+    def probe(self) -> None:
+        with self._transaction():
+            count = self._db.execute(_SQL["meta"], ("probes",)).get
+            self._db.execute(_SQL["put_meta"], ("probes", str(int(count or 0) + 1)))
+
+    def rest(self, *, idle: bool) -> float | None:
+        grown = self._wal_pages - self._wal_pages_seen
+        if grown and (idle or grown >= _CHECKPOINT_PAGES):
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            grown = self._wal_pages - self._wal_pages_seen
+        return _IDLE_S if grown else None
+
+    def close(self) -> None:
+        if self._health.failure is None:
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what the body did, durably, or roll it back.
+
+        Raises:
+            StoreUnavailable: rolled back.
+            StoreFailed: the outcome is unknown, now or since earlier.
+        """
+        self._health.check()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+        except apsw.Error as exc:
+            self._roll_back()
+            if _is_fatal(exc):
+                raise self._fail("a write", exc) from exc
+            raise StoreUnavailable(f"the store cannot take writes now: {exc}") from exc
+        except BaseException:
+            self._roll_back()
+            raise
+        self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except apsw.FullError as exc:
+            self._roll_back()
+            raise StoreUnavailable("the store's disk is full; make room") from exc
+        except BaseException as exc:
+            self._appender.forget()
+            raise self._fail("a commit", exc) from exc
+
+    def _roll_back(self) -> None:
+        self._appender.forget()
+        try:
+            # After some errors SQLite has rolled back by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except apsw.Error as exc:
+            raise self._fail("a rollback", exc) from exc
+
+    def _fail(self, what: str, exc: BaseException) -> ImserverError:
+        self._health.failure = (
+            f"{what} failed ({exc}), so what the disk holds is unknown; the store takes no more calls "
+            "until the server is started again and has read it"
+        )
+        _log.critical("store.failed", extra={"step": what, "error": str(exc)})
+        return StoreFailed(self._health.failure)
+
+    def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self._wal_pages:
+            self._wal_pages_seen = 0  # the WAL began anew
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self, mode: int) -> None:
+        try:
+            pages, copied = self._db.wal_checkpoint(mode=mode)
+        except (apsw.FullError, apsw.BusyError, apsw.LockedError) as exc:
+            # Nothing is lost: the WAL keeps everything until a later checkpoint succeeds.
+            _log.warning("store.checkpoint_put_off", extra={"error": str(exc)})
+            self._wal_pages_seen = self._wal_pages
+        except apsw.Error as exc:
+            self._fail("a checkpoint", exc)
+        else:
+            self._wal_pages_seen = (
+                copied  # less than all when a reader still looks at an older state
+            )
+            _log.debug("store.checkpoint", extra={"pages": pages, "copied": copied})
+
+    def _robot(self, name: RobotName) -> RobotRecord | None:
+        row: Any = self._db.execute(_SQL["robot"], (name,)).fetchone()
+        return None if row is None else RobotRecord(*row)
+
+    def _put_robot(self, robot: RobotRecord) -> RobotRecord:
+        row = (robot.name, robot.public_key, robot.registered_ms)
+        rows: list[Any] = self._db.execute(_SQL["put_robot"], row).fetchall()
+        return RobotRecord(*rows[0])
+
+
+def _is_fatal(exc: apsw.Error) -> bool:
+    """Tell whether an error before COMMIT leaves doubt about what the disk holds."""
+    return isinstance(exc, apsw.CorruptError | apsw.NotADBError) or extended_code(exc) in {
+        apsw.SQLITE_IOERR_FSYNC,
+        apsw.SQLITE_IOERR_DIR_FSYNC,
+    }

@@ -1,0 +1,66 @@
+-- What the one writer does. Lists come in as JSON, so that one statement carries any number of rows; only
+-- events, the hot path, are bound value by value, many rows to a statement.
+
+-- name: log
+-- A conversation as the next event finds it.
+SELECT id, epoch, deleted,
+  coalesce(
+    (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+     ORDER BY key DESC LIMIT 1), 0)
+FROM conversations WHERE name = ?;
+
+-- name: add_conversation
+INSERT INTO conversations (name, epoch, open, created_ms) VALUES (?, ?, ?, ?);
+
+-- name: add_events
+-- Ends with one group of seven parameters for each row. OR FAIL: at a cid that is stored already the rows
+-- before it stay, and changes() tells how many.
+INSERT OR FAIL INTO events (key, ts, sender, cid, kind, ref, body) VALUES
+
+-- name: first_of_cid
+SELECT seq, ts, kind, ref, body FROM events WHERE sender = ? AND cid = ? AND conv = ?;
+
+-- name: end_conversation
+UPDATE conversations SET deleted = 1 WHERE id = ?;
+
+-- name: remove_all_members
+DELETE FROM members WHERE conv = ?;
+
+-- name: put_members
+-- The second parameter is a JSON object {robot: role}. Who is a member already keeps `since`.
+INSERT INTO members (conv, robot, role, since)
+SELECT ?1, key, value, ?3 FROM json_each(?2) WHERE true
+ON CONFLICT DO UPDATE SET role = excluded.role;
+
+-- name: remove_members
+DELETE FROM members WHERE conv = ? AND robot IN (SELECT value FROM json_each(?));
+
+-- name: move_cursors
+-- The parameter is a JSON array of [conv, robot, device, seq].
+INSERT INTO cursors (conv, robot, device, seq)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) WHERE true
+ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq;
+
+-- name: robot
+SELECT name, public_key, registered_ms FROM robots WHERE name = ?;
+
+-- name: put_robot
+-- A robot that is known keeps the time it was registered at.
+INSERT INTO robots (name, public_key, registered_ms) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET public_key = excluded.public_key
+RETURNING name, public_key, registered_ms;
+
+-- name: is_spent
+SELECT 1 FROM spent_tokens WHERE id = ?;
+
+-- name: spend
+INSERT INTO spent_tokens (id, expires_ms) VALUES (?, ?);
+
+-- name: forget_expired
+DELETE FROM spent_tokens WHERE expires_ms < ?;
+
+-- name: put_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: meta
+SELECT value FROM meta WHERE name = ?;
