@@ -1,0 +1,60 @@
+"""The SDK for robots: connect, send, receive, never lose, never double.
+
+`Robot` is for asyncio, `BlockingRobot` for scripts and threads, `client_sdk.testing` for tests without a
+network. It logs to ``client_sdk`` and configures nothing.
+"""
+
+from client_sdk.blocking import BlockingRobot
+from client_sdk.errors import (
+    ConnectionLost,
+    KeyFileError,
+    MissedEvents,
+    NoAnswer,
+    OutcomeUnknown,
+    Refused,
+    RobotError,
+    StayAway,
+    WrongServer,
+)
+from client_sdk.keys import RobotKey, create_key, load_key
+from client_sdk.options import Options
+from client_sdk.records import ClockReading, Event, Gap, Sent, Signal, Statistics
+from client_sdk.robot import Robot
+from client_sdk.states import State
+from client_sdk.streams import EventStream, SignalStream
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import Role
+from imserver.protocol.server_frames import GroupRow, Identity, MemberRow, RobotRow
+
+__all__ = [
+    "BlockingRobot",
+    "ClockReading",
+    "ConnectionLost",
+    "ErrorCode",
+    "Event",
+    "EventStream",
+    "Gap",
+    "GroupRow",
+    "Identity",
+    "KeyFileError",
+    "MemberRow",
+    "MissedEvents",
+    "NoAnswer",
+    "Options",
+    "OutcomeUnknown",
+    "Refused",
+    "Robot",
+    "RobotError",
+    "RobotKey",
+    "RobotRow",
+    "Role",
+    "Sent",
+    "Signal",
+    "SignalStream",
+    "State",
+    "Statistics",
+    "StayAway",
+    "WrongServer",
+    "create_key",
+    "load_key",
+]

@@ -1,0 +1,187 @@
+"""The robot for scripts and threads: the asynchronous one, run by a loop in a thread of its own.
+
+Nothing is decided here: each method hands its call to the loop and waits for the outcome. May be used by any
+number of threads, but not from within a running event loop: there, use `Robot`.
+"""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from client_sdk.keys import RobotKey
+from client_sdk.options import Options
+from client_sdk.records import Event, Signal, Statistics
+from client_sdk.robot import Robot
+from client_sdk.states import State
+from client_sdk.transport import Connector
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ItemT = TypeVar("ItemT")
+_END: Any = object()
+
+
+def _waits(
+    method: Callable[Concatenate[Robot, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["BlockingRobot", P], T]:
+    @functools.wraps(method)
+    def call(self: "BlockingRobot", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(method(self._robot, *args, **kwargs))
+
+    return call
+
+
+class BlockingRobot:
+    """A `Robot` whose methods return when they are done. Takes the same arguments.
+
+    with BlockingRobot("ws://127.0.0.1:7400", name="r1", key="r1.key") as robot:
+        robot.send("g/dock", {"task": "pick"})
+        for event in robot.events(timeout_s=5):
+            print(event.body)
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        key: str | Path | RobotKey | None = None,
+        token: str | None = None,
+        bearer: str | None = None,
+        device: str = "main",
+        options: Options | None = None,
+        connector: Connector | None = None,
+    ) -> None:
+        self._robot = Robot(
+            url,
+            name=name,
+            key=key,
+            token=token,
+            bearer=bearer,
+            device=device,
+            options=options,
+            connector=connector,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Connect and return when online; raises what `Robot` raises."""
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"client_sdk.{self._robot.name}", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._run(self._robot.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the acks, close the connection in good order, and end. Idempotent."""
+        if self._thread is not None:
+            self._run(self._robot.aclose())
+            self._stop()
+
+    send = _waits(Robot.send)
+    edit = _waits(Robot.edit)
+    redact = _waits(Robot.redact)
+    create_group = _waits(Robot.create_group)
+    delete_group = _waits(Robot.delete_group)
+    join = _waits(Robot.join)
+    leave = _waits(Robot.leave)
+    add_members = _waits(Robot.add_members)
+    remove_members = _waits(Robot.remove_members)
+    set_role = _waits(Robot.set_role)
+    groups = _waits(Robot.groups)
+    members = _waits(Robot.members)
+    robots = _waits(Robot.robots)
+    history = _waits(Robot.history)
+    follow = _waits(Robot.follow)
+    unfollow = _waits(Robot.unfollow)
+    whoami = _waits(Robot.whoami)
+    ping = _waits(Robot.ping)
+    wait_online = _waits(Robot.wait_online)
+
+    def events(self, *, timeout_s: float | None = None) -> Iterator[Event]:
+        """Iterate over events as `Robot.events` does; end when none comes for ``timeout_s`` seconds."""
+        stream = self._robot.events()
+        return self._iterate(stream.__anext__, timeout_s)
+
+    def signals(self, *, timeout_s: float | None = None) -> Iterator[Signal]:
+        """Iterate over signals as `Robot.signals` does; end when none comes for ``timeout_s`` seconds."""
+        stream = self._robot.signals()
+        return self._iterate(stream.__anext__, timeout_s)
+
+    def signal(self, conv: str, key: str, body: object) -> None:
+        """Tell the members who are online a value; see `Robot.signal`."""
+        self._run(_called(self._robot.signal, conv, key, body))
+
+    def done(self, event: Event) -> None:
+        """Say that everything up to ``event`` is processed; needed only after a ``break``."""
+        self._run(_called(self._robot.done, event))
+
+    def direct(self, other: str) -> str:
+        """Return the conversation between this robot and another."""
+        return self._robot.direct(other)
+
+    @property
+    def state(self) -> State:
+        """Where the connection is."""
+        return self._robot.state
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot of the counters."""
+        return self._robot.statistics()
+
+    def _iterate(
+        self, ask: Callable[[], Coroutine[Any, Any, ItemT]], timeout_s: float | None
+    ) -> Iterator[ItemT]:
+        while True:
+            item = self._run(_next(ask, timeout_s))
+            if item is _END:
+                return
+            yield item
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._thread is None:
+            work.close()
+            raise RuntimeError("use the robot inside `with BlockingRobot(…)`")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            self._loop.close()
+
+
+async def _next(ask: Callable[[], Coroutine[Any, Any, ItemT]], timeout_s: float | None) -> ItemT:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await ask()
+    except (TimeoutError, StopAsyncIteration):
+        return _END  # type: ignore[no-any-return]
+
+
+async def _called(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    return function(*args, **kwargs)

@@ -1,0 +1,191 @@
+"""Questions and changes that are one frame out and one answer back."""
+
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from client_sdk.errors import Refused
+from client_sdk.link import Link
+from client_sdk.outbox import Repeat
+from client_sdk.records import Event
+from imserver.protocol import client_frames as wire
+from imserver.protocol import names
+from imserver.protocol.codec import Codec
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import Role
+from imserver.protocol.server_frames import (
+    Changed,
+    GroupRow,
+    Identity,
+    MemberRow,
+    Ok,
+    RobotRow,
+)
+
+T = TypeVar("T")
+
+
+class Calls:
+    """Groups, members, lists and history. All of it in `Robot`.
+
+    Every call raises `Refused` if the server says no. A question that is not answered within the options'
+    ``request_timeout_s`` raises `NoAnswer`; a change whose connection is lost on the way raises
+    `OutcomeUnknown`. A name that breaks the rules raises ``ValueError`` at once.
+    """
+
+    def __init__(self, link: Link, codec: Codec, *, request_timeout_s: float) -> None:
+        self._link = link
+        self._codec = codec
+        self._request_timeout_s = request_timeout_s
+
+    async def create_group(
+        self,
+        name: str,
+        members: list[str] | tuple[str, ...] = (),
+        *,
+        open: bool = False,  # noqa: A002  the word of the wire
+    ) -> str:
+        """Create a group, own it, and return its conversation, ``g/<name>``.
+
+        Args:
+            name: with or without ``g/``.
+            members: further robots that belong to it from the start.
+            open: any robot may join by itself.
+        """
+        group = names.group(name.removeprefix("g/")).removeprefix("g/")
+        frame = wire.CreateGroup(self._id(), group, members=_robots(members), open=open)
+        changed = await self._change(frame)
+        return changed.conv or names.group(group)
+
+    async def delete_group(self, conv: str) -> int:
+        """End a group for all its members; return the seq of the event that records it."""
+        frame = wire.DeleteGroup(self._id(), names.conversation(conv))
+        return (await self._change(frame)).seq
+
+    async def join(self, conv: str) -> int:
+        """Become a member of an open group; return the seq of the event that records it."""
+        return (await self._change(wire.Join(self._id(), names.conversation(conv)))).seq
+
+    async def leave(self, conv: str) -> int:
+        """Stop being a member; return the seq of the event that records it."""
+        return (await self._change(wire.Leave(self._id(), names.conversation(conv)))).seq
+
+    async def add_members(self, conv: str, robots: list[str], *, role: str = Role.MEMBER) -> int:
+        """Add robots to a group with a role; return the seq of the event that records it."""
+        frame = wire.AddMembers(
+            self._id(), names.conversation(conv), _robots(robots), role=Role(role)
+        )
+        return (await self._change(frame)).seq
+
+    async def remove_members(self, conv: str, robots: list[str]) -> int:
+        """Remove robots from a group; return the seq of the event that records it."""
+        frame = wire.RemoveMembers(self._id(), names.conversation(conv), _robots(robots))
+        return (await self._change(frame)).seq
+
+    async def set_role(self, conv: str, robot: str, role: str) -> int:
+        """Make a member ``owner``, ``admin``, ``member`` or ``observer``; return the event's seq."""
+        frame = wire.SetRole(
+            self._id(), names.conversation(conv), names.robot_name(robot), Role(role)
+        )
+        return (await self._change(frame)).seq
+
+    async def groups(self) -> list[GroupRow]:
+        """Return the groups that this robot is a member of, by name."""
+        rows: list[GroupRow] = []
+        page_max = self._page_max
+        while True:
+            after = rows[-1].conv if rows else None
+            page = await self._result(
+                wire.ListGroups(self._id(), after=after, limit=page_max), list[GroupRow]
+            )
+            rows += page
+            if len(page) < page_max:
+                return rows
+
+    async def members(self, conv: str) -> list[MemberRow]:
+        """Return the members of a conversation, by name, with role, presence and furthest cursor."""
+        conv = names.conversation(conv)
+        rows: list[MemberRow] = []
+        page_max = self._page_max
+        while True:
+            after = rows[-1].robot if rows else None
+            page = await self._result(
+                wire.ListMembers(self._id(), conv, after=after, limit=page_max), list[MemberRow]
+            )
+            rows += page
+            if len(page) < page_max:
+                return rows
+
+    async def robots(self) -> list[RobotRow]:
+        """Return the registered robots, by name."""
+        rows: list[RobotRow] = []
+        page_max = self._page_max
+        while True:
+            after = rows[-1].robot if rows else None
+            page = await self._result(
+                wire.ListRobots(self._id(), after=after, limit=page_max), list[RobotRow]
+            )
+            rows += page
+            if len(page) < page_max:
+                return rows
+
+    async def history(
+        self,
+        conv: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        view: Literal["events", "messages"] = "events",
+    ) -> list[Event]:
+        """Return a page of the log, forwards from ``after`` or backwards from ``before``, in log order.
+
+        Args:
+            conv: the conversation.
+            after: seq behind which the page begins.
+            before: seq in front of which the page ends.
+            limit: most events to return; the server may return fewer when they are large.
+            view: ``events`` is the log as it is, ``messages`` has edits and redactions folded in.
+        """
+        frame = wire.History(
+            self._id(), names.conversation(conv), after=after, before=before, limit=limit, view=view
+        )
+        ok = await self._ask(frame, Repeat.SAFE)
+        epoch = self._link.machine.inbox.epoch_of(conv)
+        decode = self._codec.decode_body
+        return [
+            Event(conv, epoch, e.seq, e.ts, e.sender, e.cid, e.kind, e.ref, decode(e.body))
+            for e in ok.events or []
+        ]
+
+    async def whoami(self) -> Identity:
+        """Return under which name, device and session the server knows this robot."""
+        return await self._result(wire.WhoAmI(self._id()), Identity)
+
+    @property
+    def _page_max(self) -> int:
+        return self._link.machine.limits.page_max
+
+    def _id(self) -> int:
+        return next(self._link.machine.ids)
+
+    async def _change(self, frame: Struct) -> Changed:
+        return msgspec.convert((await self._ask(frame, Repeat.NEVER)).result, Changed)
+
+    async def _result(self, frame: Struct, kind: type[T]) -> T:
+        return msgspec.convert((await self._ask(frame, Repeat.SAFE)).result, kind)
+
+    async def _ask(self, frame: Struct, repeat: Repeat) -> Ok:
+        size, size_max = len(self._codec.encode(frame)), self._link.machine.limits.frame_bytes_max
+        if size > size_max:
+            raise Refused(
+                ErrorCode.TOO_LARGE,
+                f"the request has {size} bytes and this server takes {size_max}; make it in parts",
+            )
+        timeout_s = self._request_timeout_s
+        return await self._link.ask(frame, Ok, repeat=repeat, timeout_s=timeout_s)
+
+
+def _robots(robots: list[str] | tuple[str, ...]) -> list[str]:
+    return [names.robot_name(robot) for robot in robots]

@@ -1,0 +1,110 @@
+"""How a robot says who it is: registration with a token, hello, and the proof by its key.
+
+Sans-I/O: signing computes, nothing waits. Called by the machine when a connection is made.
+"""
+
+from typing import Protocol
+
+from client_sdk.errors import Refused, WrongServer
+from imserver.protocol import names
+from imserver.protocol.client_frames import Hello, Position, Prove, Register
+from imserver.protocol.proof import signed_text
+from imserver.protocol.server_frames import Challenge
+
+
+class Signer(Protocol):
+    """A private key that signs, and its public half (32 bytes)."""
+
+    public_key: bytes
+
+    def sign(self, text: bytes) -> bytes:
+        """Return the Ed25519 signature over ``text``, 64 bytes."""
+
+
+class Credentials:
+    """What a robot has to show: a key, with or without a token for enrolment, or a bearer token."""
+
+    def __init__(self, *, key: Signer | None, token: str | None, bearer: str | None) -> None:
+        if key is None and bearer is None:
+            raise ValueError('give the robot a key (key="r1.key") or a bearer token (bearer="…")')
+        if key is not None and bearer is not None:
+            raise ValueError("give the robot either a key or a bearer token, not both")
+        if token is not None and key is None:
+            raise ValueError("an enrolment token registers a key: give the robot a key as well")
+        self.key = key
+        self.token = token
+        self.bearer = bearer
+
+
+class Introduction:
+    """A robot's part in the handshake.
+
+    Once the server has answered the registration, or refused it for good, it is not tried again: the name may
+    exist, or the token be spent, because an earlier answer got lost, and then the proof decides.
+
+    Attributes:
+        registration_refusal: why the server did not register the key, if it did not.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        robot: str,
+        device: str,
+        instance: str,
+        window: int,
+        auto: bool,
+        server: str | None,
+    ) -> None:
+        self._credentials = credentials
+        self._robot = names.robot_name(robot)
+        self._device = names.device_name(device)
+        self._instance = instance
+        self._window = window
+        self._auto = auto
+        self._server = server
+        self._registers = credentials.token is not None
+        self.registration_refusal: Refused | None = None
+
+    def registration(self, request_id: int) -> Register | None:
+        """Return the frame that registers the key, or None if there is no need."""
+        key, token = self._credentials.key, self._credentials.token
+        if not self._registers or key is None or token is None:
+            return None
+        return Register(request_id, self._robot, token, key.public_key)
+
+    def registration_answered(self, refusal: Refused | None) -> None:
+        """Note that the server registered the key, or why not."""
+        self._registers = False
+        self.registration_refusal = refusal
+
+    def hello(self, resume: dict[str, Position]) -> Hello:
+        """Return the frame that opens the session."""
+        return Hello(
+            robot=self._robot,
+            device=self._device,
+            token=self._credentials.bearer,
+            resume=resume,
+            window=self._window,
+            auto=self._auto,
+            instance=self._instance,
+        )
+
+    def proof(self, challenge: Challenge) -> Prove:
+        """Return the answer to a challenge.
+
+        Raises:
+            WrongServer: the challenge is not the pinned server's, or nothing but a bearer token is there.
+        """
+        if self._server is not None and challenge.server != self._server:
+            raise WrongServer(f"this is server {challenge.server}, and {self._server} was pinned")
+        key = self._credentials.key
+        if key is None:
+            raise WrongServer(
+                "the server asks for a proof by key although a bearer token was given"
+            )
+        text = signed_text(
+            server=challenge.server, nonce=challenge.nonce, robot=self._robot, device=self._device
+        )
+        return Prove(key.sign(text))

@@ -1,0 +1,327 @@
+"""What a robot does next, decided without socket, clock or waiting.
+
+What came in, and the time, go in: `connected`, `received`, `disconnected`, `tick`, `submit`. What to do comes
+out: frames to write (`take_frames`), answers for those who wait (`take_answers`), `hang_up`, `retry_at_s`,
+`failure`, `next_deadline_s`. `link` performs it; tests drive the machine by hand.
+
+    NEW → CONNECTING → [REGISTERING →] AUTHENTICATING → ONLINE → WAITING → CONNECTING → … → OVER
+
+What passes by itself leads to WAITING, what does not to OVER, with a `failure`.
+"""
+
+import itertools
+import logging
+import random
+from typing import Final, TypeAlias, assert_never
+
+from msgspec import Struct
+
+from client_sdk.backoff import Backoff, Reconnect
+from client_sdk.errors import ConnectionLost, Refused, RobotError, WrongServer
+from client_sdk.inbox import Inbox
+from client_sdk.introduction import Introduction
+from client_sdk.options import Options
+from client_sdk.outbox import REQUESTS_MAX, Outbox, Repeat, Request
+from client_sdk.records import Sent
+from client_sdk.signals import SignalBoard
+from client_sdk.states import CONNECTED, MOVES, State
+from imserver.protocol import server_frames as wire
+from imserver.protocol.client_frames import Follow, Send
+from imserver.protocol.codec import Codec
+from imserver.protocol.errors import MEANING, CloseCode, Retry
+from imserver.protocol.limits import Limits
+
+RETRY_BASE_S: Final = 0.05
+RETRY_CAP_S: Final = 2.0
+
+Answer: TypeAlias = Sent | wire.Ok | wire.Pong | RobotError
+_log = logging.getLogger("client_sdk")
+
+
+class Machine:
+    """One robot's session with its server, over any number of connections.
+
+    Attributes:
+        inbox, outbox, signals: what comes in and goes out.
+        ids: numbers for requests.
+        followed: conversations that were asked for by `follow` and are asked for again after a reconnect.
+        state: where the connection is.
+        limits: the server's; the protocol's defaults before the first welcome.
+        failure: why it is over; None if it was closed.
+        open_by_s: in CONNECTING, when this attempt is given up.
+        hang_up: close code and reason, when the connection is to be closed.
+        retry_at_s: in WAITING, when to connect again.
+        last_problem: why the last connection ended, or did not come up.
+        connections: sessions opened.
+        sent: sends that were answered as stored.
+    """
+
+    def __init__(
+        self, introduction: Introduction, options: Options, *, codec: Codec, dice: random.Random
+    ) -> None:
+        self._introduction = introduction
+        self._open_timeout_s = options.open_timeout_s
+        self._reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
+        self._retry = Backoff(RETRY_BASE_S, RETRY_CAP_S, dice)
+        self.inbox = Inbox(codec.decode_body, window=options.window)
+        self.outbox = Outbox()
+        self.signals = SignalBoard(codec.decode_body, signals_max=options.signals_max)
+        self.ids = itertools.count(1)
+        self.followed: set[str] = set()
+        self.state = State.NEW
+        self.limits = Limits()
+        self.failure: RobotError | None = None
+        self.hang_up: tuple[int, str] | None = None
+        self.retry_at_s = 0.0
+        self.last_problem = "no attempt was made"
+        self.connections = 0
+        self.sent = 0
+        self._frames: list[Struct] = []
+        self._answers: list[tuple[int, Answer]] = []
+        self._follows: dict[int, str] = {}
+        self.open_by_s = 0.0
+        self._online_since_s: float | None = None
+        self._at_once = False
+        self._retry_after_ms: int | None = None
+        self._bye: wire.Bye | None = None
+
+    def connecting(self, now_s: float) -> None:
+        """Begin an attempt to connect."""
+        self._move(State.CONNECTING)
+        self.open_by_s = now_s + self._open_timeout_s
+
+    def connected(self) -> None:
+        """The transport is open: say who we are."""
+        registration = self._introduction.registration(next(self.ids))
+        if registration is None:
+            self._say_hello()
+        else:
+            self._move(State.REGISTERING)
+            self._frames.append(registration)
+
+    def received(self, frame: wire.ServerFrame, now_s: float) -> None:
+        """Take in a frame of the server."""
+        match frame:
+            case wire.Deliver():
+                self.inbox.deliver(frame, now_s)
+            case wire.Sent():
+                self._stored(frame)
+            case wire.Ok() | wire.Pong():
+                self._answered(frame)
+            case wire.Error():
+                self._refused(frame, now_s)
+            case wire.SignalValue():
+                self.signals.put(frame)
+            case wire.Gap():
+                self.inbox.gap(frame)
+            case wire.Head():
+                self.inbox.announced(frame, now_s)
+            case wire.Challenge():
+                self._challenged(frame)
+            case wire.Welcome():
+                self._welcomed(frame, now_s)
+            case wire.Bye():
+                self._bye = frame
+            case wire.StreamChunk() | wire.Receipt():
+                _log.debug("frame.without_a_reader", extra={"frame": type(frame).__name__})
+            case _:
+                assert_never(frame)
+        self._ask_repairs()
+
+    def disconnected(self, code: int, reason: str, now_s: float) -> None:
+        """The transport is gone, or did not come up: decide whether and when to connect again."""
+        if self.state is State.OVER:
+            return
+        if self._bye is not None:
+            code, reason = self._bye.code, self._bye.reason
+            self._retry_after_ms = self._bye.retry_after
+        if self._online_since_s is not None:
+            self._reconnect.held(now_s - self._online_since_s)
+        self.last_problem = f"{reason or 'the connection was lost'} ({code})"
+        for request in self.outbox.connection_lost():
+            self._answers.append((request.id, request.lost("the connection was lost")))
+        wait = 0.0 if self._at_once else self._reconnect.after(code, reason, self._retry_after_ms)
+        self._forget_connection()
+        if isinstance(wait, RobotError):
+            self.fail(wait)
+        else:
+            self.retry_at_s = now_s + wait
+            self._move(State.WAITING)
+
+    def submit(self, frame: Struct, *, repeat: Repeat, deadline_s: float) -> None:
+        """Take in a request, its ``id`` from `ids`; how it ends comes by `take_answers`."""
+        request_id: int = frame.id  # type: ignore[attr-defined]  # every request has one
+        request = Request(request_id, frame, repeat=repeat, deadline_s=deadline_s)
+        if self.state is State.OVER:
+            self._answers.append(
+                (request_id, self.failure or ConnectionLost("the robot is closed"))
+            )
+        else:
+            self.outbox.add(request)
+
+    def post(self, frame: Struct) -> None:
+        """Write a frame that has no answer if the robot is online; else it is dropped."""
+        if self.state is State.ONLINE:
+            self._frames.append(frame)
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due."""
+        for request in self.outbox.tick(now_s):
+            self._answers.append((request.id, request.lost("no answer within the deadline")))
+        if self.state is State.ONLINE:
+            self.inbox.tick(now_s)
+            self._ask_repairs()
+            if self.inbox.ack_is_due(now_s):
+                self.flush_acks()
+        elif self.state in CONNECTED and now_s >= self.open_by_s:
+            self.hang_up = (CloseCode.GOING_AWAY, "the server did not say welcome in time")
+
+    def flush_acks(self) -> None:
+        """Write the acks that wait for company."""
+        if self.state is State.ONLINE:
+            self._frames.extend(self.inbox.take_acks())
+
+    def fail(self, failure: RobotError | None) -> None:
+        """End it for good: with an error for all who wait, or with None because it was asked for."""
+        if self.state is State.OVER:
+            return
+        self._move(State.OVER)
+        self.failure = failure
+        for request in self.outbox.clear():
+            unwritten = failure if not request.written else None
+            self._answers.append((request.id, unwritten or request.lost("the robot is closed")))
+
+    def take_frames(self) -> list[Struct]:
+        """Return the next frames to write, in order; empty if there is nothing more now."""
+        frames, self._frames = self._frames, []
+        if self.state is State.ONLINE:
+            frames.extend(self.outbox.take())
+        return frames
+
+    def take_answers(self) -> list[tuple[int, Answer]]:
+        """Return the requests that ended, each with its answer or error."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def next_deadline_s(self) -> float | None:
+        """Return when `tick` has something to do."""
+        dues = [self.outbox.next_deadline_s()]
+        if self.state is State.ONLINE:
+            dues.append(self.inbox.next_deadline_s())
+        elif self.state in CONNECTED and self.hang_up is None:
+            dues.append(self.open_by_s)
+        return min((due_s for due_s in dues if due_s is not None), default=None)
+
+    def _move(self, state: State) -> None:
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"no move leads from {self.state.value} to {state.value}")
+        _log.debug("robot.state", extra={"was": self.state.value, "is": state.value})
+        self.state = state
+
+    def _forget_connection(self) -> None:
+        self._frames.clear()
+        self._follows.clear()
+        self._online_since_s = self._retry_after_ms = self._bye = self.hang_up = None
+        self._at_once = False
+
+    def _say_hello(self) -> None:
+        self._move(State.AUTHENTICATING)
+        self._frames.append(self._introduction.hello(self.inbox.resume()))
+
+    def _challenged(self, frame: wire.Challenge) -> None:
+        try:
+            self._frames.append(self._introduction.proof(frame))
+        except WrongServer as problem:
+            self.fail(problem)
+
+    def _welcomed(self, frame: wire.Welcome, now_s: float) -> None:
+        self._move(State.ONLINE)
+        self._online_since_s = now_s
+        self.connections += 1
+        self.limits = frame.limits
+        self.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
+        self.inbox.welcome(frame.conversations)
+        for conv in self.followed:
+            after = self.inbox.place_of(conv)
+            if after is not None:
+                self._follow(conv, after)
+
+    def _stored(self, frame: wire.Sent) -> None:
+        self._retry.reset()
+        if self.outbox.end(frame.id) is not None:
+            self.sent += 1
+            sent = Sent(frame.conv, frame.epoch, frame.seq, frame.ts, frame.dup)
+            self._answers.append((frame.id, sent))
+
+    def _answered(self, frame: wire.Ok | wire.Pong) -> None:
+        if self.state is State.REGISTERING:
+            self._introduction.registration_answered(None)
+            self._say_hello()
+        elif self.outbox.end(frame.id) is not None:
+            self._answers.append((frame.id, frame))
+        else:
+            self._follows.pop(frame.id, None)
+
+    def _refused(self, frame: wire.Error, now_s: float) -> None:
+        refusal = Refused(frame.code, frame.message, frame.retry_after)
+        passes = MEANING[frame.code][0] is not Retry.NEVER
+        if self.state is State.REGISTERING:
+            self._registration_refused(refusal, passes=passes, fatal=frame.fatal)
+        elif self.state is State.AUTHENTICATING:
+            self._hello_refused(refusal, passes=passes)
+        elif frame.id is None:
+            _log.warning("server.error", extra={"code": frame.code, "problem": frame.message})
+        elif frame.id in self._follows:
+            conv = self._follows.pop(frame.id)
+            if not passes:
+                self.inbox.beyond_repair(conv, frame.message)
+        else:
+            self._request_refused(frame.id, refusal, passes=passes, now_s=now_s)
+
+    def _registration_refused(self, refusal: Refused, *, passes: bool, fatal: bool) -> None:
+        if passes:
+            self._try_later(refusal)
+            return
+        self._introduction.registration_answered(refusal)
+        if fatal:
+            self._at_once = True
+            self.hang_up = (CloseCode.NORMAL, "")
+        else:
+            self._say_hello()
+
+    def _hello_refused(self, refusal: Refused, *, passes: bool) -> None:
+        if passes:
+            self._try_later(refusal)
+            return
+        earlier = self._introduction.registration_refusal
+        message = refusal.message
+        if earlier is not None:
+            message += f" (before that, the registration was refused: {earlier})"
+        self.fail(Refused(refusal.code, message, refusal.retry_after_ms))
+
+    def _try_later(self, refusal: Refused) -> None:
+        self._retry_after_ms = refusal.retry_after_ms
+        self.hang_up = (CloseCode.NORMAL, "")
+
+    def _request_refused(
+        self, request_id: int, refusal: Refused, *, passes: bool, now_s: float
+    ) -> None:
+        request = self.outbox.get(request_id)
+        if request is None:
+            return
+        if passes and isinstance(request.frame, Send):
+            wait_s = self._retry.next_s(refusal.retry_after_ms)
+            self.outbox.write_later(request, refusal, now_s + wait_s)
+        else:
+            self.outbox.end(request_id)
+            self._answers.append((request_id, refusal))
+
+    def _ask_repairs(self) -> None:
+        for conv, after in self.inbox.take_repairs():
+            _log.warning("events.repair", extra={"conv": conv, "after": after})
+            self._follow(conv, after)
+
+    def _follow(self, conv: str, after: int) -> None:
+        request_id = next(self.ids)
+        self._follows[request_id] = conv
+        self._frames.append(Follow(request_id, conv, after))

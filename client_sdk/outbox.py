@@ -1,0 +1,182 @@
+"""What goes out and waits for its answer: sends, questions and changes.
+
+Every request ends in exactly one way: answered, refused, or given up at its deadline. A send that lost its
+connection, or met a refusal that passes by itself, is written again with the same cid; the server stores it
+once. Memory is bounded by the callers: each entry is one caller that waits. What is written and unanswered
+is bounded by count and bytes, so that a slow connection does not swell the socket's buffer.
+
+Sans-I/O. This one lives in memory and ends with the process; one that is kept in a file would stand beside
+it and be handed to the machine in its place.
+"""
+
+import enum
+import heapq
+from collections import deque
+
+from msgspec import Struct
+
+from client_sdk.errors import NoAnswer, OutcomeUnknown, Refused, RobotError
+from imserver.protocol.client_frames import Send
+from imserver.protocol.errors import ErrorCode
+
+BYTES_IN_FLIGHT_MAX = 4 * 1024 * 1024
+BURST_FRAMES_MAX = 256
+REQUESTS_MAX = 1024
+
+
+class Repeat(enum.Enum):
+    """What may be done with a request whose answer got lost."""
+
+    SAFE = "safe"
+    """Ask again: it changes nothing, or its cid makes the server do it once."""
+    NEVER = "never"
+    """Tell the caller that the outcome is unknown."""
+
+
+class Request:
+    """A request under way.
+
+    Attributes:
+        frame: what is written, each time the same.
+        deadline_s: when the caller is told that no outcome is known.
+        written: it was written to some connection at least once.
+        refusal: the passing refusal that it met last, if any since it was written last.
+    """
+
+    __slots__ = ("deadline_s", "frame", "id", "refusal", "repeat", "size", "written")
+
+    def __init__(
+        self, request_id: int, frame: Struct, *, repeat: Repeat, deadline_s: float
+    ) -> None:
+        self.id = request_id
+        self.frame = frame
+        self.repeat = repeat
+        self.deadline_s = deadline_s
+        self.size = len(memoryview(frame.body)) if isinstance(frame, Send) else 0
+        self.written = False
+        self.refusal: Refused | None = None
+
+    def lost(self, why: str) -> RobotError:
+        """Return what its caller is told when no answer will come."""
+        cid = self.frame.cid if isinstance(self.frame, Send) else None
+        if self.refusal is not None and self.refusal.code is ErrorCode.RATE_LIMITED:
+            return self.refusal
+        if cid is not None:
+            was = "was written" if self.written else "never left this robot"
+            return OutcomeUnknown(f"{why}; the send {was}; send again with cid {cid!r}", cid)
+        if self.repeat is Repeat.NEVER and self.written:
+            return OutcomeUnknown(f"{why}; whether the change was made is not known: look", None)
+        return NoAnswer(why)
+
+
+class Outbox:
+    """Requests in the order they were made.
+
+    Attributes:
+        resent: requests written again.
+        requests_max: most requests that may wait for their answer on one connection.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[int, Request] = {}
+        self._waiting: deque[int] = deque()
+        self._in_flight: dict[int, Request] = {}
+        self._bytes_in_flight = 0
+        self._delayed: list[tuple[float, int]] = []
+        self._deadlines: list[tuple[float, int]] = []
+        self.requests_max = REQUESTS_MAX
+        self.resent = 0
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def add(self, request: Request) -> None:
+        """Take in a request; it is written when there is a connection and room."""
+        self._requests[request.id] = request
+        self._waiting.append(request.id)
+        heapq.heappush(self._deadlines, (request.deadline_s, request.id))
+        if len(self._deadlines) > 2 * len(self._requests) + REQUESTS_MAX:
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._requests]
+            heapq.heapify(self._deadlines)
+
+    def get(self, request_id: int) -> Request | None:
+        """Return the request, or None if it has ended."""
+        return self._requests.get(request_id)
+
+    def end(self, request_id: int) -> Request | None:
+        """Take out a request that was answered, or that nobody waits for any more."""
+        self._land(request_id)
+        return self._requests.pop(request_id, None)
+
+    def write_later(self, request: Request, refusal: Refused, at_s: float) -> None:
+        """Write a request again at ``at_s``, because a refusal passes by itself."""
+        self._land(request.id)
+        request.refusal = refusal
+        heapq.heappush(self._delayed, (at_s, request.id))
+
+    def take(self) -> list[Struct]:
+        """Return the next frames to write, as many as may be in flight."""
+        frames: list[Struct] = []
+        while self._waiting and self._has_room() and len(frames) < BURST_FRAMES_MAX:
+            request = self._requests.get(self._waiting.popleft())
+            if request is None:
+                continue
+            self.resent += request.written
+            request.written = True
+            request.refusal = None
+            self._in_flight[request.id] = request
+            self._bytes_in_flight += request.size
+            frames.append(request.frame)
+        return frames
+
+    def connection_lost(self) -> list[Request]:
+        """Put what was in flight back to the front; take out and return what must not be repeated."""
+        in_flight, self._in_flight = self._in_flight, {}
+        self._bytes_in_flight = 0
+        never = [request for request in in_flight.values() if request.repeat is Repeat.NEVER]
+        for request in never:
+            del self._requests[request.id]
+        again = [key for key, request in in_flight.items() if request.repeat is Repeat.SAFE]
+        self._waiting.extendleft(reversed(again))
+        return never
+
+    def tick(self, now_s: float) -> list[Request]:
+        """Let delayed requests go on; take out and return those whose deadline has passed."""
+        while self._delayed and self._delayed[0][0] <= now_s:
+            self._waiting.append(heapq.heappop(self._delayed)[1])
+        expired = []
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            request = self.end(heapq.heappop(self._deadlines)[1])
+            if request is not None:
+                expired.append(request)
+        return expired
+
+    def clear(self) -> list[Request]:
+        """Take out and return everything."""
+        requests = list(self._requests.values())
+        self._requests.clear()
+        self._waiting.clear()
+        self._in_flight.clear()
+        self._delayed.clear()
+        self._deadlines.clear()
+        self._bytes_in_flight = 0
+        return requests
+
+    def next_deadline_s(self) -> float | None:
+        """Return when `tick` has something to do."""
+        for heap in (self._deadlines, self._delayed):
+            while heap and heap[0][1] not in self._requests:
+                heapq.heappop(heap)
+        return min((heap[0][0] for heap in (self._deadlines, self._delayed) if heap), default=None)
+
+    def _has_room(self) -> bool:
+        if not self._in_flight:
+            return True
+        return (
+            len(self._in_flight) < self.requests_max and self._bytes_in_flight < BYTES_IN_FLIGHT_MAX
+        )
+
+    def _land(self, request_id: int) -> None:
+        request = self._in_flight.pop(request_id, None)
+        if request is not None:
+            self._bytes_in_flight -= request.size

@@ -1,0 +1,117 @@
+"""The values that the SDK hands to its users. Frozen; nothing here waits or knows the network."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from client_sdk.states import State
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One entry of a conversation's log.
+
+    Attributes:
+        conv: conversation, ``g/<group>`` or ``d/<robot>/<robot>``.
+        epoch: changes only when the log was restored from a backup; may be empty in `history` answers of
+            conversations that this robot does not receive.
+        seq: place in the log, 1, 2, 3, … without gaps.
+        ts: milliseconds since 1970 by the server's clock.
+        sender: robot that caused it.
+        cid: the sender's own name for it.
+        kind: ``message``, ``edit``, ``group_created``, …
+        ref: seq of the event that this one answers, edits or ends.
+        body: the value that was sent (bytes arrive as base64 text if the codec is JSON).
+    """
+
+    conv: str
+    epoch: str
+    seq: int
+    ts: int
+    sender: str
+    cid: str
+    kind: str
+    ref: int | None
+    body: Any
+
+
+class Gap(Struct, frozen=True):
+    """Events ``first`` to ``last`` of a log that will not be delivered, and why.
+
+    ``why`` is ``restored`` if the log was restored from a backup: what had those numbers is gone, and the
+    numbers are given again to other events.
+    """
+
+    conv: str
+    epoch: str
+    first: int
+    last: int
+    why: str
+
+
+class Sent(Struct, frozen=True, gc=False):
+    """A stored event's place. ``dup``: its cid had been stored before, and this is where.
+
+    ``ts`` is in milliseconds since 1970 by the server's clock.
+    """
+
+    conv: str
+    epoch: str
+    seq: int
+    ts: int
+    dup: bool
+
+
+class Signal(Struct, frozen=True):
+    """The latest value of a sender's signal; ``@presence`` is the server's own key."""
+
+    conv: str
+    sender: str
+    key: str
+    body: Any
+    rev: int
+
+
+class ClockReading(Struct, frozen=True):
+    """What a `ping` tells.
+
+    Attributes:
+        round_trip_ms: from question to answer.
+        offset_ms: server's clock minus this machine's, off by half of ``round_trip_ms`` at most.
+        server_ms: milliseconds since 1970 by the server's clock when it answered.
+    """
+
+    round_trip_ms: float
+    offset_ms: float
+    server_ms: int
+
+
+class Statistics(Struct, frozen=True):
+    """A snapshot of a robot's counters since it was made.
+
+    Attributes:
+        state: where the connection is.
+        connections: sessions opened; one less than this many reconnects.
+        sent: sends that were stored, also those found stored before.
+        resent: sends written again with the same cid, after a lost connection or a temporary refusal.
+        received: events handed to the application.
+        repeated: events that came again and were not shown again.
+        repairs: times a hole showed and the missing part was asked for.
+        gaps: holes that will not be filled.
+        queued: events received and not yet taken by the application.
+        pending: requests without an answer yet.
+        signals_dropped: signals given up because nobody read them.
+        frames_ignored: frames that were not understood.
+    """
+
+    state: State
+    connections: int
+    sent: int
+    resent: int
+    received: int
+    repeated: int
+    repairs: int
+    gaps: int
+    queued: int
+    pending: int
+    signals_dropped: int
+    frames_ignored: int
