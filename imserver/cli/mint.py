@@ -1,0 +1,92 @@
+"""``enroll`` and ``token``: mint tokens with the data directory's key, whether a server runs or not.
+
+Also mints the operator's own token for the commands that are clients of a server on this machine.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imserver.cli.failure import WrongUse
+from imserver.cli.options import DEFAULT_DATA, DataOption, RobotOption, duration_ms, parts
+from imserver.core import tokens
+from imserver.core.clock import SystemClock
+from imserver.core.ids import RandomIds
+from imserver.data.directory import DataDirectory
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(enroll)
+    app.command()(token)
+
+
+def enroll(
+    robot: RobotOption,
+    data: DataOption = DEFAULT_DATA,
+    groups: Annotated[
+        str, typer.Option(metavar="g/A,g/B", help="Groups that the robot becomes a member of.")
+    ] = "",
+    ttl: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long it is good for: 90s, 15m, 24h, 30d.")
+    ] = "1h",
+) -> None:
+    """Print a token with which a robot registers its key, once."""
+    typer.echo(enrolment_token(data, robot, groups=parts(groups), ttl_ms=duration_ms(ttl)))
+
+
+def token(
+    robot: RobotOption,
+    data: DataOption = DEFAULT_DATA,
+    ttl: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long it is good for: 90s, 15m, 24h, 30d.")
+    ] = "24h",
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Lets the bearer read, send and list everywhere.")
+    ] = False,
+) -> None:
+    """Print a bearer token, for people, dashboards and scripts."""
+    typer.echo(bearer_token(data, robot, ttl_ms=duration_ms(ttl), admin=admin))
+
+
+def enrolment_token(data: Path, robot: str, *, groups: list[str], ttl_ms: int) -> str:
+    """Return an enrolment token of the deployment in ``data``, making its key if there is none.
+
+    Raises:
+        WrongUse: a name or the lifetime is out of bounds.
+        DataDirectoryUnusable: the directory or its key.
+    """
+    claims = _claims(
+        lambda token_id, now_ms: tokens.enrolment(
+            robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, groups=groups
+        )
+    )
+    return _sign(data, claims)
+
+
+def bearer_token(data: Path, robot: str, *, ttl_ms: int, admin: bool) -> str:
+    """Return a bearer token of the deployment in ``data``, making its key if there is none.
+
+    Raises:
+        WrongUse: the name or the lifetime is out of bounds.
+        DataDirectoryUnusable: the directory or its key.
+    """
+    claims = _claims(
+        lambda token_id, now_ms: tokens.bearer(
+            robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, admin=admin
+        )
+    )
+    return _sign(data, claims)
+
+
+def _claims(make: Callable[[str, int], tokens.Claims]) -> tokens.Claims:
+    try:
+        return make(RandomIds().token(), SystemClock().now_ms())
+    except ValueError as exc:
+        raise WrongUse(str(exc)) from None
+
+
+def _sign(data: Path, claims: tokens.Claims) -> str:
+    return tokens.TokenAuthority(DataDirectory(data).signing_key()).mint(claims)

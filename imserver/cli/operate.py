@@ -1,0 +1,205 @@
+"""``send``, ``tail``, ``robots`` and ``groups``: look into a running server, as one of its clients.
+
+They speak the protocol over WebSocket like any robot, with a bearer token; an admin's token may read and send
+everywhere.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+from msgspec import Struct
+
+from imserver.cli.access import (
+    OPERATOR,
+    Access,
+    AsOption,
+    KeyDataOption,
+    TokenOption,
+    UrlOption,
+    access,
+    device_name,
+)
+from imserver.cli.failure import WrongUse
+from imserver.cli.options import DEFAULT_URL
+from imserver.cli.text import body_text, clock_time, columns, date_time
+from imserver.protocol import names
+
+if TYPE_CHECKING:
+    from client_sdk import Event, Robot
+
+ConversationArgument = Annotated[
+    str, typer.Argument(metavar="CONV", help="g/<group> or d/<robot>/<robot>.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+PAGE: Final = 500
+"""Events asked for at once; the server's own limit is above it unless it is set very low."""
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (send, tail, robots, groups):
+        app.command()(command)
+
+
+def send(
+    conv: ConversationArgument,
+    text: Annotated[str, typer.Argument(help="The message, as text.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="TEXT is a JSON value.")] = False,
+    kind: Annotated[str, typer.Option(help="The kind of the event.")] = "message",
+    ref: Annotated[int | None, typer.Option(help="The seq it answers or edits.")] = None,
+    cid: Annotated[
+        str | None, typer.Option(help="Your own name for it: sending it again is safe.")
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = None,
+    data: KeyDataOption = None,
+    robot: AsOption = OPERATOR,
+) -> None:
+    """Send a message and print its place, "CONV SEQ", once it is durable."""
+    where = names.conversation(conv)
+    body = _json_value(text) if as_json else text
+
+    async def work(client: "Robot") -> None:
+        sent = await client.send(where, body, kind=kind, ref=ref, cid=cid)
+        typer.echo(f"{sent.conv} {sent.seq}")
+
+    _as_client(access(url, token=token, data=data, robot=robot), work)
+
+
+def tail(
+    conv: ConversationArgument,
+    *,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Begin after this seq; 0 is the whole log.")
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Go on with what comes, until Ctrl-C.")] = True,
+    lines: Annotated[int, typer.Option(min=1, max=PAGE, help="Without --after: the last N.")] = 10,
+    as_json: JsonOption = False,
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = None,
+    data: KeyDataOption = None,
+    robot: AsOption = OPERATOR,
+) -> None:
+    """Print a conversation's events in order."""
+    where = names.conversation(conv)
+    show = _json_line if as_json else _text_line
+
+    async def work(client: "Robot") -> None:
+        async for event in _events(client, where, after=after, lines=lines, follow=follow):
+            typer.echo(show(event))
+
+    _as_client(access(url, token=token, data=data, robot=robot), work)
+
+
+def robots(
+    *,
+    as_json: JsonOption = False,
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = None,
+    data: KeyDataOption = None,
+    robot: AsOption = OPERATOR,
+) -> None:
+    """List the registered robots, and who of them is online."""
+
+    async def work(client: "Robot") -> None:
+        rows = await client.robots()
+        cells = [
+            (row.robot, "yes" if row.online else "no", date_time(row.registered)) for row in rows
+        ]
+        _print(rows, ("ROBOT", "ONLINE", "REGISTERED (UTC)"), cells, as_json=as_json)
+
+    _as_client(access(url, token=token, data=data, robot=robot), work)
+
+
+def groups(
+    *,
+    as_json: JsonOption = False,
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = None,
+    data: KeyDataOption = None,
+    robot: AsOption = OPERATOR,
+) -> None:
+    """List the groups: all of them for an admin, else those of the robot."""
+
+    async def work(client: "Robot") -> None:
+        rows = await client.groups()
+        cells = [(row.conv, str(row.members), str(row.seq), row.role or "-") for row in rows]
+        _print(rows, ("GROUP", "MEMBERS", "SEQ", "ROLE"), cells, as_json=as_json)
+
+    _as_client(access(url, token=token, data=data, robot=robot), work)
+
+
+def _as_client(reach: Access, work: Callable[["Robot"], Awaitable[None]]) -> None:
+    from client_sdk import Options, Robot  # noqa: PLC0415  (loads the client)
+
+    async def session() -> None:
+        options = Options(auto=False, connect_timeout_s=CONNECT_TIMEOUT_S)
+        async with Robot(
+            reach.url,
+            name=reach.robot,
+            bearer=reach.token,
+            device=device_name(),
+            options=options,
+        ) as client:
+            await work(client)
+
+    try:
+        asyncio.run(session())
+    except ValueError as exc:  # the client refuses a value before anything is sent
+        raise WrongUse(str(exc)) from None
+
+
+async def _events(
+    client: "Robot", conv: str, *, after: int | None, lines: int, follow: bool
+) -> AsyncIterator["Event"]:
+    """Yield what ``tail`` prints: from after ``after`` on, or the last ``lines`` and what comes."""
+    if after is None:
+        page = await client.history(conv, limit=lines)
+        for event in page:
+            yield event
+        after = page[-1].seq if page else 0
+        if not follow:
+            return
+    if follow:
+        await client.follow(conv, after=after)
+        async for event in client.events():
+            yield event
+    else:
+        while page := await client.history(conv, after=after, limit=PAGE):
+            for event in page:
+                yield event
+            after = page[-1].seq
+
+
+def _text_line(event: "Event") -> str:
+    ref = f" to {event.ref}" if event.ref is not None else ""
+    time = clock_time(event.ts)
+    return f"{event.seq:>6}  {time}  {event.sender}  {event.kind}{ref}  {body_text(event.body)}"
+
+
+def _json_line(row: Struct) -> str:
+    return msgspec.json.encode(row).decode()
+
+
+def _print(
+    rows: Sequence[Struct],
+    header: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    *,
+    as_json: bool,
+) -> None:
+    for line in [_json_line(row) for row in rows] if as_json else columns(header, cells):
+        typer.echo(line)
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError as exc:
+        raise WrongUse(f"with --json, TEXT must be a JSON value: {exc}") from None
