@@ -118,6 +118,6 @@ def findings(window: Window, *, saturating: bool, **figures: float) -> Findings:
 
 
 SHARES: Final = (
-    Figure("server_core", "% of a core", "less"),
-    Figure("generator_core", "% of a core", "less"),
+    Figure("server_core", "% of its core, the server", "less"),
+    Figure("generator_core", "% of its core, the generator", "less"),
 )

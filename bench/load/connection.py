@@ -6,7 +6,6 @@ The blocking half serves the preparation of a scenario; what is measured runs on
 import base64
 import hashlib
 import os
-import select
 import socket
 from typing import Any, Final, TypeVar
 
@@ -147,10 +146,8 @@ class Connection:
             if self._loop is not None:
                 self._loop.watch(self.socket.fileno(), writing=True)
 
-    def flush(self, mask: int) -> None:
-        """Send what is left, if epoll's ``mask`` says that the socket takes more."""
-        if not (mask & select.EPOLLOUT and self._out):
-            return
+    def flush(self) -> None:
+        """Send what is left, as far as the socket takes it."""
         try:
             del self._out[: self.socket.send(self._out)]
         except BlockingIOError:

@@ -18,22 +18,27 @@ class Histogram:
 
     def __init__(self) -> None:
         self._counts = [0] * _SIZE
-        self.total = 0
 
-    def record_ns(self, duration_ns: int, times: int = 1) -> None:
+    @property
+    def total(self) -> int:
+        """How many durations were counted."""
+        return sum(self._counts)
+
+    def record_ns(self, duration_ns: int) -> None:
         """Count a duration given in nanoseconds."""
-        value = min(max(duration_ns // 1_000, 0), _LONGEST_US)
-        shift = value.bit_length() - _BITS
-        index = value if shift <= 0 else shift * _HALF + (value >> shift)
-        self._counts[index] += times
-        self.total += times
+        value = duration_ns // 1_000
+        if value >= _BUCKETS:
+            value = min(value, _LONGEST_US)
+            shift = value.bit_length() - _BITS
+            value = shift * _HALF + (value >> shift)
+        elif value < 0:
+            value = 0
+        self._counts[value] += 1
 
     def add(self, other: "Histogram") -> None:
         """Count everything that ``other`` counted."""
-        self.total += other.total
         for index, count in enumerate(other._counts):
-            if count:
-                self._counts[index] += count
+            self._counts[index] += count
 
     def percentile_ms(self, percent: float) -> float:
         """Return the duration, in milliseconds, that ``percent`` of all were no longer than; 0 if none."""

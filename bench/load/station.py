@@ -1,5 +1,6 @@
 """A connection on the loop: what it reads goes to a follower or to the answers of a sender."""
 
+import select
 import time
 from typing import Final, Protocol
 
@@ -28,6 +29,7 @@ class Station:
     ) -> None:
         self._sender = sender
         self._connection = connection
+        self._receive = connection.socket.recv_into
         self._stream = stream
         connection.attach(loop)
         loop.add(connection.socket.fileno(), self._on_ready)
@@ -36,9 +38,10 @@ class Station:
             connection.pending = b""
 
     def _on_ready(self, mask: int) -> None:
-        self._connection.flush(mask)
+        if mask & select.EPOLLOUT:
+            self._connection.flush()
         try:
-            size = self._connection.socket.recv_into(_INBOX)
+            size = self._receive(_INBOX)
         except BlockingIOError:
             return
         if not size:
