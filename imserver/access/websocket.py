@@ -20,6 +20,7 @@ from websockets.protocol import OPEN, Protocol, Side
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from imserver.access import whole_frames
 from imserver.access.connection import Connection
 from imserver.access.door import Door
 from imserver.protocol.codec import BY_SUBPROTOCOL, JSON, MSGPACK, Codec
@@ -44,22 +45,22 @@ _long_header = struct.Struct("!BBQ").pack
 class WebSocketForm:
     """A codec in unmasked WebSocket messages of one frame."""
 
-    __slots__ = ("_encode", "_first_byte", "codec")
+    __slots__ = ("_encode", "first_byte", "codec")
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self._encode = codec.encode
-        self._first_byte = 0x80 | (Opcode.BINARY if codec.binary else Opcode.TEXT)
+        self.first_byte = 0x80 | (Opcode.BINARY if codec.binary else Opcode.TEXT)
 
     def encode(self, frame: Struct) -> bytes:
         """Return the frame as one WebSocket message."""
         payload = self._encode(frame)
         length = len(payload)
         if length < 126:
-            return _short_header(self._first_byte, length) + payload
+            return _short_header(self.first_byte, length) + payload
         if length < 65_536:
-            return _middle_header(self._first_byte, 126, length) + payload
-        return _long_header(self._first_byte, 127, length) + payload
+            return _middle_header(self.first_byte, 126, length) + payload
+        return _long_header(self.first_byte, 127, length) + payload
 
 
 FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
@@ -119,6 +120,13 @@ class WebSocketLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         websocket = self._websocket
         self._heard = True
+        if self._connection is not None and _between_frames(websocket):
+            messages, rest = whole_frames.take(data, self.form.first_byte)
+            for message in messages:
+                self._on_message(message)
+            if rest == len(data):
+                return
+            data = data[rest:]
         websocket.receive_data(data)
         for event in websocket.events_received():
             if isinstance(event, Frame):
@@ -315,6 +323,12 @@ class WebSocketLink(asyncio.Protocol):
         self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
         if self._websocket.eof_sent or self._websocket.close_rcvd is not None:
             self._transport.close()
+
+
+def _between_frames(websocket: Protocol) -> bool:
+    return (
+        not websocket.reader.buffer and websocket.current_size is None and websocket.state is OPEN
+    )
 
 
 def _is_utf8(message: bytes | bytearray) -> bool:

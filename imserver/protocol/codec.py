@@ -67,25 +67,22 @@ class _RequestId(Struct):
 
 class _Decoders:
     def __init__(self, module: Any) -> None:
-        self.client = module.Decoder(ClientFrame)
-        self.server = module.Decoder(ServerFrame)
-        self.request_id = module.Decoder(_RequestId)
-        self.body = module.Decoder()
+        self.client = module.Decoder(ClientFrame).decode
+        self.server = module.Decoder(ServerFrame).decode
+        self.body = module.Decoder().decode
+        self._request_id = module.Decoder(_RequestId).decode
 
-    def run(self, decode: Any, message: bytes) -> Any:
+    def invalid(self, message: bytes, reason: Exception) -> InvalidFrame:
+        if isinstance(reason, RecursionError):
+            return InvalidFrame("the frame is nested too deep")
         try:
-            return decode(message)
-        except RecursionError:
-            raise InvalidFrame("the frame is nested too deep") from None
-        except (msgspec.MsgspecError, ValueError, TypeError) as exc:
-            raise InvalidFrame(str(exc), self._request_id(message)) from None
+            request_id = self._request_id(message).id
+        except _UNDECODABLE:
+            request_id = None
+        return InvalidFrame(str(reason), request_id)
 
-    def _request_id(self, message: bytes) -> int | None:
-        try:
-            found: int | None = self.request_id.decode(message).id
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
-            return None
-        return found
+
+_UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
 class MsgpackCodec:
@@ -101,15 +98,21 @@ class MsgpackCodec:
         self.canonical_body = bodies.from_msgpack
 
     def decode_client(self, message: bytes) -> ClientFrame:
-        frame: ClientFrame = self._decoders.run(self._decoders.client.decode, message)
+        try:
+            frame: ClientFrame = self._decoders.client(message)
+        except _UNDECODABLE as exc:
+            raise self._decoders.invalid(message, exc) from None
         return frame
 
     def decode_server(self, message: bytes) -> ServerFrame:
-        frame: ServerFrame = self._decoders.run(self._decoders.server.decode, message)
+        try:
+            frame: ServerFrame = self._decoders.server(message)
+        except _UNDECODABLE as exc:
+            raise self._decoders.invalid(message, exc) from None
         return frame
 
     def decode_body(self, body: Raw) -> Any:
-        return self._decoders.body.decode(body)
+        return self._decoders.body(body)
 
 
 class JsonCodec:
@@ -134,15 +137,21 @@ class JsonCodec:
         return self._encoder.encode(frame)
 
     def decode_client(self, message: bytes) -> ClientFrame:
-        frame: ClientFrame = self._decoders.run(self._decoders.client.decode, message)
+        try:
+            frame: ClientFrame = self._decoders.client(message)
+        except _UNDECODABLE as exc:
+            raise self._decoders.invalid(message, exc) from None
         return frame
 
     def decode_server(self, message: bytes) -> ServerFrame:
-        frame: ServerFrame = self._decoders.run(self._decoders.server.decode, message)
+        try:
+            frame: ServerFrame = self._decoders.server(message)
+        except _UNDECODABLE as exc:
+            raise self._decoders.invalid(message, exc) from None
         return frame
 
     def decode_body(self, body: Raw) -> Any:
-        return self._decoders.body.decode(body)
+        return self._decoders.body(body)
 
 
 def _events_for_json(events: list[Event]) -> list[Event]:
