@@ -18,18 +18,42 @@ Window = Annotated[int, Meta(ge=1)]
 
 
 class Position(Struct, frozen=True, gc=False):
-    """A place in a conversation's log: everything up to ``seq`` under ``epoch`` is known."""
+    """A place in a conversation's log: everything up to ``seq`` under ``epoch`` is known.
+
+    Attributes:
+        epoch: epoch of the log that ``seq`` belongs to, from ``welcome`` or ``deliver``.
+        seq: last event that is known; 0 for none.
+    """
 
     epoch: str
     seq: Seq
 
 
 class Frame(Struct, tag_field="t", frozen=True, omit_defaults=True):
-    """The base of every frame a client sends."""
+    """The base of every frame a client sends.
+
+    A field means the same wherever it occurs; frames describe only what is special to them.
+
+    Attributes:
+        id: number of the client's choice; the answer carries it back.
+        conv: name of the conversation, ``g/<name>`` or ``d/<robot>/<robot>``.
+        robot: name of the robot.
+        robots: names of the robots.
+        seq: place in the conversation's log.
+        body: any value within the rules for bodies.
+        after: last name of the page before, to get the next one; left out for the first.
+        limit: most rows in the answer; up to ``page_max``.
+    """
 
 
 class Register(Frame, tag="register", frozen=True):
-    """Bind a robot's name to a public key, with an enrolment token. Before ``hello``."""
+    """Bind a robot's name to a public key, with an enrolment token. Before ``hello``.
+
+    Attributes:
+        robot: name to bind; it is unique for good.
+        token: enrolment token that an operator minted for this name; good once.
+        public_key: the robot's Ed25519 public key.
+    """
 
     id: RequestId
     robot: str
@@ -38,7 +62,21 @@ class Register(Frame, tag="register", frozen=True):
 
 
 class Hello(Frame, tag="hello", frozen=True):
-    """Open the session, with a bearer token, or without one and a ``challenge`` follows."""
+    """Open the session, with a bearer token, or without one and a ``challenge`` follows.
+
+    Attributes:
+        robot: name under which to open the session.
+        device: which of the robot's devices this is; each has cursors of its own, and one session
+            at a time.
+        token: bearer token; without one a ``challenge`` follows.
+        resume: what this device already has, by conversation, where it knows better than its last
+            acks.
+        window: most events of a conversation in flight beyond the acks; the server lowers it to
+            ``window_max``.
+        auto: deliver all conversations of the robot, also those to come; otherwise ``follow`` them
+            one by one.
+        instance: random text chosen anew by each process of the robot; free to leave out.
+    """
 
     robot: str
     device: str = "main"
@@ -50,13 +88,27 @@ class Hello(Frame, tag="hello", frozen=True):
 
 
 class Prove(Frame, tag="prove", frozen=True):
-    """Answer a ``challenge`` with the Ed25519 signature over `proof.signed_text`."""
+    """Answer a ``challenge`` with a signature by the robot's key (Ed25519).
+
+    Attributes:
+        signature: over the UTF-8 text ``imserver.v1 <server> <nonce> <robot> <device>``, single
+            spaces.
+    """
 
     signature: Signature
 
 
 class Send(Frame, tag="send", frozen=True, gc=False):
-    """Append an event to a conversation. Sending the same ``cid`` again is safe."""
+    """Append an event to a conversation. Sending the same ``cid`` again is safe.
+
+    Attributes:
+        cid: the sender's own name for the event, new for each event and the same in each retry; not
+            with ``@`` first.
+        kind: what the event is, by the rule for names; the server's own kinds are refused.
+        ref: seq of the event that this one answers, edits, redacts or ends.
+        require: which acks make a receipt complete; refused as ``unsupported`` so far.
+        targets: robots whose acks count for the receipt; refused as ``unsupported`` so far.
+    """
 
     id: RequestId
     conv: str
@@ -69,14 +121,22 @@ class Send(Frame, tag="send", frozen=True, gc=False):
 
 
 class Ack(Frame, tag="ack", frozen=True, gc=False):
-    """Say that everything up to ``seq`` of the conversation is processed on this device."""
+    """Say that everything up to ``seq`` of the conversation is processed on this device.
+
+    Attributes:
+        seq: last event processed; acks are cumulative, and lower ones than before are ignored.
+    """
 
     conv: str
     seq: Seq
 
 
 class Follow(Frame, tag="follow", frozen=True):
-    """Receive a conversation from after ``after`` on (a session with ``auto`` has no need to ask)."""
+    """Receive a conversation from after ``after`` on (a session with ``auto`` has no need to ask).
+
+    Attributes:
+        after: last seq that is known, or ``latest`` for what comes from now on.
+    """
 
     id: RequestId
     conv: str
@@ -94,6 +154,13 @@ class History(Frame, tag="history", frozen=True):
     """Read a page of the log, forwards from ``after`` or backwards from ``before``.
 
     ``view`` is ``events`` (the log as it is) or ``messages`` (edits and redactions folded in).
+
+    Attributes:
+        after: read forwards from the event after this seq.
+        before: read backwards from the event before this seq; without both, the end of the log is
+            read.
+        limit: most events in the answer; up to ``page_max``.
+        view: ``events`` is the log as it is, ``messages`` folds edits and redactions in.
     """
 
     id: RequestId
@@ -105,7 +172,11 @@ class History(Frame, tag="history", frozen=True):
 
 
 class Signal(Frame, tag="signal", frozen=True, gc=False):
-    """Tell the members who are online a value of which only the latest counts; not stored."""
+    """Tell the members who are online a value of which only the latest counts; not stored.
+
+    Attributes:
+        key: which of the sender's values this is; not with ``@`` first.
+    """
 
     conv: str
     key: SignalKey
@@ -113,7 +184,13 @@ class Signal(Frame, tag="signal", frozen=True, gc=False):
 
 
 class Chunk(Frame, tag="chunk", frozen=True, gc=False):
-    """Add a piece to an open stream."""
+    """Add a piece to an open stream.
+
+    Attributes:
+        seq: the stream: the seq of the event that opened it.
+        n: number of the piece: 0, 1, 2, …
+        data: the piece of text.
+    """
 
     conv: str
     seq: Seq
@@ -122,7 +199,12 @@ class Chunk(Frame, tag="chunk", frozen=True, gc=False):
 
 
 class Stop(Frame, tag="stop", frozen=True):
-    """End somebody's stream where the person stopped reading."""
+    """End somebody's stream where the person stopped reading.
+
+    Attributes:
+        seq: the stream: the seq of the event that opened it.
+        seen: ``n`` of the last piece that was shown to the person.
+    """
 
     id: RequestId
     conv: str
@@ -131,7 +213,13 @@ class Stop(Frame, tag="stop", frozen=True):
 
 
 class CreateGroup(Frame, tag="create_group", frozen=True):
-    """Create a group and own it."""
+    """Create a group and own it.
+
+    Attributes:
+        name: name of the group, without ``g/``; never used before.
+        members: registered robots that are members from the start, besides the creator.
+        open: whether any robot may join.
+    """
 
     id: RequestId
     name: str
@@ -161,7 +249,11 @@ class Leave(Frame, tag="leave", frozen=True):
 
 
 class AddMembers(Frame, tag="add_members", frozen=True):
-    """Add robots to a group."""
+    """Add robots to a group.
+
+    Attributes:
+        role: role that the added robots get.
+    """
 
     id: RequestId
     conv: str
@@ -178,7 +270,12 @@ class RemoveMembers(Frame, tag="remove_members", frozen=True):
 
 
 class SetRole(Frame, tag="set_role", frozen=True):
-    """Give a member another role."""
+    """Give a member another role.
+
+    Attributes:
+        robot: the member.
+        role: its new role.
+    """
 
     id: RequestId
     conv: str

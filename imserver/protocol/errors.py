@@ -87,6 +87,24 @@ class CloseCode(enum.IntEnum):
     REVOKED = 4301
 
 
+CLOSE_MEANING: Final[dict[CloseCode, str]] = {
+    CloseCode.NORMAL: "The client left.",
+    CloseCode.GOING_AWAY: "The client's program or page ended.",
+    CloseCode.PROTOCOL_ERROR: "The WebSocket protocol itself was broken.",
+    CloseCode.POLICY: "Too many malformed frames, or a limit without a code of its own.",
+    CloseCode.TOO_BIG: "A frame was over `frame_bytes_max`.",
+    CloseCode.INTERNAL: "A fault of the server's own; it was logged.",
+    CloseCode.RESTART: "This node stops, or cannot read its store.",
+    CloseCode.IDLE: "The connection was silent for too long.",
+    CloseCode.DRAINING: "This node is being shut down in good order.",
+    CloseCode.OVERLOADED: "This node has too much to do.",
+    CloseCode.HELLO_TIMEOUT: "`hello` was not completed in time.",
+    CloseCode.UNAUTHENTICATED: "Who you are was not proven.",
+    CloseCode.REPLACED: "The same device opened a newer session.",
+    CloseCode.REVOKED: "The robot was removed from this deployment.",
+}
+
+
 class AfterClose(enum.StrEnum):
     """What a client does after a close."""
 

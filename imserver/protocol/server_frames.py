@@ -10,11 +10,34 @@ from imserver.protocol.limits import Limits
 
 
 class Frame(Struct, tag_field="t", frozen=True, omit_defaults=True):
-    """The base of every frame the server sends."""
+    """The base of every frame the server sends.
+
+    A field means the same wherever it occurs; frames describe only what is special to them.
+
+    Attributes:
+        id: the ``id`` of the request that this answers.
+        conv: name of the conversation.
+        epoch: epoch of the conversation's log; it changes only when the log was restored and may
+            have lost a tail.
+        seq: place in the conversation's log.
+        robot: name of the robot.
+        device: name of the robot's device.
+        sender: robot that caused it.
+        now: the server's clock, in milliseconds since 1970.
+        node: name of the server process that serves this connection.
+        retry_after: milliseconds to wait before trying again.
+    """
 
 
 class ConversationState(Struct, frozen=True):
-    """A conversation as ``welcome`` tells it: ``seq`` is its head, ``acked`` this device's cursor."""
+    """A conversation as ``welcome`` tells it: ``seq`` is its head, ``acked`` this device's cursor.
+
+    Attributes:
+        conv: name of the conversation.
+        epoch: epoch of its log.
+        seq: head of its log: the seq of the last event, 0 if there is none.
+        acked: this device's cursor, or where a device that never acked begins.
+    """
 
     conv: str
     epoch: str
@@ -23,14 +46,25 @@ class ConversationState(Struct, frozen=True):
 
 
 class Challenge(Frame, tag="challenge", frozen=True):
-    """What to sign: the nonce is single use and dies with the connection; ``server`` may be pinned."""
+    """What to sign: the nonce is single use and dies with the connection; ``server`` may be pinned.
+
+    Attributes:
+        nonce: text to sign; good once and on this connection only.
+        server: this deployment's stable id; a robot may pin it.
+    """
 
     nonce: str
     server: str
 
 
 class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
-    """The session is open; every conversation of the robot with its head and this device's cursor."""
+    """The session is open; every conversation of the robot with its head and this device's cursor.
+
+    Attributes:
+        session: id of the session.
+        limits: limits that this server holds its clients to.
+        conversations: every conversation of the robot.
+    """
 
     session: str
     robot: str
@@ -42,7 +76,13 @@ class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
 
 
 class Sent(Frame, tag="sent", frozen=True, omit_defaults=False, gc=False):
-    """The event is durable at ``seq``; ``dup`` if this cid was stored before."""
+    """The event is durable at ``seq``; ``dup`` if this cid was stored before.
+
+    Attributes:
+        seq: the event's place in the log.
+        ts: when the server took the event in, in milliseconds since 1970.
+        dup: whether this cid was stored before; ``seq`` and ``ts`` are then the first one's.
+    """
 
     id: int
     conv: str
@@ -53,7 +93,12 @@ class Sent(Frame, tag="sent", frozen=True, omit_defaults=False, gc=False):
 
 
 class Ok(Frame, tag="ok", frozen=True):
-    """A request was carried out; ``events`` answers ``history``, ``result`` the others."""
+    """A request was carried out; ``events`` answers ``history``, ``result`` the others.
+
+    Attributes:
+        result: what was asked for, or the seq of the change; see each request.
+        events: events in log order (``history`` only).
+    """
 
     id: int
     result: Any = None
@@ -68,7 +113,14 @@ class Pong(Frame, tag="pong", frozen=True, gc=False):
 
 
 class Error(Frame, tag="error", frozen=True):
-    """A request was refused. ``retry_after`` is in milliseconds; after ``fatal`` the server closes."""
+    """A request was refused. ``retry_after`` is in milliseconds; after ``fatal`` the server closes.
+
+    Attributes:
+        code: what is wrong, for programs; stable.
+        message: what is wrong and what would be right, for people; may change.
+        fatal: whether the server closes the connection after this.
+        id: the ``id`` of the request that is refused; left out if it had none or could not be read.
+    """
 
     code: ErrorCode
     message: str
@@ -78,7 +130,11 @@ class Error(Frame, tag="error", frozen=True):
 
 
 class Deliver(Frame, tag="deliver", frozen=True, gc=False):
-    """Events of one conversation, in order and without gaps."""
+    """Events of one conversation, in order and without gaps.
+
+    Attributes:
+        events: one or more events, each seq one above the last.
+    """
 
     conv: str
     epoch: str
@@ -86,7 +142,13 @@ class Deliver(Frame, tag="deliver", frozen=True, gc=False):
 
 
 class SignalValue(Frame, tag="signal", frozen=True, gc=False):
-    """The latest value of a sender's signal; ``rev`` grows, older ones may be skipped."""
+    """The latest value of a sender's signal; ``rev`` grows, older ones may be skipped.
+
+    Attributes:
+        key: which of the sender's values this is; those with ``@`` first are the server's.
+        body: the value.
+        rev: grows with each value; drop one that is not above the last seen.
+    """
 
     conv: str
     sender: str
@@ -96,7 +158,13 @@ class SignalValue(Frame, tag="signal", frozen=True, gc=False):
 
 
 class StreamChunk(Frame, tag="chunk", frozen=True, gc=False):
-    """A piece of an open stream; a late reader first gets one that joins 0 to ``n``."""
+    """A piece of an open stream; a late reader first gets one that joins 0 to ``n``.
+
+    Attributes:
+        seq: the stream: the seq of the event that opened it.
+        n: number of the piece, or of the last of the joined ones.
+        data: the text.
+    """
 
     conv: str
     seq: int
@@ -105,7 +173,11 @@ class StreamChunk(Frame, tag="chunk", frozen=True, gc=False):
 
 
 class Head(Frame, tag="head", frozen=True, gc=False):
-    """The head of a conversation, told to idle readers so that a loss shows without traffic."""
+    """The head of a conversation, told to idle readers so that a loss shows without traffic.
+
+    Attributes:
+        seq: the seq of the last event.
+    """
 
     conv: str
     epoch: str
@@ -113,7 +185,13 @@ class Head(Frame, tag="head", frozen=True, gc=False):
 
 
 class Gap(Frame, tag="gap", frozen=True, rename={"from_": "from"}):
-    """A hole from ``from`` to ``to`` that will not be filled, and why."""
+    """A hole from ``from`` to ``to`` that will not be filled, and why.
+
+    Attributes:
+        from_: first seq that will not come.
+        to: last seq that will not come.
+        why: the reason, for example ``restored`` or ``ahead``.
+    """
 
     conv: str
     epoch: str
@@ -123,7 +201,14 @@ class Gap(Frame, tag="gap", frozen=True, rename={"from_": "from"}):
 
 
 class Receipt(Frame, tag="receipt", frozen=True):
-    """Which targets have acked an event that asked for it."""
+    """Which targets have acked an event that asked for it.
+
+    Attributes:
+        seq: the event that asked for the receipt.
+        acked: targets that have acked it.
+        missing: targets that have not.
+        complete: whether what the event required is met.
+    """
 
     conv: str
     seq: int
@@ -133,7 +218,12 @@ class Receipt(Frame, tag="receipt", frozen=True):
 
 
 class Bye(Frame, tag="bye", frozen=True):
-    """The server ends the session; the ranges of ``code`` say what to do (`errors.CloseCode`)."""
+    """The server ends the session; the range of ``code`` says what to do next.
+
+    Attributes:
+        code: close code; its range says what to do.
+        reason: what happened, for people.
+    """
 
     code: int
     reason: str
@@ -141,7 +231,14 @@ class Bye(Frame, tag="bye", frozen=True):
 
 
 class GroupRow(Struct, frozen=True):
-    """A row of ``list_groups``: ``members`` is their count, ``seq`` the head."""
+    """A row of ``list_groups``: ``members`` is their count, ``seq`` the head.
+
+    Attributes:
+        conv: name of the group's conversation.
+        role: the asking robot's role; null if it is no member.
+        members: count of the members.
+        seq: head of the log.
+    """
 
     conv: str
     role: Role | None
@@ -150,7 +247,15 @@ class GroupRow(Struct, frozen=True):
 
 
 class MemberRow(Struct, frozen=True):
-    """A row of ``list_members``: ``since`` is the seq that added it, ``acked`` its furthest cursor."""
+    """A row of ``list_members``: ``since`` is the seq that added it, ``acked`` its furthest cursor.
+
+    Attributes:
+        robot: name of the member.
+        role: its role.
+        online: whether any of its devices has a session.
+        since: seq of the event that added it.
+        acked: furthest cursor of its devices, 0 if none ever acked.
+    """
 
     robot: str
     role: Role
@@ -160,7 +265,13 @@ class MemberRow(Struct, frozen=True):
 
 
 class RobotRow(Struct, frozen=True):
-    """A row of ``list_robots``; ``registered`` is in milliseconds since 1970."""
+    """A row of ``list_robots``; ``registered`` is in milliseconds since 1970.
+
+    Attributes:
+        robot: name of the robot.
+        online: whether any of its devices has a session.
+        registered: when it was registered, in milliseconds since 1970.
+    """
 
     robot: str
     online: bool
@@ -168,7 +279,14 @@ class RobotRow(Struct, frozen=True):
 
 
 class Identity(Struct, frozen=True):
-    """The answer to ``whoami``."""
+    """The answer to ``whoami``.
+
+    Attributes:
+        robot: name of the robot.
+        device: name of the device.
+        session: id of the session.
+        node: name of the server process that serves this connection.
+    """
 
     robot: str
     device: str
@@ -177,14 +295,25 @@ class Identity(Struct, frozen=True):
 
 
 class Changed(Struct, frozen=True, omit_defaults=True):
-    """The answer to a change of a group: the seq of the event that records it."""
+    """The answer to a change of a group: the seq of the event that records it.
+
+    Attributes:
+        seq: seq of the event that records the change.
+        conv: name of the new conversation (``create_group`` only).
+    """
 
     seq: int
     conv: str | None = None
 
 
 class Presence(Struct, frozen=True):
-    """The body of an ``@presence`` signal; ``since`` is in milliseconds since 1970."""
+    """The body of an ``@presence`` signal; ``since`` is in milliseconds since 1970.
+
+    Attributes:
+        online: whether the robot is online now.
+        how: ``clean``, ``lost`` or ``replaced``: how it came or went.
+        since: from when on, in milliseconds since 1970.
+    """
 
     online: bool
     how: str
