@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _BUSY_FIELDS: Final = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq: proc_stat(5)
 _STEAL_FIELD: Final = 7
+_CALM_S: Final = 0.5
 
 
 def tree(pid: int) -> list[int]:
@@ -53,19 +54,35 @@ class Reading(NamedTuple):
 
 def read(server_pid: int) -> Reading:
     """Look at the clocks of the server, of this process (the generator) and of the machine."""
-    fields = [int(text) for text in _machine_line().split()[1:]]
+    fields = _machine_fields()
     return Reading(
         at_s=time.monotonic(),
         server_s=cpu_s(server_pid),
         generator_s=time.process_time(),
-        machine_s=sum(fields[index] for index in _BUSY_FIELDS) / _TICKS_PER_S,
+        machine_s=_machine_busy_s(),
         steal_s=fields[_STEAL_FIELD] / _TICKS_PER_S,
     )
 
 
-def _machine_line() -> str:
+def _machine_busy_s() -> float:
+    fields = _machine_fields()
+    return sum(fields[index] for index in _BUSY_FIELDS) / _TICKS_PER_S
+
+
+def _machine_fields() -> list[int]:
     with Path("/proc/stat").open() as file:
-        return file.readline()
+        return [int(text) for text in file.readline().split()[1:]]
+
+
+def wait_calm(share_max: float, *, patience_s: float) -> bool:
+    """Wait until the machine uses less than a share of one core; return whether it did within patience."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        before_s, before_at = _machine_busy_s(), time.monotonic()
+        time.sleep(_CALM_S)
+        if _machine_busy_s() - before_s < share_max * (time.monotonic() - before_at):
+            return True
+    return False
 
 
 class Usage(NamedTuple):

@@ -19,9 +19,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from bench.accounting import wait_calm
 from bench.environment import describe
 from bench.report import ScenarioReport, report, table
-from bench.scenario import Findings, Scenario, Task
+from bench.scenario import OTHERS_SHARE_MAX, Findings, Scenario, Task
 from bench.scenarios import ALL, BY_NAME
 from bench.server import Server, ServerFailed
 
@@ -72,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=2.0, help="measured window of each run")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all scenarios")
     parser.add_argument("--window", type=int, default=1_024, help="window in the readers' hello")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=5.0,
+        help="seconds to wait before a run for a calm machine",
+    )
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument(
         "--only", action="append", choices=sorted(BY_NAME), metavar="NAME", help="run this scenario"
@@ -105,6 +112,8 @@ def _headline(scenario: Scenario, found: Findings) -> str:
 
 def _run(scenario: Scenario, options: argparse.Namespace, directory: Path) -> Findings:
     cores = sorted(os.sched_getaffinity(0))
+    if options.patience:
+        wait_calm(OTHERS_SHARE_MAX, patience_s=options.patience)
     with tempfile.TemporaryDirectory(dir=directory) as place:
         try:
             with Server(Path(place), core=cores[0]) as server:
