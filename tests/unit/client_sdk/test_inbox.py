@@ -1,0 +1,214 @@
+"""What the application sees of what comes in: everything, once, in order."""
+
+import msgspec
+import pytest
+
+from client_sdk.inbox import ACK_DELAY_S, PATIENCE_S, Inbox
+from client_sdk.records import Event, Gap
+from imserver.protocol.client_frames import Ack, Position
+from imserver.protocol.server_frames import Gap as GapFrame
+from imserver.protocol.server_frames import Head
+from tests.unit.client_sdk.frames import CONV, EPOCH, run, state
+
+
+@pytest.fixture
+def inbox():
+    inbox = Inbox(msgspec.msgpack.decode, window=8)
+    inbox.resume()
+    inbox.welcome([state()])
+    return inbox
+
+
+def take(inbox, *, process=True):
+    """Take everything that waits, and say of each that it is processed."""
+    items = []
+    while (item := inbox.next()) is not None:
+        items.append(item)
+        if process:
+            inbox.processed(item, 0.0)
+    return items
+
+
+def seqs(items):
+    return [item.seq if isinstance(item, Event) else (item.first, item.last) for item in items]
+
+
+def test_events_come_out_decoded_and_in_order(inbox):
+    inbox.deliver(run(1, 2), 0.0)
+    first, second = take(inbox)
+    assert first == Event(CONV, EPOCH, 1, 1001, "r2", "c1", "message", None, {"n": 1})
+    assert second.seq == 2
+
+
+def test_a_run_that_comes_twice_is_shown_once(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.deliver(run(2, 5), 0.0)
+    assert seqs(take(inbox)) == [1, 2, 3, 4, 5]
+    assert inbox.repeated == 5
+
+
+def test_a_run_that_begins_too_late_is_asked_for_again_and_not_shown(inbox):
+    inbox.deliver(run(1, 1), 0.0)
+    inbox.deliver(run(3, 4), 0.0)
+    assert seqs(take(inbox)) == [1]
+    assert inbox.take_repairs() == [(CONV, 1)]
+    inbox.deliver(run(2, 4), 0.1)
+    assert seqs(take(inbox)) == [2, 3, 4]
+
+
+def test_a_hole_is_asked_for_once_until_patience_ends(inbox):
+    inbox.deliver(run(2, 2), 0.0)
+    inbox.deliver(run(3, 3), 0.1)
+    assert inbox.take_repairs() == [(CONV, 0)]
+    inbox.tick(PATIENCE_S - 0.1)
+    assert inbox.take_repairs() == []
+    inbox.tick(PATIENCE_S)
+    assert inbox.take_repairs() == [(CONV, 0)]
+
+
+def test_a_run_with_a_hole_inside_is_not_trusted(inbox):
+    frame = run(1, 3)
+    del frame.events[1]
+    inbox.deliver(frame, 0.0)
+    assert take(inbox) == []
+    assert inbox.take_repairs() == [(CONV, 0)]
+
+
+def test_an_announced_head_whose_events_do_not_come_is_asked_for(inbox):
+    inbox.deliver(run(1, 1), 0.0)
+    inbox.announced(Head(CONV, EPOCH, 3), 0.0)
+    assert inbox.next_deadline_s() == PATIENCE_S
+    inbox.tick(PATIENCE_S)
+    assert inbox.take_repairs() == [(CONV, 1)]
+
+
+def test_an_announced_head_that_comes_in_time_is_not_asked_for(inbox):
+    inbox.announced(Head(CONV, EPOCH, 2), 0.0)
+    inbox.deliver(run(1, 2), 0.5)
+    inbox.tick(PATIENCE_S)
+    assert inbox.take_repairs() == []
+
+
+def test_a_used_up_window_is_no_loss(inbox):
+    inbox.deliver(run(1, 8), 0.0)
+    inbox.announced(Head(CONV, EPOCH, 20), 0.0)
+    inbox.tick(PATIENCE_S)
+    assert inbox.take_repairs() == []
+
+
+def test_acks_wait_a_moment_for_company(inbox):
+    inbox.deliver(run(1, 2), 0.0)
+    for item in take(inbox, process=False):
+        assert not inbox.processed(item, 5.0)
+    assert inbox.next_deadline_s() == pytest.approx(5.0 + ACK_DELAY_S)
+    assert inbox.take_acks() == [Ack(CONV, 2)]
+    assert inbox.take_acks() == []
+
+
+def test_acks_go_out_before_the_window_runs_dry(inbox):
+    inbox.deliver(run(1, 8), 0.0)
+    urgent = [inbox.processed(item, 0.0) for item in take(inbox, process=False)]
+    assert urgent[:4] == [False, False, False, True]
+
+
+def test_what_is_not_processed_is_not_acked(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    take(inbox, process=False)
+    assert inbox.take_acks() == []
+
+
+def test_resume_tells_what_was_processed(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.processed(inbox.next(), 0.0)
+    inbox.next()
+    assert inbox.resume() == {CONV: Position(EPOCH, 1)}
+
+
+def test_what_is_queued_survives_a_reconnect_and_is_not_shown_twice(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.processed(inbox.next(), 0.0)
+    inbox.resume()
+    inbox.welcome([state(head=5)])
+    inbox.deliver(run(2, 5), 0.0)
+    assert seqs(take(inbox)) == [2, 3, 4, 5]
+
+
+def test_after_a_reconnect_no_more_is_acked_than_came_over_it(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    first, *others = take(inbox, process=False)
+    inbox.processed(first, 0.0)
+    inbox.resume()
+    inbox.welcome([state(head=3, acked=1)])
+    for item in others:
+        inbox.processed(item, 0.0)
+    assert inbox.take_acks() == []
+    inbox.deliver(run(2, 3), 0.0)
+    assert inbox.take_acks() == [Ack(CONV, 3)]
+
+
+def test_an_ack_that_the_server_lost_is_said_again(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    take(inbox)
+    assert inbox.take_acks() == [Ack(CONV, 3)]
+    inbox.resume()
+    inbox.welcome([state(head=3, acked=0)])
+    assert inbox.take_acks() == [Ack(CONV, 3)]
+
+
+def test_a_gap_stands_in_its_place(inbox):
+    inbox.deliver(run(1, 1), 0.0)
+    inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=4, why="retention"))
+    inbox.deliver(run(5, 5), 0.0)
+    assert seqs(take(inbox)) == [1, (2, 4), 5]
+    assert inbox.take_repairs() == []
+
+
+def test_a_restored_log_is_told_and_its_numbers_are_shown_again(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    take(inbox)
+    inbox.resume()
+    inbox.welcome([state(epoch="e2", head=4, acked=3)])
+    inbox.gap(GapFrame(CONV, "e2", from_=4, to=5, why="restored"))
+    inbox.deliver(run(4, 4, epoch="e2"), 0.0)
+    gap, event = take(inbox)
+    assert gap == Gap(CONV, "e2", 4, 5, "restored")
+    assert (event.epoch, event.seq) == ("e2", 4)
+    assert inbox.take_acks() == [Ack(CONV, 4)]
+
+
+def test_a_new_epoch_is_never_silent(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    take(inbox)
+    inbox.deliver(run(4, 4, epoch="e2"), 0.0)
+    assert seqs(take(inbox)) == [(4, 5), 4]
+
+
+def test_events_of_an_old_epoch_do_not_move_the_new_cursor(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    old = take(inbox, process=False)
+    inbox.deliver(run(1, 1, epoch="e2"), 0.0)
+    inbox.processed(old[-1], 0.0)
+    assert inbox.take_acks() == []
+
+
+def test_a_hole_that_the_server_refuses_to_fill_becomes_a_gap(inbox):
+    inbox.deliver(run(3, 4), 0.0)
+    inbox.beyond_repair(CONV, "you are no member")
+    (gap,) = take(inbox)
+    assert (gap.first, gap.last, gap.why) == (1, 4, "you are no member")
+    inbox.deliver(run(5, 5), 0.0)
+    assert seqs(take(inbox)) == [5]
+
+
+def test_a_new_conversation_begins_where_the_server_begins(inbox):
+    inbox.deliver(run(7, 8, conv="g/new"), 0.0)
+    assert seqs(take(inbox)) == [7, 8]
+
+
+def test_placing_a_conversation_shows_it_again_from_there(inbox):
+    inbox.deliver(run(1, 4), 0.0)
+    take(inbox)
+    inbox.place(CONV, 1)
+    inbox.deliver(run(2, 4), 0.0)
+    assert seqs(take(inbox)) == [2, 3, 4]
