@@ -40,13 +40,13 @@ check-tiers: $(READY)
 	@$(BIN)/lint-imports --no-logo
 
 check-docs: $(READY)
-	@$(BIN)/python tools/protocol_page.py --check && echo "docs: ok"
+	@$(BIN)/python -m tools.write_docs --check && echo "docs: ok"
 
 check-house: $(READY)
 	@$(BIN)/python -m pytest --quiet tests/house
 
 docs: $(READY) ## write the generated pages of docs/
-	@$(BIN)/python tools/protocol_page.py
+	@$(BIN)/python -m tools.write_docs
 
 bench-quick: $(READY) ## measure the hot path: a minute, one core for the server
 	@exec $(BIN)/python bench/quick.py
@@ -55,7 +55,7 @@ clean: ## remove what the commands above made, except data
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp holds the folder it was made in: the environment of a copied folder still points at the original.
+# The stamp holds the folder it was made in: set-up starts afresh in a copied project.
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
 $(READY): FORCE
 endif

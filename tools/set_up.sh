@@ -32,6 +32,11 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     "$python" -c 'import ensurepip, venv' || fail "$python cannot make virtual environments."
 fi
 
+# The scripts of an environment name the folder it was made in: that of a copied project is no good here.
+if [ -e .venv/.ready ] && [ "$(cat .venv/.ready)" != "$PWD" ]; then
+    rm -rf .venv
+fi
+
 if ! .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "set-up: making a virtual environment in .venv with $("$python" --version)"
     rm -rf .venv

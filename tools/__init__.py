@@ -1,0 +1,1 @@
+"""What the project's commands need beside the server: set-up, and the generators of docs/."""
