@@ -1,9 +1,4 @@
-"""Reads of an embedded store, for its reading threads: one statement an answer, decoded from JSON.
-
-A page of events comes as two columns: a JSON array of everything but the bodies, and the bodies joined into
-one blob, which is cut up by their lengths. SQLite joins blobs as text without looking at them (its texts are
-bytes with a length), so any bytes come back as they were.
-"""
+"""Reads of an embedded store, for its reading threads: one statement an answer, decoded from JSON."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +6,14 @@ from typing import Any, Final, TypeAlias
 
 import apsw
 import msgspec
-from msgspec import Raw
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.model import ConversationRecord, GroupSummary, Membership, RobotRecord
 from imserver.data.sqlite_file import SEQ_BITS, open_for_reading
+from imserver.data.sqlite_rows import decode_events, encode_json
 from imserver.data.sqlite_statements import load_statements
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
-
 
 _Values: TypeAlias = Mapping[str, str | int | None]
 
@@ -35,11 +29,8 @@ class _RobotRow(msgspec.Struct):
         return RobotRecord(self.name, bytes.fromhex(self.public_key) or None, self.registered_ms)
 
 
-_EventRow = tuple[int, int, str, str, str, int | None, int]
-
 _LOG_END: Final = 1 << SEQ_BITS
 _SQL: Final = load_statements("sqlite_reads.sql")
-_events = msgspec.json.Decoder(list[_EventRow]).decode
 _robot = msgspec.json.Decoder(_RobotRow).decode
 _robots = msgspec.json.Decoder(list[_RobotRow]).decode
 _names = msgspec.json.Decoder(set[RobotName]).decode
@@ -81,7 +72,7 @@ class Reader:
         return self._page("page_before", values)
 
     def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        values = {"conv": conv, "seqs": _json(seqs)}
+        values = {"conv": conv, "seqs": encode_json(seqs)}
         return {
             event.ref: event
             for event in self._page("amendments", values)
@@ -93,7 +84,7 @@ class Reader:
         return None if row is None else _robot(row[0]).record()
 
     def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
-        return _names(self._text("known_robots", {"names": _json(names)}))
+        return _names(self._text("known_robots", {"names": encode_json(names)}))
 
     def robots(self, *, after: str, limit: int) -> list[RobotRecord]:
         text = self._text("robots", {"after": after, "limit": max(limit, 0)})
@@ -125,13 +116,7 @@ class Reader:
 
     def _page(self, name: str, values: _Values) -> list[Event]:
         rows, bodies = self._row(name, values)
-        events = []
-        start = 0
-        for seq, ts, sender, cid, kind, ref, size in _events(rows):
-            end = start + size
-            events.append(Event(seq, ts, sender, cid, kind, Raw(bodies[start:end]), ref))
-            start = end
-        return events
+        return decode_events(rows, bodies)
 
     def _text(self, name: str, values: _Values) -> str:
         text: str = self._row(name, values)[0]
@@ -145,7 +130,3 @@ class Reader:
             raise StoreCorrupt(f"{self._path} is damaged ({exc}); run `imserver check`") from exc
         except apsw.Error as exc:
             raise StoreUnavailable(f"the store cannot be read now: {exc}") from exc
-
-
-def _json(values: object) -> str:
-    return msgspec.json.encode(values).decode()

@@ -1,6 +1,5 @@
--- What the store is asked. Every answer is one row, its lists gathered by SQLite into JSON and one blob:
--- stepping from row to row gives the interpreter lock away each time, and beside a busy event loop taking
--- it back costs hundreds of microseconds a row.
+-- What the store is asked. Every answer is one row, its lists gathered into JSON and one blob: see
+-- sqlite_rows.py.
 
 -- name: page_after
 -- The events that follow :after, at most :limit, until their bodies exceed :bytes_max; one at least. The
@@ -21,7 +20,7 @@ WITH
   )
 SELECT
   json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
-  CAST(group_concat(body, '') AS BLOB)
+  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
 -- name: page_before
@@ -42,7 +41,7 @@ WITH
   )
 SELECT
   json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
-  CAST(group_concat(body, '') AS BLOB)
+  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
 -- name: amendments
@@ -60,7 +59,7 @@ WITH
   )
 SELECT
   json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
-  CAST(group_concat(body, '') AS BLOB)
+  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM deciding CROSS JOIN events USING (key);
 
 -- name: robot

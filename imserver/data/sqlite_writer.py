@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from imserver.core.errors import ImserverError, Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, RobotRecord
-from imserver.data.sqlite_append import STATEMENTS, LogAppender
+from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
 from imserver.data.sqlite_file import Durability, extended_code, open_for_writing
 from imserver.data.sqlite_statements import load_statements
 from imserver.protocol.errors import ErrorCode
@@ -30,6 +30,7 @@ from imserver.protocol.names import RobotName
 
 _SQL: Final = load_statements("sqlite_writes.sql")
 _CHECKPOINT_PAGES: Final = 4096  # 16 MiB
+_UNAVAILABLE: Final = "the store cannot take writes now, and nothing was stored: {}"
 _IDLE_S: Final = 0.5
 _DAY_MS: Final = 86_400_000
 _log: Final = logging.getLogger(__name__)
@@ -63,12 +64,37 @@ class Writer:
         self._wal_pages_seen = 0
 
     def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        with self._transaction():
-            outcomes = self._appender.append(events)
-            if cursors:
-                self._appender.move_cursors(cursors)
         self._appender.trim()
+        try:
+            run = None if cursors else self._appender.plain_run(events)
+            if run is not None:
+                return self._append_at_once(run)
+            return self._append(events, cursors, check_first=False)
+        except RepeatedCid:
+            return self._append(events, cursors, check_first=True)
+
+    def _append(
+        self, events: Sequence[Append], cursors: Sequence[Cursor], *, check_first: bool
+    ) -> list[Outcome]:
+        with self._transaction():
+            outcomes = self._appender.append(events, check_first=check_first)
+            self._appender.move_cursors(cursors)
         return outcomes
+
+    def _append_at_once(self, run: Run) -> list[Outcome]:
+        """Store plain events with one statement that commits by itself."""
+        self._health.check()
+        try:
+            return self._appender.add(run)
+        except (apsw.FullError, apsw.BusyError) as exc:
+            self._roll_back()
+            raise StoreUnavailable(_UNAVAILABLE.format(exc)) from exc
+        except (apsw.Error, MemoryError) as exc:
+            self._appender.forget()
+            raise self._fail("a commit", exc) from exc
+        except BaseException:
+            self._roll_back()  # a value was refused before the statement ran, or a cid is there already
+            raise
 
     def register(self, robot: RobotRecord, *, token_id: str, token_expires_ms: int) -> RobotRecord:
         with self._transaction():
@@ -127,7 +153,7 @@ class Writer:
             self._roll_back()
             if _is_fatal(exc):
                 raise self._fail("a write", exc) from exc
-            raise StoreUnavailable(f"the store cannot take writes now: {exc}") from exc
+            raise StoreUnavailable(_UNAVAILABLE.format(exc)) from exc
         except BaseException:
             self._roll_back()
             raise
@@ -138,7 +164,7 @@ class Writer:
             self._db.execute("COMMIT")
         except apsw.FullError as exc:
             self._roll_back()
-            raise StoreUnavailable("the store's disk is full; make room") from exc
+            raise StoreUnavailable(_UNAVAILABLE.format(exc)) from exc
         except BaseException as exc:
             self._appender.forget()
             raise self._fail("a commit", exc) from exc
