@@ -23,7 +23,7 @@ _OPTIONS: Final = Options(connect_timeout_s=10.0)
 
 
 class Outings(Struct, frozen=True):
-    """When a robot goes offline: after ``first_s``, for ``away_s``, and again ``every_s`` after its return."""
+    """When a robot goes offline: after ``first_s``, for ``away_s``; the next one ``every_s`` later."""
 
     first_s: float = 6.0
     away_s: float = 5.0

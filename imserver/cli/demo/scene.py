@@ -61,10 +61,9 @@ class Scene:
 
     def figures(self) -> str:
         """Return the numbers on one line."""
-        present = sum(self.online.values())
         return (
-            f"{present} of {len(self.online)} robots online, {self.events} events, "
-            f"{self.board.done} jobs done; acked: {self.acks}; delivered: {self.deliveries}"
+            f"{self.events} events, {self.board.done} jobs done; "
+            f"acked: {self.acks}; delivered: {self.deliveries}"
         )
 
     def _line(self, text: str) -> None:
@@ -82,7 +81,7 @@ def told(event: LogEntry, job: Job | None) -> str:
         case kind if kind == CLAIM and job.worker == event.sender:
             return f"claims job {job.seq} and is the first"
         case kind if kind == CLAIM:
-            return f"claims job {job.seq}, too late: {job.worker} stands before it in the log"
+            return f"claims job {job.seq}, too late: {job.worker} was first"
         case kind if kind == PROGRESS:
             return f"job {job.seq} is {job.percent} % done"
         case kind if kind == DONE:

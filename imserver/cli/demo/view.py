@@ -52,13 +52,10 @@ class LiveView:
         from rich.live import Live  # noqa: PLC0415
 
         console = Console()
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            try:
-                while True:
-                    live.update(self._picture(scene, console), refresh=True)
-                    await asyncio.sleep(REFRESH_S)
-            finally:
-                live.update("", refresh=True)
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(self._picture(scene, console), refresh=True)
+                await asyncio.sleep(REFRESH_S)
 
     def _picture(self, scene: Scene, console: "Console") -> "RenderableType":
         from rich.console import Group  # noqa: PLC0415
@@ -74,7 +71,7 @@ class LiveView:
         for name, online in scene.online.items():
             robots.append("● " if online else "○ ", "green" if online else "red")
             robots.append(f"{name}  ")
-        figures = Text(scene.figures(), no_wrap=True, overflow="ellipsis")
+        figures = Text(scene.figures())
         title = f"{scene.conv} at {self._url}"
         hint = Text("Ctrl-C ends it", "dim")
         return Group(Panel(talk, title=title, height=rows + 2), robots, figures, hint)

@@ -1,0 +1,126 @@
+"""Where settings come from, which source wins, and what is refused."""
+
+import pytest
+
+from imserver.core import settings
+from imserver.core.errors import InvalidSettings
+from imserver.core.settings import Settings
+
+
+def refusal(**sources):
+    """Return the message with which the sources are refused."""
+    with pytest.raises(InvalidSettings) as refused:
+        settings.load(**sources)
+    return str(refused.value)
+
+
+def test_without_sources_the_defaults_are_in_force():
+    assert settings.load() == Settings()
+
+
+def test_a_file_wins_over_the_defaults():
+    assert settings.load(toml="[server]\nlisten = '127.0.0.1:1'").server.listen == "127.0.0.1:1"
+
+
+def test_the_environment_wins_over_a_file():
+    in_force = settings.load(
+        toml="[server]\nlisten = '127.0.0.1:1'",
+        environ={"IMSERVER_SERVER_LISTEN": "127.0.0.1:2"},
+    )
+    assert in_force.server.listen == "127.0.0.1:2"
+
+
+def test_a_flag_wins_over_the_environment():
+    in_force = settings.load(
+        environ={"IMSERVER_SERVER_LISTEN": "127.0.0.1:2"},
+        flags={"server.listen": "127.0.0.1:3"},
+    )
+    assert in_force.server.listen == "127.0.0.1:3"
+
+
+def test_a_flag_that_was_not_given_changes_nothing():
+    assert settings.load(flags={"server.listen": None}) == Settings()
+
+
+def test_one_setting_of_a_section_leaves_the_others_as_they_were():
+    in_force = settings.load(
+        toml="[server]\nbacklog = 7", environ={"IMSERVER_SERVER_DATA": "elsewhere"}
+    )
+    assert (in_force.server.backlog, in_force.server.data) == (7, "elsewhere")
+
+
+@pytest.mark.parametrize("setting", [*settings.all_settings()], ids=lambda setting: setting.key)
+def test_every_setting_can_come_from_the_environment(setting):
+    value = setting.default
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    assert settings.load(environ={setting.variable: text}) == Settings()
+
+
+def test_a_list_in_the_environment_is_parted_by_commas():
+    in_force = settings.load(environ={"IMSERVER_ACCESS_ORIGINS": "https://a, https://b"})
+    assert in_force.access.origins == ("https://a", "https://b")
+
+
+def test_other_programs_variables_are_left_alone():
+    assert settings.load(environ={"PATH": "/bin", "IMSERVER_URL": "http://x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("sources", "wrong", "right"),
+    [
+        ({"toml": "[server]\nlistn = 'x:1'"}, "server.listn", "server.listen"),
+        ({"toml": "[sever]\nlisten = 'x:1'"}, "[sever]", "[server]"),
+        (
+            {"environ": {"IMSERVER_STORE_DURABLE": "os"}},
+            "IMSERVER_STORE_DURABLE",
+            "IMSERVER_STORE_DURABILITY",
+        ),
+        ({"flags": {"limits.page": "1"}}, "limits.page", "limits.page_max"),
+    ],
+    ids=["file", "section", "environment", "flag"],
+)
+def test_an_unknown_key_is_refused_with_its_nearest_neighbour(sources, wrong, right):
+    message = refusal(**sources)
+    assert f"unknown {message.split()[1]}" in message
+    assert wrong in message
+    assert f"did you mean {right}?" in message
+
+
+@pytest.mark.parametrize(
+    ("sources", "parts"),
+    [
+        ({"toml": "[server]\nhello_timeout_s = 0"}, ["server.hello_timeout_s", "> 0", "file"]),
+        ({"toml": "[server]\nhello_timeout_s = '1'"}, ["server.hello_timeout_s", "float"]),
+        ({"toml": "server = 1"}, ["server", "[server]"]),
+        ({"toml": "[server]\nlisten"}, ["not TOML", "line 2"]),
+        ({"environ": {"IMSERVER_LIMITS_PAGE_MAX": "x"}}, ["limits.page_max", "int", "'x'"]),
+        ({"environ": {"IMSERVER_SERVER_PING_INTERVAL_S": "nan"}}, ["server.ping_interval_s"]),
+        ({"flags": {"store.durability": "none"}}, ["store.durability", "command line", "'none'"]),
+        ({"flags": {"server.listen": "7400"}}, ["server.listen", "HOST:PORT"]),
+        ({"flags": {"server.listen": "host:65536"}}, ["server.listen", "65535"]),
+        ({"flags": {"server.listen": "::1:7400"}}, ["server.listen", "HOST:PORT"]),
+        ({"flags": {"limits.body_bytes_max": "9999999"}}, ["limits.frame_bytes_max", "9999999"]),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(sources, parts):
+    message = refusal(**sources)
+    assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:7400", ("127.0.0.1", 7400)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:7400", ("::1", 7400)),
+    ],
+)
+def test_an_address_is_taken_apart(text, address):
+    assert settings.parse_address(text) == address
+
+
+def test_settings_written_as_toml_read_the_same():
+    in_force = settings.load(
+        flags={"server.data": 'a "b"\\\n\x7f', "access.origins": "https://a,https://b"}
+    )
+    assert settings.load(toml=settings.to_toml(in_force)) == in_force
