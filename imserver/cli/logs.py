@@ -31,7 +31,7 @@ def logging_to_stderr(settings: LogSettings) -> Iterator[None]:
     entrance = _BoundedQueueHandler(waiting)
     exit_ = logging.StreamHandler(sys.stderr)
     exit_.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
-    listener = logging.handlers.QueueListener(waiting, exit_)
+    listener = _PatientListener(waiting, exit_)
     root = logging.getLogger()
     root.addHandler(entrance)
     root.setLevel(settings.level.upper())
@@ -87,6 +87,13 @@ class _BoundedQueueHandler(logging.handlers.QueueHandler):
             self.queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1
+
+
+class _PatientListener(logging.handlers.QueueListener):
+    """Ends after what is queued was written, also if there is no room for the word to end."""
+
+    def enqueue_sentinel(self) -> None:
+        self.queue.put(None)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:

@@ -4,7 +4,6 @@ They speak the protocol over WebSocket like any robot, with a bearer token; an a
 everywhere.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -136,7 +135,9 @@ def groups(
 
 
 def _as_client(reach: Access, work: Callable[["Robot"], Awaitable[None]]) -> None:
-    from client_sdk import Options, Robot  # noqa: PLC0415  (loads the client)
+    import asyncio  # noqa: PLC0415  (this and the client take longer to load than most commands to run)
+
+    from client_sdk import Options, Robot  # noqa: PLC0415
 
     async def session() -> None:
         options = Options(auto=False, connect_timeout_s=CONNECT_TIMEOUT_S)

@@ -92,7 +92,7 @@ def test_an_unknown_key_is_refused_with_its_nearest_neighbour(sources, wrong, ri
         ({"toml": "[server]\nhello_timeout_s = 0"}, ["server.hello_timeout_s", "> 0", "file"]),
         ({"toml": "[server]\nhello_timeout_s = '1'"}, ["server.hello_timeout_s", "float"]),
         ({"toml": "server = 1"}, ["server", "[server]"]),
-        ({"toml": "[server]\nlisten"}, ["not TOML", "line 2"]),
+        ({"toml": "[server]\nlisten 5"}, ["not TOML", "line 2"]),
         ({"environ": {"IMSERVER_LIMITS_PAGE_MAX": "x"}}, ["limits.page_max", "int", "'x'"]),
         ({"environ": {"IMSERVER_SERVER_PING_INTERVAL_S": "nan"}}, ["server.ping_interval_s"]),
         ({"flags": {"store.durability": "none"}}, ["store.durability", "command line", "'none'"]),

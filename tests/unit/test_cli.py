@@ -1,0 +1,169 @@
+"""The commands that need no server: their output, their errors and their exit statuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+import imserver
+from imserver import cli
+from imserver.cli.failure import CommandFailed, Failure, first_failure
+from imserver.core import settings
+from imserver.core.clock import SystemClock
+from imserver.core.tokens import TokenAuthority
+from imserver.data.directory import DataDirectory
+from imserver.protocol.names import InvalidName
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    for name in ("IMSERVER_URL", "IMSERVER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; return its status, standard output and standard error."""
+
+    def command(*arguments):
+        status = cli.run([str(argument) for argument in arguments])
+        streams = capsys.readouterr()
+        return status, streams.out, streams.err
+
+    return command
+
+
+def read(data, token, kind):
+    """Return the claims of a token as the server of the directory reads it."""
+    authority = TokenAuthority(DataDirectory(data).signing_key())
+    return authority.read(token, kind=kind, now_ms=SystemClock().now_ms())
+
+
+def test_token_prints_a_bearer_token_alone(run, tmp_path):
+    status, out, err = run("token", "--robot", "r1", "--data", tmp_path)
+    claims = read(tmp_path, out.removesuffix("\n"), "bearer")
+    assert (status, err, claims.robot, claims.admin) == (0, "", "r1", False)
+
+
+def test_token_of_an_admin_says_so(run, tmp_path):
+    _, out, _ = run("token", "--robot", "r1", "--admin", "--data", tmp_path)
+    assert read(tmp_path, out.strip(), "bearer").admin
+
+
+def test_enroll_prints_an_enrolment_token_alone(run, tmp_path):
+    status, out, err = run(
+        "enroll", "--robot", "r1", "--groups", "g/dock, g/yard", "--data", tmp_path
+    )
+    claims = read(tmp_path, out.removesuffix("\n"), "enroll")
+    assert (status, err, claims.robot) == (0, "", "r1")
+    assert claims.groups == ("g/dock", "g/yard")
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("3d", 259_200_000)]
+)
+def test_a_token_lives_as_long_as_was_asked_for(run, tmp_path, text, ms):
+    _, out, _ = run("token", "--robot", "r1", "--ttl", text, "--data", tmp_path)
+    claims = read(tmp_path, out.strip(), "bearer")
+    assert claims.expires_ms - claims.issued_ms == ms
+
+
+def test_each_token_has_an_id_of_its_own(run, tmp_path):
+    tokens = [run("enroll", "--robot", "r1", "--data", tmp_path)[1].strip() for _ in range(3)]
+    assert len({read(tmp_path, token, "enroll").id for token in tokens}) == 3
+
+
+def test_version_is_the_package_s(run):
+    assert run("version") == (0, f"imserver {imserver.__version__}\n", "")
+
+
+def test_without_a_command_the_help_is_shown(run):
+    status, out, err = run()
+    assert (status, err) == (0, "")
+    assert "check-config" in out
+
+
+def test_check_config_prints_what_is_in_force_as_a_configuration_file(run, tmp_path, monkeypatch):
+    config = tmp_path / "imserver.toml"
+    config.write_text("[server]\nbacklog = 7\nlisten = '127.0.0.1:1'\n")
+    monkeypatch.setenv("IMSERVER_LOG_LEVEL", "debug")
+    _, out, _ = run(
+        "check-config", "--config", config, "--listen", "127.0.0.1:2", "--set", "limits.page_max=9"
+    )
+    in_force = settings.load(toml=out)
+    assert (in_force.server.backlog, in_force.server.listen) == (7, "127.0.0.1:2")
+    assert (in_force.log.level, in_force.limits.page_max) == ("debug", 9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["frob"], "no such command 'frob'"),
+        (["enroll"], "missing option '--robot'"),
+        (["enroll", "--robot", "a/b", "--data", "{data}"], "robot name 'a/b' must be"),
+        (["enroll", "--robot", "r1", "--groups", "dock", "--data", "{data}"], "g/<group>"),
+        (["token", "--robot", "r1", "--ttl", "1y", "--data", "{data}"], "such as 90s"),
+        (["token", "--robot", "r1", "--ttl", "0s", "--data", "{data}"], "more than 0"),
+        (["serve", "--config", "{data}/none.toml"], "none.toml cannot be read"),
+        (["serve", "--set", "limits.page_max"], "must be KEY=VALUE"),
+        (["check-config", "--set", "limits.pagemax=1"], "did you mean limits.page_max?"),
+        (["check-config", "--listen", "7400"], "server.listen"),
+        (["send", "dock", "hi"], "must be g/<group>"),
+        (["send", "g/dock", "hi", "--data", "{data}/none"], "give --token"),
+        (["send", "g/dock", "hi", "--token", "x"], "the token is malformed"),
+        (["send", "g/dock", "hi", "--url", "ftp://x", "--token", "x"], "server address"),
+        (["send", "g/dock", "{{", "--json"], "must be a JSON value"),
+        (["demo", "--url", "http://127.0.0.1:1", "--data", "{data}/none"], "there is no key"),
+        (["demo", "--robots", "1"], "--robots"),
+    ],
+)
+def test_wrong_use_ends_in_one_line_and_status_2(run, tmp_path, arguments, says):
+    status, out, err = run(*(argument.format(data=tmp_path) for argument in arguments))
+    assert (status, out) == (2, "")
+    assert err.startswith("imserver: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["token", "--robot", "r1", "--data", "/dev/null"], "is not a directory"),
+        (["check", "--data", "{data}"], "there is no store in"),
+        (["serve", "--data", "/dev/null"], "is not a directory"),
+    ],
+)
+def test_failure_ends_in_one_line_and_status_1(run, tmp_path, arguments, says):
+    status, out, err = run(*(argument.format(data=tmp_path) for argument in arguments))
+    assert (status, out) == (1, "")
+    assert err.startswith("imserver: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_client_commands_make_no_key(run, tmp_path):
+    run("robots", "--data", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fault_of_the_program_is_no_failure_of_the_user_s():
+    assert first_failure(ZeroDivisionError()) is None
+    assert first_failure(ExceptionGroup("", [CommandFailed("x"), ZeroDivisionError()])) is None
+
+
+def test_a_group_of_failures_is_told_by_its_first():
+    group = ExceptionGroup("", [ExceptionGroup("", [InvalidName("bad name")]), CommandFailed("x")])
+    assert first_failure(group) == Failure("bad name", 2)
+
+
+def test_minting_a_token_loads_neither_client_nor_server(tmp_path):
+    program = (
+        "import sys; from imserver import cli; "
+        f"cli.run(['token', '--robot', 'r1', '--data', {str(tmp_path)!r}]); "
+        "heavy = {'asyncio', 'client_sdk', 'uvicorn', 'apsw', 'rich', 'litestar'}; "
+        "print(*heavy & set(sys.modules), file=sys.stderr, end='')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
