@@ -45,7 +45,7 @@ _long_header = struct.Struct("!BBQ").pack
 class WebSocketForm:
     """A codec in unmasked WebSocket messages of one frame."""
 
-    __slots__ = ("_encode", "first_byte", "codec")
+    __slots__ = ("_encode", "codec", "first_byte")
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -300,13 +300,13 @@ class WebSocketLink(asyncio.Protocol):
         if websocket.close_sent is not None and websocket.close_sent.code == CloseCode.TOO_BIG:
             limit = self._door.context.limits.frame_bytes_max
             text = f"a frame may have {limit} bytes at most; send large things in parts"
-            self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, True)))
+            self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, fatal=True)))
         self._write_protocol_data(writes)
         if websocket.close_expected() or websocket.parser_exc is not None:
             self._start_closing()
 
     def _fail(self, close_code: int, code: ErrorCode, message: str) -> None:
-        self.write(self.form.encode(Error(code, message, True)))
+        self.write(self.form.encode(Error(code, message, fatal=True)))
         self._websocket.fail(close_code, _clipped(message))
         self._write_protocol_data(self._websocket.data_to_send())
         self._start_closing()

@@ -8,7 +8,7 @@ class Clock(Protocol):
     """Two kinds of time: the calendar's and the stopwatch's."""
 
     def now_ms(self) -> int:
-        """Return milliseconds since 1970. Never smaller than an earlier answer, whatever the wall clock does."""
+        """Return milliseconds since 1970, never fewer than an earlier answer said."""
 
     def monotonic_s(self) -> float:
         """Return seconds on a stopwatch that never jumps."""

@@ -1,4 +1,4 @@
-"""The records that travel between tiers. Frozen values; no behaviour that waits, reads a clock or does I/O."""
+"""The records that travel between tiers: frozen values, which wait for nothing and read no clock."""
 
 from typing import TypeAlias
 
@@ -70,7 +70,7 @@ class Taken(Struct, frozen=True):
 
 
 class Mismatch(Struct, frozen=True):
-    """Not stored: the cid was used before for an event of another kind, ref or body; ``seq`` is that one's."""
+    """Not stored: the cid was used before, for an event (at ``seq``) of another kind, ref or body."""
 
     seq: int
 

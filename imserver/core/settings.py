@@ -87,8 +87,8 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The embedded store.
 
     Attributes:
-        durability: ``full`` acks after fsync and survives a power cut; ``os`` acks after the write and survives
-            the death of the process only.
+        durability: ``full`` acks after fsync and survives a power cut; ``os`` acks after the write and
+            survives the death of the process only.
         wal_bytes_max: size of the write-ahead log, in bytes, at which it is folded into the database.
     """
 
@@ -103,8 +103,8 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
         write_buffer_bytes_max: bytes waiting to be written to one connection above which it is not pushed to,
             and catches up from the log in pages instead.
         page_bytes_max: most bytes of bodies in one frame of events.
-        tail_bytes_max: memory for the last events of all conversations, for readers slightly behind, in bytes.
-        pending_bytes_max: bytes of bodies that may wait for the store; beyond it sends answer ``unavailable``.
+        tail_bytes_max: bytes of memory for the last events of all conversations, for readers slightly behind.
+        pending_bytes_max: bytes of bodies that may wait for the store; beyond, sends answer ``unavailable``.
         cursor_flush_s: seconds after which acks are written to the store at the latest.
         presence_flush_s: seconds during which changes of presence are gathered into one signal.
     """

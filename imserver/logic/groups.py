@@ -35,7 +35,7 @@ from imserver.protocol.server_frames import Changed
 
 
 class Groups:
-    """The use cases that change groups. All raise `Refusal` and otherwise return when the event is durable."""
+    """The use cases that change groups: each raises `Refusal`, or returns when its event is durable."""
 
     def __init__(
         self,

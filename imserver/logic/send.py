@@ -67,7 +67,7 @@ class Receipt:
             Error(
                 refusal.code,
                 refusal.message,
-                False,
+                fatal=False,
                 id=self._request_id,
                 retry_after=refusal.retry_after_ms,
             )

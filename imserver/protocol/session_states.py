@@ -1,4 +1,4 @@
-"""The states of a session and which frames a client may send in each: one table, for servers of any transport.
+"""The states of a session and which frames a client may send in each: one table for all transports.
 
 fresh ──hello without token──> challenged ──prove──> open
   └───────────hello with a bearer token───────────────┘
