@@ -135,6 +135,9 @@ class Writer:
     def close(self) -> None:
         if self._health.failure is None:
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if self._health.failure is None:
+            # The last to close may tidy the WAL away; after a failure it must stay as it is.
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._db.close()
 
     @contextmanager

@@ -1,0 +1,103 @@
+"""Looks through a store's file for damage and for what must not be: what ``imserver check`` runs.
+
+Reads only, in one snapshot, beside a running server if there is one. It judges the file against the store's
+own rules; whether bodies make sense is not its business.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from imserver.core.errors import StoreCorrupt, StoreUnavailable
+from imserver.data.sqlite_file import open_for_reading
+from imserver.data.sqlite_statements import load_statements
+
+_SQL: Final = load_statements("sqlite_check.sql")
+_WITNESSES_MAX: Final = 5
+_DAMAGE_MAX: Final = 100
+_texts: Final = msgspec.json.Decoder(list[str | None]).decode
+
+RULES: Final = {
+    "gap": "seq that are missing in a log",
+    "duplicate_cid": "cids that stand more than once in a conversation",
+    "dangling_ref": "events that refer to none before them",
+    "event_without_conversation": "logs that belong to no conversation",
+    "conversation_without_events": "conversations without a first event",
+    "cursor_beyond_head": "cursors beyond the head of their log",
+    "member_of_ended_group": "members of a group that has ended",
+    "unregistered_member": "members that are not registered",
+}
+"""What is looked for besides damage of the file, and what it means."""
+
+
+class Finding(Struct, frozen=True):
+    """Something that must not be: what, how often, and the first places.
+
+    Attributes:
+        rule: ``damage`` or a key of `RULES`.
+        meaning: the same in words.
+        count: how often; of damage, at most 100 places are counted.
+        witnesses: the first few places, for a person to look at.
+    """
+
+    rule: str
+    meaning: str
+    count: int
+    witnesses: tuple[str, ...]
+
+
+class Report(Struct, frozen=True):
+    """What a check saw. The store is sound if there are no findings."""
+
+    path: str
+    sqlite: str
+    conversations: int
+    events: int
+    findings: tuple[Finding, ...]
+
+
+def check(path: Path) -> Report:
+    """Look through the store in the file ``path``, in time linear in its size. Blocks.
+
+    Raises:
+        StoreCorrupt: the file is not a store, or is too damaged to be read at all.
+        StoreTooNew: a newer version wrote it.
+        StoreUnavailable: it does not exist or cannot be opened.
+    """
+    db = open_for_reading(path)
+    try:
+        with db:  # one snapshot for all questions
+            findings = _damage(db)
+            conversations, events = _row(db, "totals")
+            findings += [finding for rule in RULES for finding in _broken(db, rule)]
+    except (apsw.CorruptError, apsw.NotADBError) as exc:
+        raise StoreCorrupt(f"{path} is too damaged to be checked further: {exc}") from exc
+    except apsw.Error as exc:
+        raise StoreUnavailable(f"{path} cannot be read now: {exc}") from exc
+    finally:
+        db.close()
+    return Report(str(path), apsw.sqlite_lib_version(), conversations, events, tuple(findings))
+
+
+def _damage(db: apsw.Connection) -> list[Finding]:
+    rows: list[Any] = db.execute(f"PRAGMA integrity_check({_DAMAGE_MAX})").fetchall()
+    places = [str(place) for (text,) in rows for place in text.splitlines() if place != "ok"]
+    if not places:
+        return []
+    witnesses = tuple(places[:_WITNESSES_MAX])
+    return [Finding("damage", "damaged places in the file", len(places), witnesses)]
+
+
+def _broken(db: apsw.Connection, rule: str) -> list[Finding]:
+    count, witnesses = _row(db, rule, {"limit": _WITNESSES_MAX})
+    if not count:
+        return []
+    texts = tuple(text or "(unnamed)" for text in _texts(witnesses))
+    return [Finding(rule, RULES[rule], count, texts)]
+
+
+def _row(db: apsw.Connection, name: str, values: dict[str, int] | None = None) -> Any:
+    return db.execute(_SQL[name], values).fetchone()
