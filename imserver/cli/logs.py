@@ -92,8 +92,12 @@ class _BoundedQueueHandler(logging.handlers.QueueHandler):
 class _PatientListener(logging.handlers.QueueListener):
     """Ends after what is queued was written, also if there is no room for the word to end."""
 
+    def __init__(self, waiting: queue.Queue[logging.LogRecord], handler: logging.Handler) -> None:
+        super().__init__(waiting, handler)
+        self._waiting: queue.Queue[Any] = waiting
+
     def enqueue_sentinel(self) -> None:
-        self.queue.put(None)
+        self._waiting.put(None)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import typer
 import imserver
 from imserver.cli.failure import CommandFailed
 from imserver.cli.options import DEFAULT_DATA, DataOption
+from imserver.cli.text import printable
 from imserver.data.directory import DATABASE_NAME
 
 
@@ -21,12 +22,16 @@ def check(data: DataOption = DEFAULT_DATA) -> None:
     from imserver.data import sqlite_check  # noqa: PLC0415  (loads the engine)
 
     database = _database(data)
-    findings = sqlite_check.check(database)
-    for finding in findings:
-        typer.echo(str(finding))
-    if findings:
-        raise CommandFailed(f"{len(findings)} findings in {database}; restore it from a backup")
-    typer.echo(f"{database}: no findings")
+    report = sqlite_check.check(database)
+    for finding in report.findings:
+        places = "; ".join(printable(witness) for witness in finding.witnesses)
+        typer.echo(f"{finding.rule}: {finding.count} {finding.meaning}: {places}")
+    if report.findings:
+        raise CommandFailed(
+            f"{database} is not sound: {len(report.findings)} rules are broken; "
+            "keep a copy of it and restore a backup"
+        )
+    typer.echo(f"{database} is sound: {report.conversations} conversations, {report.events} events")
 
 
 def version() -> None:
