@@ -77,7 +77,9 @@ class Committer:
         self._pending_bytes_max = pending_bytes_max
         self._pending: list[tuple[Append, Waiter]] = []
         self._pending_bytes = 0
-        self._cursors: dict[tuple[RobotName, DeviceName, ConversationName], int] = {}
+        self._cursors: dict[RobotName, dict[tuple[DeviceName, ConversationName], int]] = {}
+        self._writing: Sequence[Cursor] = ()
+        self._settled: asyncio.Future[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_due = False
         self._wake = asyncio.Event()
@@ -109,10 +111,25 @@ class Committer:
         self, robot: RobotName, device: DeviceName, conv: ConversationName, seq: int
     ) -> None:
         """Note how far a device has come; written with the next commit, soon."""
-        self._cursors[robot, device, conv] = seq
+        cursors = self._cursors.get(robot)
+        if cursors is None:
+            cursors = self._cursors[robot] = {}
+        cursors[device, conv] = seq
         if self._flush_timer is None and not self._flush_due:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(self._cursor_flush_s, self._on_flush_due)
+
+    async def settle_cursors(self, robot: RobotName) -> None:
+        """Return when the cursors that were noted for ``robot`` are written, or could not be."""
+        for _ in range(2):  # the commit that is on its way may have begun before they were noted
+            if robot in self._cursors:
+                self._flush_due = True
+                self._wake.set()
+            elif not any(cursor.robot == robot for cursor in self._writing):
+                return
+            if self._settled is None:
+                self._settled = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._settled)
 
     async def run(self) -> None:
         """Commit until `drain` was asked for and everything is stored.
@@ -139,15 +156,24 @@ class Committer:
         self._wake.set()
 
     async def _commit(self) -> None:
-        batch = self._take_batch()
-        cursors = self._take_cursors()
+        batch, cursors = self._take_batch(), self._take_cursors()
+        if batch or cursors:
+            self._writing = cursors
+            await self._write(batch, cursors)
+        self._writing = ()
+        if self._settled is not None:
+            self._settled.set_result(None)
+            self._settled = None
+
+    async def _write(self, batch: list[tuple[Append, Waiter]], cursors: list[Cursor]) -> None:
         began_s = self._clock.monotonic_s()
         try:
             outcomes = await self._log.append([append for append, _ in batch], cursors)
         except StoreUnavailable as exc:
             _log.warning("commit.unavailable", extra={"events": len(batch), "reason": str(exc)})
-            self._keep_cursors(cursors)
             self._metrics.unavailable.inc(len(batch))
+            if not self._draining:
+                self._keep_cursors(cursors)
             _refuse(batch, _UNAVAILABLE)
             return
         except StoreFailed:
@@ -158,15 +184,16 @@ class Committer:
         self._metrics.commit_events.observe(len(batch))
         for (_, waiter), outcome in zip(batch, outcomes, strict=True):
             waiter.on_outcome(outcome)
-        stored = 0
         for run in _runs(batch, outcomes):
-            stored += len(run.events)
             self._publish(run)
-        self._metrics.stored.inc(stored)
-        if stored < len(batch):
-            dups = sum(type(outcome) is Stored and outcome.dup for outcome in outcomes)
-            self._metrics.duplicates.inc(dups)
-            self._metrics.refused.inc(len(batch) - stored - dups)
+        self._count(outcomes)
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        stored = sum(type(outcome) is Stored for outcome in outcomes)
+        dups = sum(type(outcome) is Stored and outcome.dup for outcome in outcomes)
+        self._metrics.stored.inc(stored - dups)
+        self._metrics.duplicates.inc(dups)
+        self._metrics.refused.inc(len(outcomes) - stored)
 
     def _take_batch(self) -> list[tuple[Append, Waiter]]:
         if len(self._pending) <= BATCH_EVENTS_MAX and self._pending_bytes <= BATCH_BYTES_MAX:
@@ -185,20 +212,21 @@ class Committer:
         return batch
 
     def _take_cursors(self) -> list[Cursor]:
-        if not self._cursors or not (self._flush_due or self._draining):
-            self._flush_due = False
+        due, self._flush_due = self._flush_due or self._draining, False
+        if not due:
             return []
         taken, self._cursors = self._cursors, {}
-        self._flush_due = False
-        return [Cursor(*key, seq) for key, seq in taken.items()]
+        return [
+            Cursor(robot, device, conv, seq)
+            for robot, cursors in taken.items()
+            for (device, conv), seq in cursors.items()
+        ]
 
     def _keep_cursors(self, cursors: Sequence[Cursor]) -> None:
         for cursor in cursors:
-            key = (cursor.robot, cursor.device, cursor.conv)
-            self._cursors.setdefault(key, cursor.seq)
-        if self._cursors and self._flush_timer is None and not self._draining:
-            loop = asyncio.get_running_loop()
-            self._flush_timer = loop.call_later(self._cursor_flush_s, self._on_flush_due)
+            newer = self._cursors.get(cursor.robot, {}).get((cursor.device, cursor.conv), 0)
+            if newer < cursor.seq:
+                self.move_cursor(cursor.robot, cursor.device, cursor.conv, cursor.seq)
 
 
 def _refuse(batch: Sequence[tuple[Append, Waiter]], message: str) -> None:

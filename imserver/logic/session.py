@@ -135,6 +135,7 @@ class Sessions:
         Everything after the store was read happens in one step, so that no commit falls between what
         ``welcome`` says and what is delivered.
         """
+        await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
         session = Session(peer, robot, device, session_id=self._ids.token())
         session.admin = admin
