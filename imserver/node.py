@@ -220,7 +220,7 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     node.committer.drain()
     await committing
     for session in node.sessions.all():
-        session.peer.close(CloseCode.RESTART, "this node stops; reconnect", retry_after_ms=1_000)
+        session.peer.close(CloseCode.DRAINING, "this node stops; reconnect", retry_after_ms=1_000)
     node.door.close_all()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):

@@ -159,7 +159,7 @@ class WebSocketLink(asyncio.Protocol):
     def shutdown(self) -> None:
         """End the connection because the node stops (called by uvicorn)."""
         if self._connection is not None:
-            self._connection.close(CloseCode.RESTART, "this node stops; reconnect")
+            self._connection.close(CloseCode.DRAINING, "this node stops; reconnect")
         elif self._transport is not None:
             self._transport.close()
 
@@ -317,10 +317,9 @@ class WebSocketLink(asyncio.Protocol):
                 self.write(data)
 
     def _start_closing(self) -> None:
-        if self._close_by is not None:
-            return
         self.flush()
-        self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
+        if self._close_by is None:
+            self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
         if self._websocket.eof_sent or self._websocket.close_rcvd is not None:
             self._transport.close()
 

@@ -114,7 +114,7 @@ class Committer:
         cursors = self._cursors.get(robot)
         if cursors is None:
             cursors = self._cursors[robot] = {}
-        cursors[device, conv] = seq
+        cursors[device, conv] = max(seq, cursors.get((device, conv), 0))
         if self._flush_timer is None and not self._flush_due:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(self._cursor_flush_s, self._on_flush_due)
