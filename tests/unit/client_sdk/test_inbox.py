@@ -118,6 +118,22 @@ def test_what_is_not_processed_is_not_acked(inbox):
     assert inbox.take_acks() == []
 
 
+def test_of_what_came_only_what_is_processed_is_acked(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.processed(inbox.next(), 0.0)
+    assert inbox.take_acks() == [Ack(CONV, 1)]
+
+
+def test_a_gap_before_a_reconnect_does_not_make_the_server_begin_anew(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    take(inbox)
+    inbox.gap(GapFrame(CONV, EPOCH, from_=4, to=6, why="retention"))
+    inbox.resume()
+    inbox.welcome([state(head=8, acked=1)])
+    inbox.deliver(run(4, 8), 0.0)
+    assert seqs(take(inbox)) == [(4, 6), 4, 5, 6, 7, 8]
+
+
 def test_resume_tells_what_was_processed(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.processed(inbox.next(), 0.0)
