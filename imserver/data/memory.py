@@ -185,9 +185,7 @@ class MemoryStore:
 
     def _append(self, asked: Append) -> Outcome:
         log = self._logs.get(asked.conv)
-        if isinstance(asked.change, Created):
-            if log is not None:
-                return Taken()
+        if log is None and isinstance(asked.change, Created):
             log = self._logs[asked.conv] = _Log(self._epoch)
         elif log is None and not is_group(asked.conv):
             log = self._logs[asked.conv] = _Log(self._epoch)
@@ -197,6 +195,8 @@ class MemoryStore:
         known = log.by_cid.get((asked.sender, asked.cid))
         if known is not None:
             return _duplicate(known, asked, log.epoch)
+        if isinstance(asked.change, Created) and log.events:
+            return Taken()
         if log.deleted:
             return Missing()
         event = Event(
@@ -216,7 +216,7 @@ class MemoryStore:
 
     def _move(self, cursor: Cursor) -> None:
         log = self._logs.get(cursor.conv)
-        if log is None or cursor.seq > len(log.events):
+        if log is None or not 0 <= cursor.seq <= len(log.events):
             return
         devices = self._cursors.setdefault(cursor.conv, {})
         key = (cursor.robot, cursor.device)

@@ -84,9 +84,9 @@ SELECT json_object(
      ORDER BY key DESC LIMIT 1), 0),
   'open', json(iif(open, 'true', 'false')),
   'deleted', json(iif(deleted, 'true', 'false')),
-  'members', (
+  'members', json((
     SELECT json_group_object(robot, json_object('role', role, 'since', since))
-    FROM members WHERE conv = conversations.id))
+    FROM members WHERE conv = conversations.id)))
 FROM conversations WHERE name = :conv;
 
 -- name: memberships

@@ -1,0 +1,20 @@
+"""The store in memory keeps the contract."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from imserver.data.memory import MemoryStore
+from tests.contract.store_contract import StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+    @staticmethod
+    @asynccontextmanager
+    async def fresh_store() -> AsyncIterator[MemoryStore]:
+        yield MemoryStore()

@@ -1,0 +1,27 @@
+"""The embedded store keeps the contract, and survives what only a file can suffer."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from imserver.data.sqlite import SqliteStore
+from tests.contract.store_contract import StoreContract
+
+
+class TestSqliteStore(StoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+        store = await SqliteStore.open(tmp_path / "store.db")
+        yield store
+        await store.aclose()
+
+    @staticmethod
+    @asynccontextmanager
+    async def fresh_store() -> AsyncIterator[SqliteStore]:
+        with tempfile.TemporaryDirectory() as folder:
+            store = await SqliteStore.open(Path(folder) / "store.db", durability="os")
+            yield store
+            await store.aclose()
