@@ -74,7 +74,7 @@ class RawSocket:
     async def upgraded(cls, server: ServerProcess, **headers: str | None) -> Self:
         """Connect and do the opening handshake."""
         raw = await cls.connect(server)
-        raw.write(upgrade(**headers))
+        raw.write(upgrade("/v1/connect", **headers))
         status, _ = await raw.response()
         assert status == 101
         return raw

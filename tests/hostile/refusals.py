@@ -6,7 +6,7 @@ import msgpack
 
 from tests.e2e.wire import Frame, Peer
 
-_INSIDE = ("Traceback", 'File "', "msgspec", "imserver.", "object at 0x", "site-packages", "SQL")
+_INSIDE = ("Traceback", 'File "', "msgspec", ".py", "object at 0x", "site-packages", "SQL")
 
 
 class Raw(bytes):

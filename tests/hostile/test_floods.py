@@ -186,9 +186,7 @@ async def test_a_group_of_everybody_is_made_and_unmade_again_and_again(
     gang: Fleet, attacker: Peer
 ) -> None:
     conv = await gang.group(attacker)
-    names = []
-    for number in range(20):
-        names.append((await bearer(gang, f"m{number}", MSGPACK)).robot)
+    names = [(await bearer(gang, f"m{number}", MSGPACK)).robot for number in range(20)]
     for _ in range(20):
         await attacker.request("add_members", conv=conv, robots=names)
         await attacker.request("remove_members", conv=conv, robots=names)
