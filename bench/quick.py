@@ -24,7 +24,7 @@ from bench.environment import describe
 from bench.report import ScenarioReport, report, table
 from bench.scenario import OTHERS_SHARE_MAX, Findings, Scenario, Task
 from bench.scenarios import ALL, BY_NAME
-from bench.server import Server, ServerFailed
+from bench.server import Place, Server, ServerFailed
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RUN_S_MAX: Final = 150.0
@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         default=5.0,
         help="seconds to wait before a run for a calm machine",
     )
+    parser.add_argument(
+        "--nice", type=int, default=0, help="as root, on a shared machine: -15 for both processes"
+    )
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument(
         "--only", action="append", choices=sorted(BY_NAME), metavar="NAME", help="run this scenario"
@@ -110,13 +113,13 @@ def _headline(scenario: Scenario, found: Findings) -> str:
     return ", ".join(f"{found.figures[figure.key]:,.2f} {figure.unit}" for figure in shown)
 
 
-def _run(scenario: Scenario, options: argparse.Namespace, directory: Path) -> Findings:
+def _run(scenario: Scenario, options: argparse.Namespace, parent: Path) -> Findings:
     cores = sorted(os.sched_getaffinity(0))
     if options.patience:
         wait_calm(OTHERS_SHARE_MAX, patience_s=options.patience)
-    with tempfile.TemporaryDirectory(dir=directory) as place:
+    with tempfile.TemporaryDirectory(dir=parent) as directory:
         try:
-            with Server(Path(place), core=cores[0]) as server:
+            with Server(Path(directory), place=Place(cores[0], options.nice)) as server:
                 task = Task(
                     scenario=scenario.name,
                     port=server.port,
@@ -125,7 +128,7 @@ def _run(scenario: Scenario, options: argparse.Namespace, directory: Path) -> Fi
                     seconds=options.seconds,
                     window=options.window,
                 )
-                found = _generate(task, core=cores[-1])
+                found = _generate(task, Place(cores[-1], options.nice))
                 if found.void is not None:
                     found.void += f"; the server's log ends: {server.log_tail()!r}"
                 server.stop()
@@ -136,7 +139,7 @@ def _run(scenario: Scenario, options: argparse.Namespace, directory: Path) -> Fi
     return found
 
 
-def _generate(task: Task, *, core: int) -> Findings:
+def _generate(task: Task, place: Place) -> Findings:
     try:
         answer = subprocess.run(
             [sys.executable, "-m", "bench.generator"],
@@ -145,7 +148,7 @@ def _generate(task: Task, *, core: int) -> Findings:
             cwd=ROOT,
             timeout=RUN_S_MAX,
             check=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=place.take,
         )
     except subprocess.TimeoutExpired:
         return Findings(void=f"the generator did not end within {RUN_S_MAX:g} s")

@@ -7,11 +7,23 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 READY_S: Final = 20.0
 STOP_S: Final = 15.0
 _LOG_TAIL_CHARS: Final = 2_000
+
+
+class Place(NamedTuple):
+    """Where a process runs: its core, and by how much it goes before (negative) or after others."""
+
+    core: int
+    nice: int
+
+    def take(self) -> None:
+        """Move this process there."""
+        os.sched_setaffinity(0, {self.core})
+        os.nice(self.nice)
 
 
 class ServerFailed(Exception):
@@ -21,7 +33,7 @@ class ServerFailed(Exception):
 class Server:
     """An ``imserver serve`` on a free loopback port, with a data directory of its own."""
 
-    def __init__(self, directory: Path, *, core: int, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, *, place: Place, arguments: tuple[str, ...] = ()) -> None:
         """Start the server and wait until it is ready.
 
         Raises:
@@ -37,7 +49,7 @@ class Server:
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 (we have one thread)
+                preexec_fn=place.take,  # noqa: PLW1509 (we have one thread)
             )
         self.pid: Final = self._process.pid
         try:
