@@ -1,7 +1,7 @@
 """The composition root: builds a node from its parts, starts it and drains it.
 
-The only place that names concrete engines. `build` takes every collaborator as an argument, so that tests and
-the simulator build the same node around other ones.
+The only place that names concrete engines. `build` is given every collaborator, so that tests and the
+simulator build the same node around other ones.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
 from imserver.core.clock import Clock, SystemClock
 from imserver.core.ids import Ids, RandomIds
-from imserver.core.settings import Settings
+from imserver.core.settings import DeliverySettings, Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
@@ -58,6 +58,17 @@ class Inbox:
         self.on_signal = signals.on_signal
 
 
+class Collaborators(NamedTuple):
+    """What a node is built around, by interface; tests and the simulator hand in other ones."""
+
+    store: Store
+    router: Router
+    authority: TokenAuthority
+    clock: Clock
+    ids: Ids
+    spawn: Callable[[Coroutine[Any, Any, None], str], None]
+
+
 class Node(NamedTuple):
     """The parts of a built node that its life is led by."""
 
@@ -69,80 +80,38 @@ class Node(NamedTuple):
     metrics: LogicMetrics
 
 
-def build(
-    settings: Settings,
-    *,
-    store: Store,
-    router: Router,
-    authority: TokenAuthority,
-    clock: Clock,
-    ids: Ids,
-    spawn: Callable[[Coroutine[Any, Any, None], str], None],
-) -> Node:
+def build(settings: Settings, given: Collaborators) -> Node:
     """Return a node built from its settings and collaborators. Starts nothing."""
     registry = CollectorRegistry()
     metrics = LogicMetrics(registry)
-    delivery_settings, limits = settings.delivery, settings.limits
     name = f"node-{secrets.token_hex(4)}"
-    conversations = Conversations(store)
-    committer = Committer(
-        store,
-        publish=router.publish,
-        metrics=metrics,
-        clock=clock,
-        cursor_flush_s=delivery_settings.cursor_flush_s,
-        pending_bytes_max=delivery_settings.pending_bytes_max,
-    )
-    delivery = Delivery(
-        store,
-        conversations,
-        spawn=spawn,
-        metrics=metrics,
-        page_bytes_max=delivery_settings.page_bytes_max,
-        tail_bytes_max=delivery_settings.tail_bytes_max,
-    )
-    signals = Signals(conversations, router, clock=clock)
-    router.attach(Inbox(delivery, signals))
-    presence = PresenceTeller(
-        signals,
-        conversations,
-        clock=clock,
-        flush_s=delivery_settings.presence_flush_s,
-        readers_max=limits.presence_members_max,
-    )
+    conversations = Conversations(given.store)
+    committer = _committer(settings.delivery, given, metrics)
+    delivery = _delivery(settings.delivery, given, conversations, metrics)
+    signals = Signals(conversations, given.router, clock=given.clock)
+    given.router.attach(Inbox(delivery, signals))
     sessions = Sessions(
-        store,
+        given.store,
         conversations,
         delivery,
         committer,
-        presence=presence,
-        clock=clock,
-        ids=ids,
-        limits=limits,
+        presence=_presence(settings, given, signals, conversations),
+        clock=given.clock,
+        ids=given.ids,
+        limits=settings.limits,
         node=name,
     )
-    groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
-    requests = Requests(
-        identity=Identity(store, groups, authority, clock=clock, ids=ids),
-        sessions=sessions,
-        conversations=conversations,
-        sending=Sending(conversations, committer, store, store, clock=clock),
-        groups=groups,
-        history=HistoryReader(
-            conversations, store, limits=limits, page_bytes_max=delivery_settings.page_bytes_max
-        ),
-        listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
-        signals=signals,
-        clock=clock,
-        limits=limits,
-        node=name,
+    requests = _requests(
+        settings, given, committer=committer, sessions=sessions, signals=signals, node=name
     )
-    context = Context(sessions, requests, settings.access, limits, AccessMetrics(registry), spawn)
+    context = Context(
+        sessions, requests, settings.access, settings.limits, AccessMetrics(registry), given.spawn
+    )
     door = Door(
         context,
         hello_timeout_s=settings.server.hello_timeout_s,
         ping_interval_s=settings.server.ping_interval_s,
-        write_buffer_bytes_max=delivery_settings.write_buffer_bytes_max,
+        write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
     )
     return Node(committer, conversations, sessions, door, registry, metrics)
 
@@ -180,12 +149,7 @@ async def _run(
 
         node = build(
             settings,
-            store=store,
-            router=LocalRouter(),
-            authority=authority,
-            clock=SystemClock(),
-            ids=RandomIds(),
-            spawn=spawn,
+            Collaborators(store, LocalRouter(), authority, SystemClock(), RandomIds(), spawn),
         )
         committing = scope.spawn(node.committer.run(), name="committer")
         scope.spawn(node.door.wheel.run(), name="wheel")
@@ -233,6 +197,76 @@ async def _sweep(node: Node) -> None:
         node.conversations.sweep()
         node.metrics.conversations.set(len(node.conversations))
         node.metrics.sessions.set(len(node.sessions))
+
+
+def _committer(
+    settings: DeliverySettings, given: Collaborators, metrics: LogicMetrics
+) -> Committer:
+    return Committer(
+        given.store,
+        publish=given.router.publish,
+        metrics=metrics,
+        clock=given.clock,
+        cursor_flush_s=settings.cursor_flush_s,
+        pending_bytes_max=settings.pending_bytes_max,
+    )
+
+
+def _delivery(
+    settings: DeliverySettings,
+    given: Collaborators,
+    conversations: Conversations,
+    metrics: LogicMetrics,
+) -> Delivery:
+    return Delivery(
+        given.store,
+        conversations,
+        spawn=given.spawn,
+        metrics=metrics,
+        page_bytes_max=settings.page_bytes_max,
+        tail_bytes_max=settings.tail_bytes_max,
+    )
+
+
+def _presence(
+    settings: Settings, given: Collaborators, signals: Signals, conversations: Conversations
+) -> PresenceTeller:
+    return PresenceTeller(
+        signals,
+        conversations,
+        clock=given.clock,
+        flush_s=settings.delivery.presence_flush_s,
+        readers_max=settings.limits.presence_members_max,
+    )
+
+
+def _requests(
+    settings: Settings,
+    given: Collaborators,
+    *,
+    committer: Committer,
+    sessions: Sessions,
+    signals: Signals,
+    node: str,
+) -> Requests:
+    conversations, store, limits = sessions.held, given.store, settings.limits
+    groups = Groups(
+        conversations, committer, store, clock=given.clock, ids=given.ids, limits=limits
+    )
+    page_bytes_max = settings.delivery.page_bytes_max
+    return Requests(
+        identity=Identity(store, groups, given.authority, clock=given.clock, ids=given.ids),
+        sessions=sessions,
+        conversations=conversations,
+        sending=Sending(conversations, committer, store, store, clock=given.clock),
+        groups=groups,
+        history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
+        listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
+        signals=signals,
+        clock=given.clock,
+        limits=limits,
+        node=node,
+    )
 
 
 @contextlib.contextmanager

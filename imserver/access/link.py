@@ -13,10 +13,6 @@ class Link(Protocol):
         """How this link wants its frames."""
 
     @property
-    def address(self) -> str:
-        """The client's address, for logs."""
-
-    @property
     def congested(self) -> bool:
         """Whether more waits to be written than the high-water mark allows."""
 

@@ -136,9 +136,6 @@ class WebSocketLink(asyncio.Protocol):
         if websocket.writes or websocket.parser_exc is not None:
             self._after_receiving(websocket)
 
-    def eof_received(self) -> bool:
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._close_by = 0
         self._door.leave(self)
@@ -164,11 +161,6 @@ class WebSocketLink(asyncio.Protocol):
             self._transport.close()
 
     # Link
-
-    @property
-    def address(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if peer else ""
 
     @property
     def congested(self) -> bool:

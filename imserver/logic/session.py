@@ -89,7 +89,11 @@ class PresenceSink(Protocol):
 
 
 class Sessions:
-    """All sessions of this node."""
+    """All sessions of this node.
+
+    Attributes:
+        held: the conversations that this node holds, which its sessions read.
+    """
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class Sessions:
         node: str,
     ) -> None:
         self._registry = registry
-        self._conversations = conversations
+        self.held = conversations
         self._delivery = delivery
         self._committer = committer
         self._presence = presence
@@ -213,7 +217,7 @@ class Sessions:
             memberships = await self._registry.memberships(robot, device)
             adopted = []
             for membership in memberships:
-                conversation = self._conversations.adopt(membership, robot)
+                conversation = self.held.adopt(membership, robot)
                 if conversation is None:
                     break
                 adopted.append((membership, conversation))
