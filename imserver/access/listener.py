@@ -1,6 +1,7 @@
 """The port that serves WebSocket and HTTP: uvicorn with our protocol class in its public ``ws=`` setting."""
 
 import functools
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,8 +28,6 @@ class Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                host=settings.address.host,
-                port=settings.address.port,
                 loop="none",
                 http="httptools",
                 ws=_links(door),
@@ -40,12 +39,17 @@ class Listener(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
             )
         )
+        self._settings = settings
         self._on_ready = on_ready
         self._drain = drain
 
     async def startup(self, sockets: Any = None) -> None:
-        """Open the port."""
-        await super().startup(sockets)
+        """Open the port.
+
+        Raises:
+            OSError: it cannot be opened; uvicorn on its own would end the process instead.
+        """
+        await super().startup(sockets or [_opened(self._settings)])
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
@@ -55,6 +59,11 @@ class Listener(uvicorn.Server):
         """Drain, then close the port and what is left."""
         await self._drain()
         await super().shutdown(sockets)
+
+
+def _opened(settings: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.address.host else socket.AF_INET
+    return socket.create_server(settings.address, family=family, backlog=settings.backlog)
 
 
 def _links(door: Door) -> Any:

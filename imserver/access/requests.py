@@ -138,7 +138,8 @@ class Requests:
 
     def _signal(self, connection: Connection, frame: frames.Signal, codec: Codec) -> Work:
         body = self._body(frame.body, codec)
-        return self._signals.signal(_session(connection), frame.conv, frame.key, body)
+        session = _session(connection)
+        return self._signals.signal(session, frame.conv, key=frame.key, body=body)
 
     async def _register(
         self, connection: Connection, frame: frames.Register, _codec: Codec

@@ -4,6 +4,9 @@
 value that comes late.
 """
 
+from collections.abc import Coroutine
+from typing import Any
+
 from msgspec import Raw
 
 from imserver.core.clock import Clock
@@ -29,17 +32,29 @@ class Signals:
         self._clock = clock
         self._rev = 0
 
-    async def signal(self, session: Session, conv: str, key: str, body: bytes) -> None:
-        """Pass a member's signal on.
+    def signal(
+        self, session: Session, conv: str, *, key: str, body: bytes
+    ) -> Coroutine[Any, Any, None] | None:
+        """Pass a member's signal on: at once and returning None if the conversation is held here, else by
+        the returned coroutine.
 
         Raises:
             Refusal: not a member who may send, or a key that is the server's own.
         """
-        name = checked_name(conv)
         if key.startswith("@"):
             raise Refusal(
                 ErrorCode.FORBIDDEN, "signal keys that begin with '@' are the server's own"
             )
+        conversation = self._conversations.peek(conv)
+        role = None if conversation is None else role_of(conversation, session)
+        if conversation is None or (role is None and not conversation.members_complete):
+            return self._signal_slowly(session, conv, key, body)
+        permissions.require(role, Operation.SIGNAL, conv)
+        self.publish(conversation.name, sender=session.robot, key=key, body=body)
+        return None
+
+    async def _signal_slowly(self, session: Session, conv: str, key: str, body: bytes) -> None:
+        name = checked_name(conv)
         conversation = await self._conversations.load(name)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.SIGNAL, conv)
