@@ -4,6 +4,7 @@ They speak the protocol over WebSocket like any robot, with a bearer token; an a
 everywhere.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -93,7 +94,8 @@ def tail(
         async for event in _events(client, where, after=after, lines=lines, follow=follow):
             typer.echo(show(event))
 
-    _as_client(access(url, token=token, data=data, robot=robot), work)
+    with contextlib.suppress(KeyboardInterrupt):  # which is how following ends
+        _as_client(access(url, token=token, data=data, robot=robot), work)
 
 
 def robots(

@@ -104,7 +104,7 @@ def _run(in_force: Settings) -> None:
         except KeyboardInterrupt:
             return  # Ctrl-C before the node took the signals over: nothing was begun
         except OSError as exc:
-            reason = exc.strerror or str(exc)
+            reason = (exc.strerror or str(exc)).partition(" (while")[0]
             raise CommandFailed(f"cannot serve on {in_force.server.listen}: {reason}") from exc
 
 

@@ -1,0 +1,126 @@
+"""The demo from outside: a server, robots that talk, one that goes away and catches up."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server_process import ServerProcess
+
+pytestmark = pytest.mark.process
+
+TIMEOUT_S = 40
+CAUGHT_UP = re.compile(
+    r"picker-\d is back: it missed (\d+) events \(seq \d+ to \d+\) "
+    r"and received exactly \1: contiguous, none twice"
+)
+ORDERLY = re.compile(r"\d+ robots received \d+ events in one order: no gap, none twice")
+
+
+@contextmanager
+def demo(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """Run the demo; what it writes to both streams comes line by line on its standard output."""
+    command = [sys.executable, "-m", "imserver", "demo", *map(str, arguments)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        watchdog = threading.Timer(TIMEOUT_S, process.kill)
+        watchdog.start()
+        try:
+            yield process
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> list[str]:
+    """Return the lines up to the one with ``text`` in it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if text in line:
+            return lines
+    raise AssertionError(f"no line with {text!r} in: {lines}")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_fleet_works_and_one_robot_catches_up(tmp_path: Path) -> None:
+    with demo("--listen", "127.0.0.1:0", "--data", tmp_path, "--seconds", 8) as process:
+        out, _ = process.communicate()
+    lines = out.splitlines()
+    assert process.returncode == 0, out
+    assert re.fullmatch(r"ready http://127\.0\.0\.1:\d+", lines[0])
+    for words in ("posts job", "and is the first", "was first", "% done", "finishes job"):
+        assert words in out
+    assert CAUGHT_UP.search(out), out
+    assert ORDERLY.fullmatch(lines[-1]), out
+
+
+def test_ctrl_c_ends_the_demo_and_its_server_with_status_0(tmp_path: Path) -> None:
+    with demo("--listen", "127.0.0.1:0", "--data", tmp_path) as process:
+        read_until(process, "and is the first")
+        [server] = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+        assert process.returncode == 0, out
+    assert ORDERLY.fullmatch(out.splitlines()[-1]), out
+    assert "Traceback" not in out
+    assert not Path(f"/proc/{server}").exists()
+
+
+def test_a_second_demo_on_the_same_directory_goes_on_in_the_same_log(tmp_path: Path) -> None:
+    heads = []
+    for _ in range(2):
+        with demo("--listen", "127.0.0.1:0", "--data", tmp_path) as process:
+            lines = read_until(process, "and is the first")
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate()
+            assert process.returncode == 0, out
+            assert ORDERLY.fullmatch(out.splitlines()[-1]), out
+        heads.append(int(lines[-1].split()[0]))
+    assert heads[1] > heads[0]
+
+
+def test_a_demo_joins_a_running_server(server: ServerProcess) -> None:
+    with demo("--url", server.url, "--data", server.data, "--seconds", 3) as process:
+        out, _ = process.communicate()
+    assert process.returncode == 0, out
+    assert out.startswith(f"ready {server.url}\n")
+    assert server.running
+
+
+def test_a_demo_whose_server_dies_fails_in_one_line(tmp_path: Path) -> None:
+    with demo("--listen", "127.0.0.1:0", "--data", tmp_path) as process:
+        read_until(process, "and is the first")
+        [server] = children(process.pid)
+        os.kill(server, signal.SIGKILL)
+        out, _ = process.communicate()
+        assert process.returncode == 1, out
+    assert out.splitlines()[-1].startswith("imserver: the server ended with status -9")
+    assert "Traceback" not in out
+
+
+def test_a_demo_on_a_port_in_use_says_so(server: ServerProcess, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{server.port}"
+    with demo("--listen", address, "--data", tmp_path / "other") as process:
+        out, _ = process.communicate()
+    assert process.returncode == 1
+    assert out.startswith("imserver: the server did not start: ")
+    assert "address already in use" in out.lower()
+    assert out.count("\n") == 1
