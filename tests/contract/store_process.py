@@ -1,0 +1,91 @@
+"""A process with an embedded store, to be killed or starved: ``python -m tests.contract.store_process``.
+
+It appends batches to one direct line and prints a line of JSON for each batch that is acknowledged, and one
+for each error. Who started it compares that with what is in the file afterwards.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+from pathlib import Path
+
+from imserver.core.errors import ImserverError
+from imserver.core.model import Cursor
+from imserver.data.sqlite import SqliteStore
+from tests.contract.records import LINE, cursor, event, seqs, whole_log
+
+BATCH = 20
+BALLAST_BYTES = 1024 * 1024
+FILE_BYTES_MAX = 512 * 1024
+
+
+async def append_forever(path: Path) -> None:
+    """Append until killed."""
+    store = await SqliteStore.open(path)
+    number = 0
+    while True:
+        await _append(store, number)
+        number += 1
+
+
+async def outgrow_a_limit(path: Path, *, with_cursors: bool) -> None:
+    """Append until the kernel refuses to let a file grow; try again, and read."""
+    store = await SqliteStore.open(path)
+    await _append(store, 0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, resource.RLIM_INFINITY))
+    number = 1
+    while await _append(store, number, with_cursors=with_cursors):
+        number += 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await _append(store, number)
+    try:
+        await store.conversation(LINE)
+    except ImserverError as exc:
+        _say(error=type(exc).__name__, text=str(exc))
+    await store.aclose()
+
+
+async def fill_the_disk(path: Path, *, with_cursors: bool) -> None:
+    """Append until the disk is full, make room, and append again."""
+    ballast = path.with_name("ballast")
+    ballast.write_bytes(bytes(BALLAST_BYTES))
+    store = await SqliteStore.open(path)
+    number = 0
+    while await _append(store, number, with_cursors=with_cursors):
+        number += 1
+    ballast.unlink()
+    await _append(store, number)
+    await store.probe()
+    await store.aclose()
+    again = await SqliteStore.open(path)
+    _say(log=seqs(await whole_log(again, LINE)), acked=await again.acked(LINE))
+    await again.aclose()
+
+
+async def _append(store: SqliteStore, number: int, *, with_cursors: bool = False) -> bool:
+    batch = [event(f"{number}-{n}", LINE, body=bytes(1000)) for n in range(BATCH)]
+    moved: list[Cursor] = [cursor((number + 1) * BATCH, LINE)] if with_cursors else []
+    try:
+        outcomes = await store.append(batch, moved)
+    except ImserverError as exc:
+        _say(error=type(exc).__name__, text=str(exc))
+        return False
+    _say(batch=number, seqs=seqs(outcomes))
+    return True
+
+
+def _say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+SCENARIOS = {
+    "append": append_forever,
+    "limit": lambda path: outgrow_a_limit(path, with_cursors=False),
+    "limit-with-cursors": lambda path: outgrow_a_limit(path, with_cursors=True),
+    "full": lambda path: fill_the_disk(path, with_cursors=False),
+    "full-with-cursors": lambda path: fill_the_disk(path, with_cursors=True),
+}
+
+if __name__ == "__main__":
+    asyncio.run(SCENARIOS[sys.argv[1]](Path(sys.argv[2])))
