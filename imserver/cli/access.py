@@ -1,14 +1,17 @@
 """How the commands that are clients of a server reach it, and as whom."""
 
+import functools
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from imserver.cli.failure import WrongUse
 from imserver.cli.mint import bearer_token
-from imserver.cli.options import DEFAULT_DATA
+from imserver.cli.options import DEFAULT_DATA, DEFAULT_URL
 from imserver.core import tokens
 from imserver.core.errors import Refusal
 from imserver.data.directory import KEY_NAME
@@ -42,22 +45,55 @@ class Access(NamedTuple):
     token: str
 
 
-def access(url: str, *, token: str | None, data: Path | None, robot: str) -> Access:
-    """Return how to reach a server: with ``token``, or with an admin token minted with the key in ``data``.
+class Wanted(NamedTuple):
+    """The access that was asked for on the command line."""
 
-    Raises:
-        WrongUse: the address or the token is malformed, or there is neither a token nor a key.
-    """
-    _check_url(url)
-    if token:
-        return Access(url, _name_in(token), token)
-    directory = data or DEFAULT_DATA
-    if not (directory / KEY_NAME).is_file():
-        raise WrongUse(
-            f"there is no token, and no key in {directory} to mint one with: give --token (or "
-            "IMSERVER_TOKEN), or the server's data directory with --data"
-        )
-    return Access(url, robot, bearer_token(directory, robot, ttl_ms=_TTL_MS, admin=True))
+    url: str
+    token: str | None
+    data: Path | None
+    robot: str
+
+    def access(self) -> Access:
+        """Return how to reach the server: with the token, or with an admin's minted with the key in ``data``.
+
+        Raises:
+            WrongUse: the address or the token is malformed, or there is neither a token nor a key.
+        """
+        _check_url(self.url)
+        if self.token:
+            return Access(self.url, _name_in(self.token), self.token)
+        directory = self.data or DEFAULT_DATA
+        if not (directory / KEY_NAME).is_file():
+            raise WrongUse(
+                f"there is no token, and no key in {directory} to mint one with: give --token (or "
+                "IMSERVER_TOKEN), or the server's data directory with --data"
+            )
+        minted = bearer_token(directory, self.robot, ttl_ms=_TTL_MS, admin=True)
+        return Access(self.url, self.robot, minted)
+
+
+def client_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Return ``command``, whose first argument is `Wanted`, with the options of an access behind its own."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    shared = list(inspect.signature(_wanted).parameters.values())
+
+    @functools.wraps(command)
+    def with_access(**values: Any) -> None:
+        wanted = _wanted(**{option.name: values.pop(option.name) for option in shared})
+        command(wanted, **values)
+
+    with_access.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    return with_access
+
+
+def _wanted(
+    *,
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = None,
+    data: KeyDataOption = None,
+    robot: AsOption = OPERATOR,
+) -> Wanted:
+    return Wanted(url, token, data, robot)
 
 
 def device_name() -> str:

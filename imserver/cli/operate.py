@@ -12,18 +12,8 @@ import msgspec
 import typer
 from msgspec import Struct
 
-from imserver.cli.access import (
-    OPERATOR,
-    Access,
-    AsOption,
-    KeyDataOption,
-    TokenOption,
-    UrlOption,
-    access,
-    device_name,
-)
+from imserver.cli.access import Wanted, client_command, device_name
 from imserver.cli.failure import WrongUse
-from imserver.cli.options import DEFAULT_URL
 from imserver.cli.text import body_text, clock_time, columns, date_time
 from imserver.protocol import names
 
@@ -43,36 +33,33 @@ CONNECT_TIMEOUT_S: Final = 5.0
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (send, tail, robots, groups):
-        app.command()(command)
+        app.command()(client_command(command))
 
 
 def send(
+    wanted: Wanted,
     conv: ConversationArgument,
-    text: Annotated[str, typer.Argument(help="The message, as text.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The message, as text.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="TEXT is a JSON value.")] = False,
     kind: Annotated[str, typer.Option(help="The kind of the event.")] = "message",
-    ref: Annotated[int | None, typer.Option(help="The seq it answers or edits.")] = None,
     cid: Annotated[
         str | None, typer.Option(help="Your own name for it: sending it again is safe.")
     ] = None,
-    url: UrlOption = DEFAULT_URL,
-    token: TokenOption = None,
-    data: KeyDataOption = None,
-    robot: AsOption = OPERATOR,
 ) -> None:
     """Send a message and print its place, "CONV SEQ", once it is durable."""
     where = names.conversation(conv)
     body = _json_value(text) if as_json else text
 
     async def work(client: "Robot") -> None:
-        sent = await client.send(where, body, kind=kind, ref=ref, cid=cid)
+        sent = await client.send(where, body, kind=kind, cid=cid)
         typer.echo(f"{sent.conv} {sent.seq}")
 
-    _as_client(access(url, token=token, data=data, robot=robot), work)
+    _as_client(wanted, work)
 
 
 def tail(
+    wanted: Wanted,
     conv: ConversationArgument,
     *,
     after: Annotated[
@@ -81,10 +68,6 @@ def tail(
     follow: Annotated[bool, typer.Option(help="Go on with what comes, until Ctrl-C.")] = True,
     lines: Annotated[int, typer.Option(min=1, max=PAGE, help="Without --after: the last N.")] = 10,
     as_json: JsonOption = False,
-    url: UrlOption = DEFAULT_URL,
-    token: TokenOption = None,
-    data: KeyDataOption = None,
-    robot: AsOption = OPERATOR,
 ) -> None:
     """Print a conversation's events in order."""
     where = names.conversation(conv)
@@ -95,17 +78,10 @@ def tail(
             typer.echo(show(event))
 
     with contextlib.suppress(KeyboardInterrupt):  # which is how following ends
-        _as_client(access(url, token=token, data=data, robot=robot), work)
+        _as_client(wanted, work)
 
 
-def robots(
-    *,
-    as_json: JsonOption = False,
-    url: UrlOption = DEFAULT_URL,
-    token: TokenOption = None,
-    data: KeyDataOption = None,
-    robot: AsOption = OPERATOR,
-) -> None:
+def robots(wanted: Wanted, *, as_json: JsonOption = False) -> None:
     """List the registered robots, and who of them is online."""
 
     async def work(client: "Robot") -> None:
@@ -115,17 +91,10 @@ def robots(
         ]
         _print(rows, ("ROBOT", "ONLINE", "REGISTERED (UTC)"), cells, as_json=as_json)
 
-    _as_client(access(url, token=token, data=data, robot=robot), work)
+    _as_client(wanted, work)
 
 
-def groups(
-    *,
-    as_json: JsonOption = False,
-    url: UrlOption = DEFAULT_URL,
-    token: TokenOption = None,
-    data: KeyDataOption = None,
-    robot: AsOption = OPERATOR,
-) -> None:
+def groups(wanted: Wanted, *, as_json: JsonOption = False) -> None:
     """List the groups: all of them for an admin, else those of the robot."""
 
     async def work(client: "Robot") -> None:
@@ -133,13 +102,15 @@ def groups(
         cells = [(row.conv, str(row.members), str(row.seq), row.role or "-") for row in rows]
         _print(rows, ("GROUP", "MEMBERS", "SEQ", "ROLE"), cells, as_json=as_json)
 
-    _as_client(access(url, token=token, data=data, robot=robot), work)
+    _as_client(wanted, work)
 
 
-def _as_client(reach: Access, work: Callable[["Robot"], Awaitable[None]]) -> None:
+def _as_client(wanted: Wanted, work: Callable[["Robot"], Awaitable[None]]) -> None:
     import asyncio  # noqa: PLC0415  (this and the client take longer to load than most commands to run)
 
     from client_sdk import Options, Robot  # noqa: PLC0415
+
+    reach = wanted.access()
 
     async def session() -> None:
         options = Options(auto=False, connect_timeout_s=CONNECT_TIMEOUT_S)

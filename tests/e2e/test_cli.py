@@ -117,11 +117,11 @@ def test_send_prints_where_the_message_stands(operate: RunCommand, robot: Blocki
     assert (event.sender, event.kind, event.body) == ("operator", "message", "hello")
 
 
-def test_send_takes_json_kind_ref_and_cid(operate: RunCommand, robot: BlockingRobot) -> None:
-    options = ["--json", "--kind", "command", "--ref", 1, "--cid", "c-1", "--robot", "boss"]
+def test_send_takes_json_kind_and_cid(operate: RunCommand, robot: BlockingRobot) -> None:
+    options = ["--json", "--kind", "command", "--cid", "c-1", "--robot", "boss"]
     assert operate("send", "g/dock", '{"go": [1]}', *options).stdout == "g/dock 2\n"
     [event] = robot.history("g/dock", after=1)
-    assert (event.sender, event.kind, event.ref, event.cid) == ("boss", "command", 1, "c-1")
+    assert (event.sender, event.kind, event.cid) == ("boss", "command", "c-1")
     assert event.body == {"go": [1]}
 
 

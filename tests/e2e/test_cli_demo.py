@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -114,6 +115,17 @@ def test_a_demo_whose_server_dies_fails_in_one_line(tmp_path: Path) -> None:
         assert process.returncode == 1, out
     assert out.splitlines()[-1].startswith("imserver: the server ended with status -9")
     assert "Traceback" not in out
+
+
+def test_a_demo_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+    with demo("--listen", "127.0.0.1:0", "--data", tmp_path) as process:
+        read_until(process, "and is the first")
+        [server] = children(process.pid)
+        watch = os.pidfd_open(server)
+        process.kill()
+        readable, _, _ = select.select([watch], [], [], TIMEOUT_S)
+        os.close(watch)
+    assert readable, "the server went on without the demo"
 
 
 def test_a_demo_on_a_port_in_use_says_so(server: ServerProcess, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """The commands that need no server: their output, their errors and their exit statuses."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import imserver
 from imserver import cli
@@ -167,3 +170,35 @@ def test_minting_a_token_loads_neither_client_nor_server(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def options():
+    """Return each command with each of its options, as a user writes them."""
+    group = get_command(cli.app)
+    return [
+        (name, max(parameter.opts, key=len))
+        for name, command in sorted(group.commands.items())
+        for parameter in command.params
+        if parameter.opts[0].startswith("-") and parameter.name != "help"
+    ]
+
+
+def reference(command):
+    """Return the section of the reference that a command is linked to."""
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    anchor = re.search(rf"\[`{command}`\]\(#([a-z-]+)\)", page)[1]
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    return next(
+        s for s in sections if s.split("\n")[0].replace(",", "").replace(" ", "-") == anchor
+    )
+
+
+@pytest.mark.parametrize("command", sorted(get_command(cli.app).commands))
+def test_every_command_has_a_section_in_the_reference(command):
+    assert reference(command)
+
+
+@pytest.mark.parametrize(("command", "option"), options())
+def test_every_option_is_in_its_command_s_section_of_the_reference(command, option):
+    same_as_serve = command == "check-config"
+    assert re.search(rf"{option}\b", reference("serve" if same_as_serve else command))
