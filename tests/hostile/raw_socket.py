@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from tests.e2e.server_process import ServerProcess
 
 TIMEOUT_S = 10
+RECEIVE_BUFFER_BYTES = 65_536
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _MASK = b"\x00\x00\x00\x00"  # a mask like any other, which leaves the payload as it is
@@ -60,15 +61,22 @@ def upgrade(path: str = "/v1/connect", **headers: str | None) -> bytes:
 class RawSocket:
     """One TCP connection."""
 
+    _opened: ClassVar[list["RawSocket"]] = []
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._opened.append(self)
 
     @classmethod
     async def connect(cls, server: ServerProcess) -> Self:
         """Connect and say nothing."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=2**24)
-        return cls(reader, writer)
+        raw = socket.socket()
+        # What is not read stays with the server: little of it fits in between.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", server.port))
+        return cls(*await asyncio.open_connection(sock=raw, limit=RECEIVE_BUFFER_BYTES))
 
     @classmethod
     async def upgraded(cls, server: ServerProcess, **headers: str | None) -> Self:
@@ -101,6 +109,23 @@ class RawSocket:
                 await self._writer.drain()
                 return True
         return False
+
+    async def is_held_back(self, data: bytes) -> bool:
+        """Send bytes; return whether the server stopped taking them before their end."""
+        self._writer.write(data)
+        transport = self._writer.transport
+        while True:
+            left = transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(1):
+                    await self._writer.drain()
+            except TimeoutError:
+                if transport.get_write_buffer_size() == left:
+                    return True
+            except ConnectionError:
+                return True
+            else:
+                return False
 
     async def response(self) -> tuple[int, str]:
         """Return the status and the rest of an HTTP response without a long body."""
@@ -160,6 +185,17 @@ class RawSocket:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
-    async def close(self) -> None:
-        """End the connection."""
+    def cut(self) -> None:
+        """End the connection without a goodbye."""
         self._writer.transport.abort()
+
+    @classmethod
+    async def close_all(cls) -> None:
+        """End every connection that was opened since the last time."""
+        opened = cls._opened[:]
+        cls._opened.clear()
+        for raw in opened:
+            raw.cut()
+        for raw in opened:
+            with contextlib.suppress(ConnectionError):
+                await raw._writer.wait_closed()
