@@ -121,9 +121,9 @@ class FanOutFlatOut(Struct, frozen=True):
 SCENARIOS: Final = (
     FanOutFlatOut(
         "fanout-flat",
-        f"group of {READERS}, flat out (2 senders × 128 in flight)",
+        f"group of {READERS}, flat out (2 senders × 256 in flight)",
         senders=2,
-        in_flight=128,
+        in_flight=256,
         rate_reference=63_600,
         cpu_reference=0.17,
     ),
