@@ -8,10 +8,12 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from client_sdk.errors import ConnectionLost
 from client_sdk.keys import RobotKey
 from client_sdk.options import Options
 from client_sdk.records import Event, Signal, Statistics
@@ -66,11 +68,13 @@ class BlockingRobot:
             options=options,
             connector=connector,
         )
-        self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         """Connect and return when online; raises what `Robot` raises."""
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name=f"client_sdk.{self._robot.name}", daemon=True
         )
@@ -92,7 +96,7 @@ class BlockingRobot:
 
     def close(self) -> None:
         """Write the acks, close the connection in good order, and end. Idempotent."""
-        if self._thread is not None:
+        if self._loop is not None:
             self._run(self._robot.aclose())
             self._stop()
 
@@ -157,22 +161,36 @@ class BlockingRobot:
             yield item
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._thread is None:
-            work.close()
-            raise RuntimeError("use the robot inside `with BlockingRobot(…)`")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                raise ConnectionLost("the robot is not connected: use it inside `with`")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ConnectionLost("the robot is closed") from None
         except BaseException:
             future.cancel()
             raise
 
     def _stop(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-            self._loop.close()
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_end_all_others(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
+
+
+async def _end_all_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others)
 
 
 async def _next(ask: Callable[[], Coroutine[Any, Any, ItemT]], timeout_s: float | None) -> ItemT:

@@ -113,8 +113,13 @@ class Conversations:
         self._by_name: dict[str, MemoryConversation] = {}
 
     def create(
-        self, name: str, owner: str, members: list[str], *, open: bool
-    ) -> MemoryConversation:  # noqa: A002
+        self,
+        name: str,
+        owner: str,
+        members: list[str],
+        *,
+        open: bool,  # noqa: A002  the word of the wire
+    ) -> MemoryConversation:
         """Make a group.
 
         Raises:

@@ -4,8 +4,8 @@ import msgspec
 from msgspec import Raw
 
 from imserver.protocol.events import Event
-from imserver.protocol.server_frames import ConversationState, Deliver, Welcome
 from imserver.protocol.limits import Limits
+from imserver.protocol.server_frames import ConversationState, Deliver, Welcome
 
 CONV = "g/dock"
 EPOCH = "e1"

@@ -67,6 +67,14 @@ def test_a_hole_is_asked_for_once_until_patience_ends(inbox):
     assert inbox.take_repairs() == [(CONV, 0)]
 
 
+def test_a_hole_after_a_reconnect_is_asked_for_at_once(inbox):
+    inbox.deliver(run(2, 2), 0.0)
+    inbox.resume()
+    inbox.welcome([state(head=3)])
+    inbox.deliver(run(3, 3), 0.1)
+    assert inbox.take_repairs() == [(CONV, 0)]
+
+
 def test_a_run_with_a_hole_inside_is_not_trusted(inbox):
     frame = run(1, 3)
     del frame.events[1]

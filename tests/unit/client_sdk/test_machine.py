@@ -128,9 +128,7 @@ def test_a_key_proves_the_challenge():
     assert hello.token is None
     driver.receive(wire.Challenge("n", "srv"))
     (prove,) = driver.frames()
-    assert prove == Prove(
-        KEY.sign(signed_text(server="srv", nonce="n", robot="r1", device="main"))
-    )
+    assert prove == Prove(KEY.sign(signed_text(server="srv", nonce="n", robot="r1", device="main")))
 
 
 def test_a_token_registers_the_key_before_hello():

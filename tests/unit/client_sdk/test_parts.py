@@ -1,7 +1,6 @@
 """The small parts: keys, cids, addresses, bodies, signals."""
 
 import math
-import os
 import stat
 
 import msgspec
@@ -54,7 +53,7 @@ def test_a_key_file_is_made_whole_and_for_its_owner_alone(tmp_path):
     key = create_key(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_key(path).public_key == key.public_key
-    assert os.listdir(tmp_path) == ["r1.key"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_key_file_that_is_there_is_never_written_over(tmp_path):

@@ -1,0 +1,196 @@
+"""The transport on real sockets, against servers that behave and servers that do not."""
+
+import asyncio
+import contextlib
+
+import pytest
+from websockets.asyncio.server import serve
+from websockets.typing import Subprotocol
+from websockets.utils import accept_key
+
+from client_sdk import ConnectionLost, Options, Robot
+from client_sdk.options import websocket_url
+from client_sdk.transport import TransportClosed
+from client_sdk.websocket import WebSocketConnector
+from imserver.protocol.codec import JSON, MSGPACK
+
+
+@contextlib.asynccontextmanager
+async def server(handler, *, codec=MSGPACK):
+    async with serve(
+        handler, "127.0.0.1", 0, subprotocols=[Subprotocol(codec.name)], compression=None
+    ) as running:
+        yield f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def sockets(handler):
+    """A server of bare TCP."""
+    running = await asyncio.start_server(handler, "127.0.0.1", 0)
+    async with running:
+        yield f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}"
+
+
+def connector(address, *, codec=MSGPACK, ping_interval_s=20.0):
+    url = websocket_url(address)
+    return WebSocketConnector(url, codec, ping_interval_s=ping_interval_s, tls=None)
+
+
+async def echo(websocket):
+    async for message in websocket:
+        await websocket.send(message)
+
+
+async def receive(transport, count):
+    messages = []
+    while len(messages) < count:
+        messages += await transport.receive()
+    return messages
+
+
+@pytest.mark.parametrize("codec", [MSGPACK, JSON])
+async def test_messages_go_out_and_come_back_in_order(codec):
+    async with server(echo, codec=codec) as address:
+        transport = await connector(address, codec=codec).connect(frame_bytes_max=1000)
+        sent = [f"m{n}".encode() for n in range(300)]
+        transport.send(sent)
+        assert await receive(transport, 300) == sent
+        transport.close(1000, "")
+        await transport.wait_closed()
+
+
+async def test_a_message_in_fragments_arrives_whole():
+    async def fragments(websocket):
+        await websocket.send([b"one ", b"two ", b"three"])
+        await websocket.wait_closed()
+
+    async with server(fragments) as address:
+        transport = await connector(address).connect(frame_bytes_max=1000)
+        assert await transport.receive() == [b"one two three"]
+        transport.close(1000, "")
+        await transport.wait_closed()
+
+
+async def test_a_close_tells_its_code_and_reason_after_the_last_message():
+    async def leave(websocket):
+        await websocket.send(b"last")
+        await websocket.close(4100, "draining")
+
+    async with server(leave) as address:
+        transport = await connector(address).connect(frame_bytes_max=1000)
+        assert await transport.receive() == [b"last"]
+        with pytest.raises(TransportClosed) as caught:
+            await transport.receive()
+    assert (caught.value.code, caught.value.reason) == (4100, "draining")
+
+
+async def test_a_message_over_the_limit_breaks_the_connection():
+    async def shout(websocket):
+        await websocket.send(b"x" * 1001)
+        await websocket.wait_closed()
+
+    async with server(shout) as address:
+        transport = await connector(address).connect(frame_bytes_max=1000)
+        with pytest.raises(TransportClosed):
+            await transport.receive()
+
+
+async def test_writing_after_the_close_is_harmless():
+    async with server(echo) as address:
+        transport = await connector(address).connect(frame_bytes_max=1000)
+        transport.close(1000, "")
+        transport.send([b"late"])
+        transport.close(1000, "")
+        await transport.wait_closed()
+
+
+async def test_a_server_that_falls_silent_is_given_up():
+    async def swallow(reader, writer):
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = next(
+            line.split(b": ")[1]
+            for line in request.split(b"\r\n")
+            if line.lower().startswith(b"sec-websocket-key")
+        )
+        writer.write(_accept(key.decode()))
+        await reader.read()
+        writer.close()
+
+    async with sockets(swallow) as address:
+        transport = await connector(address, ping_interval_s=0.05).connect(frame_bytes_max=1000)
+        with pytest.raises(TransportClosed, match="silent"):
+            await transport.receive()
+        await transport.wait_closed()
+
+
+def _accept(key):
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Protocol: {MSGPACK.name}\r\n"
+        f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+    ).encode()
+
+
+async def test_a_quiet_but_living_server_is_kept():
+    async def quiet(websocket):
+        await asyncio.sleep(0.4)  # the silence itself is what is tested
+        await websocket.send(b"still here")
+        await websocket.wait_closed()
+
+    async with server(quiet) as address:
+        transport = await connector(address, ping_interval_s=0.05).connect(frame_bytes_max=1000)
+        assert await transport.receive() == [b"still here"]
+        transport.close(1000, "")
+        await transport.wait_closed()
+
+
+async def test_nobody_at_the_address_is_a_clear_error():
+    async with server(echo) as address:
+        pass
+    with pytest.raises(TransportClosed, match="cannot connect to"):
+        await connector(address).connect(frame_bytes_max=1000)
+
+
+async def test_something_else_at_the_address_is_a_clear_error():
+    async def page(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with sockets(page) as address:
+        options = Options(connect_timeout_s=0.2)
+        with pytest.raises(ConnectionLost, match=r"no imserver at this address.*404"):
+            async with Robot(address, name="r1", bearer="b", options=options):
+                pass
+
+
+async def test_a_server_of_another_protocol_is_a_clear_error():
+    async with serve(echo, "127.0.0.1", 0) as running:
+        address = f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}"
+        with pytest.raises(TransportClosed, match="subprotocol"):
+            await connector(address).connect(frame_bytes_max=1000)
+
+
+async def test_a_server_that_never_answers_is_given_up_in_time():
+    async def nothing(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async with sockets(nothing) as address:
+        options = Options(connect_timeout_s=0.3, open_timeout_s=0.05)
+        with pytest.raises(ConnectionLost, match="in time"):
+            async with Robot(address, name="r1", bearer="b", options=options):
+                pass
+
+
+async def test_a_server_that_never_welcomes_is_given_up_in_time():
+    async def mute(websocket):
+        async for _ in websocket:
+            pass
+
+    async with server(mute) as address:
+        options = Options(connect_timeout_s=0.5, open_timeout_s=0.05, backoff_base_s=0.01)
+        with pytest.raises(ConnectionLost, match="did not say welcome"):
+            async with Robot(address, name="r1", bearer="b", options=options):
+                pass
