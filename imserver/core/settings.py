@@ -89,11 +89,9 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         durability: ``full`` acks after fsync and survives a power cut; ``os`` acks after the write and
             survives the death of the process only.
-        wal_bytes_max: size of the write-ahead log, in bytes, at which it is folded into the database.
     """
 
     durability: Literal["full", "os"] = "full"
-    wal_bytes_max: Bytes = 64 * 1024 * 1024
 
 
 class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +104,7 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
         tail_bytes_max: bytes of memory for the last events of all conversations, for readers slightly behind.
         pending_bytes_max: bytes of bodies that may wait for the store; beyond, sends answer ``unavailable``.
         cursor_flush_s: seconds after which acks are written to the store at the latest.
+        head_interval_s: seconds without traffic after which readers are told a conversation's head.
         presence_flush_s: seconds during which changes of presence are gathered into one signal.
     """
 
@@ -114,6 +113,7 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
     tail_bytes_max: Bytes = 64 * 1024 * 1024
     pending_bytes_max: Bytes = 64 * 1024 * 1024
     cursor_flush_s: Seconds = 1.0
+    head_interval_s: Seconds = 30.0
     presence_flush_s: Seconds = 0.1
 
 

@@ -47,6 +47,14 @@ def test_processes_that_make_the_key_at_once_get_the_same_one(tmp_path):
     assert len(set(keys)) == 1
 
 
+def test_of_two_keys_made_at_once_the_first_stays(tmp_path):
+    ours, theirs = DataDirectory(tmp_path), DataDirectory(tmp_path)
+    first = key_bytes(tmp_path)
+    ours._create_key()  # as if `theirs` had been faster after we saw that there was none
+    assert key_bytes(theirs.path) == first
+    assert list(tmp_path.iterdir()) == [ours.key_path]
+
+
 def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path):
     place = tmp_path / "file"
     place.touch()
