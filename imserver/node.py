@@ -48,6 +48,8 @@ from imserver.route.router import Router
 _log = logging.getLogger("imserver.node")
 
 SWEEP_S = 60.0
+RETURN_SPREAD_MS = 1_000
+_STOPPING = "this node stops; come back after `retry_after`"
 
 
 class Inbox:
@@ -74,6 +76,7 @@ class Node(NamedTuple):
 
     committer: Committer
     conversations: Conversations
+    delivery: Delivery
     sessions: Sessions
     door: Door
     registry: CollectorRegistry
@@ -113,7 +116,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         ping_interval_s=settings.server.ping_interval_s,
         write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
     )
-    return Node(committer, conversations, sessions, door, registry, metrics)
+    return Node(committer, conversations, delivery, sessions, door, registry, metrics)
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
@@ -154,6 +157,7 @@ async def _run(
         committing = scope.spawn(node.committer.run(), name="committer")
         scope.spawn(node.door.wheel.run(), name="wheel")
         scope.spawn(_sweep(node), name="sweep")
+        scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
         draining = asyncio.Event()
 
         async def drain() -> None:
@@ -189,6 +193,12 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await node.door.wait_empty()
+
+
+async def _announce(node: Node, interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        node.delivery.announce_heads()
 
 
 async def _sweep(node: Node) -> None:

@@ -11,6 +11,7 @@ store before a change of members was committed is recognised by `membership_seq`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imserver.core.model import ConversationRecord, Member, Membership
@@ -33,9 +34,11 @@ class Conversation:
         appending: appends that are on their way into the store.
         readers: the local sessions that receive it, in the order they came.
         used: the last sweep at which it was in use.
+        announced: the head at the last announcement of heads.
     """
 
     __slots__ = (
+        "announced",
         "appending",
         "deleted",
         "epoch",
@@ -65,6 +68,7 @@ class Conversation:
         self.readers: dict[Reader, None] = {}
         self.tail: Tail | None = None
         self.used = 0
+        self.announced = head
 
 
 class Conversations:
@@ -77,6 +81,9 @@ class Conversations:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(list(self._held.values()))
 
     def peek(self, name: str) -> Conversation | None:
         """Return the conversation if it is held here."""

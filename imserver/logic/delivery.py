@@ -26,7 +26,7 @@ from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
 from imserver.protocol.names import RobotName, is_group
-from imserver.protocol.server_frames import Deliver
+from imserver.protocol.server_frames import Deliver, Head
 from imserver.protocol.shared_frame import SharedFrame
 
 if TYPE_CHECKING:
@@ -109,6 +109,17 @@ class Delivery:
                 start = index + 1
         self._push(conversation, run.events[start:] if start else run.events)
 
+    def announce_heads(self) -> None:
+        """Tell the heads of conversations without recent traffic, so that a reader can see a loss."""
+        for conversation in self._conversations:
+            if conversation.readers and conversation.announced == conversation.head:
+                head = Head(conversation.name, conversation.epoch, conversation.head)
+                shared = SharedFrame(head)
+                for reader in conversation.readers:
+                    if reader.live:
+                        reader.session.peer.push(shared)
+            conversation.announced = conversation.head
+
     def open(self, reader: Reader) -> None:
         """Begin to serve a reader from after its ``sent`` on."""
         reader.conversation.readers[reader] = None
@@ -131,8 +142,8 @@ class Delivery:
             room = min(reader.session.window - (reader.sent - reader.acked), PAGE_EVENTS_MAX)
             if room <= 0:
                 return
-            if reader.until is not None:
-                room = min(room, reader.until - reader.sent)
+            # The store may have more than was published here: that will be pushed, and only once.
+            room = min(room, reader.goal - reader.sent)
             tail = conversation.tail
             frame = tail.after(reader.sent, room) if tail is not None else None
             if frame is None:
@@ -160,8 +171,9 @@ class Delivery:
             self._cut_off(conversation, change, event.seq)
         else:
             membership.apply(conversation, change, event.seq)
-            joined = change.members if isinstance(change, Created) else change.robots
-            self.on_joined(conversation, list(joined), event.seq)
+            if event.kind in membership.ADDING_KINDS:
+                joined = change.members if isinstance(change, Created) else change.robots
+                self.on_joined(conversation, list(joined), event.seq)
             self._push(conversation, [event])
 
     def _cut_off(self, conversation: Conversation, change: Removed | Deleted, seq: int) -> None:

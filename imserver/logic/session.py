@@ -3,6 +3,7 @@
 A (robot, device) pair has at most one session: a new one replaces the old, which is told not to come back.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -118,6 +119,8 @@ class Sessions:
         self._limits = limits
         self._node = node
         self._by_robot: dict[RobotName, dict[DeviceName, Session]] = {}
+        self._opening: Counter[RobotName] = Counter()
+        self._joins_while_opening = 0
         delivery.on_joined = self._on_joined
 
     def __len__(self) -> int:
@@ -213,16 +216,20 @@ class Sessions:
     async def _adopt(
         self, robot: RobotName, device: DeviceName
     ) -> list[tuple[Membership, Conversation]]:
-        while True:
-            memberships = await self._registry.memberships(robot, device)
-            adopted = []
-            for membership in memberships:
-                conversation = self.held.adopt(membership, robot)
-                if conversation is None:
-                    break
-                adopted.append((membership, conversation))
-            else:
-                return adopted
+        """Return the robot's conversations, read again if one of them changed meanwhile or was added."""
+        self._opening[robot] += 1
+        try:
+            while True:
+                joins = self._joins_while_opening
+                memberships = await self._registry.memberships(robot, device)
+                adopted = [(m, self.held.adopt(m, robot)) for m in memberships]
+                current = [(m, held) for m, held in adopted if held is not None]
+                if len(current) == len(adopted) and joins == self._joins_while_opening:
+                    return current
+        finally:
+            self._opening[robot] -= 1
+            if not self._opening[robot]:
+                del self._opening[robot]
 
     def _take_place(self, session: Session) -> str:
         devices = self._by_robot.setdefault(session.robot, {})
@@ -278,13 +285,20 @@ class Sessions:
 
     def _on_joined(self, conversation: Conversation, robots: list[RobotName], seq: int) -> None:
         for robot in robots:
+            if robot in self._opening:
+                self._joins_while_opening += 1
             for session in self._by_robot.get(robot, {}).values():
                 reader = session.readers.get(conversation.name)
-                if session.auto and (reader is None or reader.until is not None):
+                if not session.auto:
+                    continue
+                if reader is None:
                     self._receive_new(session, conversation, seq - 1)
+                elif reader.until is not None:
+                    # It has not come to its removal yet: it goes on from where it is, without a hole.
+                    reader.until = None
+                    self._delivery.feed(reader)
 
     def _receive_new(self, session: Session, conversation: Conversation, start: int) -> None:
-        self.unfollow(session, conversation.name)
         reader = Reader(session, conversation, start)
         reader.live = conversation.head == start
         session.readers[conversation.name] = reader
