@@ -22,6 +22,9 @@ from tests.contract.records import (
 )
 
 KEY = "(SELECT id << 38 FROM conversations WHERE name = 'g/dock')"
+STRAY_EVENT = """
+    INSERT INTO events (key, ts, sender, cid, kind, body) VALUES (99 << 38 | 1, 1, 'r', 'c', 'm', x'01')
+"""
 
 
 @pytest.fixture
@@ -68,8 +71,7 @@ def test_a_sound_store_has_no_findings(path):
             "g/dock: 2 refers to 99",
         ),
         (
-            "INSERT INTO events (key, ts, sender, cid, kind, body)"
-            " VALUES (99 << 38 | 1, 1, 'r', 'c', 'm', x'01')",
+            STRAY_EVENT,
             "event_without_conversation",
             1,
             f"event {99 << 38 | 1}",

@@ -141,6 +141,8 @@ async def test_closing_answers_the_calls_that_came_before(path):
 
 
 async def test_a_cancelled_caller_does_not_stop_its_append(path):
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     store = await SqliteStore.open(path)
     call = asyncio.create_task(store.append([event("m", LINE)], []))
     await asyncio.sleep(0)
@@ -150,6 +152,7 @@ async def test_a_cancelled_caller_does_not_stop_its_append(path):
     again = stored((await store.append([event("m", LINE)], []))[0])
     assert (again.dup, again.event.seq) == (True, 1)
     await store.aclose()
+    assert complaints == []
 
 
 @pytest.mark.parametrize("cursors", [[], [cursor(3, LINE)]], ids=["alone", "with-cursors"])
