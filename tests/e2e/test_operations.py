@@ -1,5 +1,6 @@
 """What an operator sees: health, metrics, a clean end."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -123,7 +124,7 @@ async def test_the_log_holds_no_body_and_no_token(server: ServerProcess, own_fle
     token = server.token("r1") + "tampered"
     await peer.write({"t": "hello", "robot": "r1", "token": token})
     assert (await peer.read())["code"] == "unauthenticated"
-    server.stop()
+    await asyncio.to_thread(server.stop)
     assert "a-very-secret-body" not in server.stderr()
     assert token not in server.stderr()
 

@@ -29,6 +29,7 @@ class Peer(WireClient):
         self.acking = True
         self.logs: dict[str, list[Frame]] = defaultdict(list)
         self.epochs: dict[str, str] = {}
+        self._acked: dict[str, int] = defaultdict(int)
         self.signals: list[Frame] = []
         self.errors: list[Frame] = []
         self.notices: list[Frame] = []
@@ -69,12 +70,17 @@ class Peer(WireClient):
     async def until_seq(self, conv: str, seq: int) -> list[Frame]:
         """Take in frames until the log reaches ``seq``, acking unless told otherwise; return the log."""
         log = self.logs[conv]
+        await self._ack_news(conv)
         while not log or log[-1]["seq"] < seq:
-            known = len(log)
             self.sort(await self.read())
-            if self.acking and len(log) > known:
-                await self.ack(conv, log[-1]["seq"])
+            await self._ack_news(conv)
         return log
+
+    async def _ack_news(self, conv: str) -> None:
+        log = self.logs[conv]
+        if self.acking and log and log[-1]["seq"] > self._acked[conv]:
+            self._acked[conv] = log[-1]["seq"]
+            await self.ack(conv, self._acked[conv])
 
     def place(self, conv: str, seq: int) -> Frame:
         """Return ``seq`` as a position to resume from."""
