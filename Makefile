@@ -48,8 +48,8 @@ check-house: $(READY)
 docs: $(READY) ## write the generated pages of docs/
 	@$(BIN)/python -m tools.write_docs
 
-bench-quick: $(READY) ## measure the hot path: a minute, one core for the server
-	@exec $(BIN)/python bench/quick.py
+bench-quick: $(READY) ## measure the hot path: some two minutes, one core for the server
+	@exec $(BIN)/python -m bench.quick
 
 clean: ## remove what the commands above made, except data
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
