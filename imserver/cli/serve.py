@@ -4,11 +4,16 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from imserver.cli.failure import CommandFailed, WrongUse
+from imserver.cli.mint import bearer_token
 from imserver.core import settings
 from imserver.core.settings import Settings
+from imserver.data.directory import DataDirectory
+
+_ADMIN_TTL_MS = 30 * 86_400_000
 
 ListenOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Where to listen (server.listen).")
@@ -95,12 +100,19 @@ def _run(in_force: Settings) -> None:
     from imserver import node  # noqa: PLC0415
     from imserver.cli.logs import logging_to_stderr  # noqa: PLC0415
 
+    is_first = not DataDirectory(in_force.server.data).database_path.exists()
+
+    def on_ready(url: str) -> None:
+        if is_first:
+            _print_admin_token(in_force)
+        typer.echo(f"ready {url}")
+
     with (
         logging_to_stderr(in_force.log),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop,
     ):
         try:
-            loop.run(node.serve(in_force, on_ready=_print_ready))
+            loop.run(node.serve(in_force, on_ready=on_ready))
         except KeyboardInterrupt:
             return  # Ctrl-C before the node took the signals over: nothing was begun
         except OSError as exc:
@@ -108,5 +120,14 @@ def _run(in_force: Settings) -> None:
             raise CommandFailed(f"cannot serve on {in_force.server.listen}: {reason}") from exc
 
 
-def _print_ready(url: str) -> None:
-    typer.echo(f"ready {url}")
+def _print_admin_token(in_force: Settings) -> None:
+    token = bearer_token(Path(in_force.server.data), "admin", ttl_ms=_ADMIN_TTL_MS, admin=True)
+    if in_force.log.format == "json":
+        notice = {"event": "node.new_deployment", "admin_token": token}
+        typer.echo(msgspec.json.encode(notice), err=True)
+        return
+    typer.echo(
+        "A new deployment. Its admin token, good for 30 days and shown this once "
+        f"(`imserver token --admin` makes others):\n{token}",
+        err=True,
+    )
