@@ -1,5 +1,6 @@
 """Catch-up: a robot that was away for 200,000 events connects and reads them all."""
 
+from contextlib import closing
 from typing import Final
 
 from msgspec import Struct
@@ -49,6 +50,7 @@ class CatchUp(Struct, frozen=True):
             Station(loop, connection, follower)
             loop.run_until(lambda: follower.seq >= head, seconds=DRAIN_S, what="the last event")
         connection.close()
+        loop.close()
         return findings(
             window,
             saturating=True,
@@ -58,13 +60,12 @@ class CatchUp(Struct, frozen=True):
 
     def _write_backlog(self, task: Task) -> int:
         """Have the later reader, which receives nothing yet, send it; return the head of the log."""
-        crowd = Crowd(task, senders=1)
-        crowd.saturate(IN_FLIGHT)
-        crowd.loop.run_until(
-            lambda: crowd.answered() >= self.backlog, seconds=BACKLOG_S, what="the backlog"
-        )
-        crowd.drain()
-        crowd.close()
+        with closing(Crowd(task, senders=1)) as crowd:
+            crowd.saturate(IN_FLIGHT)
+            crowd.loop.run_until(
+                lambda: crowd.answered() >= self.backlog, seconds=BACKLOG_S, what="the backlog"
+            )
+            crowd.drain()
         return 1 + crowd.answered()
 
 

@@ -4,6 +4,7 @@ At a rate the load is open: message *i* is due at *start + i / rate* whatever th
 delivery's latency counts from there. Flat out it is closed, and only throughput and CPU are told.
 """
 
+from contextlib import closing
 from typing import Final
 
 from msgspec import Struct
@@ -42,18 +43,18 @@ class FanOutAtRate(Struct, frozen=True):
 
     def run(self, task: Task) -> Findings:
         """Run the load and return what was found."""
-        crowd = Crowd(task, senders=1, readers=READERS)
-        crowd.wait_joined()
-        pace = Pace(crowd.loop, crowd.senders[0], rate=self.rate)
-        crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
-        latency = Histogram()
-        crowd.record(acks=None, deliveries=latency)
-        with measured(task.server_pid) as window:
-            before = crowd.delivered()
-            crowd.loop.run(seconds=task.seconds)
-            deliveries = crowd.delivered() - before
-        pace.stop()
-        crowd.drain()
+        with closing(Crowd(task, senders=1, readers=READERS)) as crowd:
+            crowd.wait_joined()
+            pace = Pace(crowd.loop, crowd.senders[0], rate=self.rate)
+            crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
+            latency = Histogram()
+            crowd.record(acks=None, deliveries=latency)
+            with measured(task.server_pid) as window:
+                before = crowd.delivered()
+                crowd.loop.run(seconds=task.seconds)
+                deliveries = crowd.delivered() - before
+            pace.stop()
+            crowd.drain()
         achieved = deliveries / (window.used.seconds * self.rate * READERS)
         if achieved < ACHIEVED_MIN:
             raise Broken(f"only {achieved:.1%} of the offered load was delivered in the window")
@@ -97,15 +98,15 @@ class FanOutFlatOut(Struct, frozen=True):
 
     def run(self, task: Task) -> Findings:
         """Run the load and return what was found."""
-        crowd = Crowd(task, senders=self.senders, readers=READERS)
-        crowd.wait_joined()
-        crowd.saturate(self.in_flight)
-        crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
-        with measured(task.server_pid) as window:
-            answered, delivered = crowd.answered(), crowd.delivered()
-            crowd.loop.run(seconds=task.seconds)
-            sends, deliveries = crowd.answered() - answered, crowd.delivered() - delivered
-        crowd.drain()
+        with closing(Crowd(task, senders=self.senders, readers=READERS)) as crowd:
+            crowd.wait_joined()
+            crowd.saturate(self.in_flight)
+            crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
+            with measured(task.server_pid) as window:
+                answered, delivered = crowd.answered(), crowd.delivered()
+                crowd.loop.run(seconds=task.seconds)
+                sends, deliveries = crowd.answered() - answered, crowd.delivered() - delivered
+            crowd.drain()
         if not deliveries:
             raise Broken("nothing was delivered in the measured window")
         return findings(

@@ -4,6 +4,7 @@ The senders are the members of one group. They connect with ``auto`` off, so tha
 sending alone, or with it on (``echo``): then every sender also receives what all of them sent.
 """
 
+from contextlib import closing
 from typing import Final
 
 from msgspec import Struct
@@ -38,17 +39,17 @@ class Sends(Struct, frozen=True):
 
     def run(self, task: Task) -> Findings:
         """Run the load and return what was found."""
-        crowd = Crowd(task, senders=self.senders, echo=self.echo)
-        crowd.wait_joined()
-        crowd.saturate(self.in_flight)
-        crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
-        latency = Histogram()
-        crowd.record(acks=latency, deliveries=None)
-        with measured(task.server_pid) as window:
-            before = crowd.answered()
-            crowd.loop.run(seconds=task.seconds)
-            answered = crowd.answered() - before
-        crowd.drain()
+        with closing(Crowd(task, senders=self.senders, echo=self.echo)) as crowd:
+            crowd.wait_joined()
+            crowd.saturate(self.in_flight)
+            crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
+            latency = Histogram()
+            crowd.record(acks=latency, deliveries=None)
+            with measured(task.server_pid) as window:
+                before = crowd.answered()
+                crowd.loop.run(seconds=task.seconds)
+                answered = crowd.answered() - before
+            crowd.drain()
         if not answered:
             raise Broken("no message was answered in the measured window")
         return findings(
