@@ -136,7 +136,7 @@ class SqliteStore:
 
     async def probe(self) -> None:
         await self._write(Writer.probe)
-        await self._read(Reader.probe)
+        await self._read(Reader.robots, after="", limit=0)
 
     async def aclose(self) -> None:
         self._closed = True

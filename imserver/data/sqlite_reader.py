@@ -105,9 +105,6 @@ class Reader:
     def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return _acked(self._text("acked", {"conv": conv}))
 
-    def probe(self) -> None:
-        self._row("probe", {})
-
     def rest(self, *, idle: bool) -> None:
         return None
 

@@ -142,6 +142,3 @@ SELECT json_group_object(robot, seq) FROM (
   WHERE conv = (SELECT id FROM conversations WHERE name = :conv)
   GROUP BY robot
 );
-
--- name: probe
-SELECT count(*) FROM meta;

@@ -33,6 +33,16 @@ _CHECKPOINT_PAGES: Final = 4096  # 16 MiB
 _UNAVAILABLE: Final = "the store cannot take writes now, and nothing was stored: {}"
 _IDLE_S: Final = 0.5
 _DAY_MS: Final = 86_400_000
+_DEFINITE: Final = (
+    apsw.FullError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.BindingsError,
+)
+"""Errors of a statement that commits by itself after which nothing of it is stored."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -86,7 +96,7 @@ class Writer:
         self._health.check()
         try:
             return self._appender.add(run)
-        except (apsw.FullError, apsw.BusyError) as exc:
+        except _DEFINITE as exc:
             self._roll_back()
             raise StoreUnavailable(_UNAVAILABLE.format(exc)) from exc
         except (apsw.Error, MemoryError) as exc:

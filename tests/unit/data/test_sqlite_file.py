@@ -156,11 +156,14 @@ async def test_a_cancelled_caller_does_not_stop_its_append(path):
 
 
 @pytest.mark.parametrize("cursors", [[], [cursor(3, LINE)]], ids=["alone", "with-cursors"])
-async def test_a_failed_append_uses_up_no_seq(path, cursors):
+@pytest.mark.parametrize(
+    ("wrong", "error"), [({"ts": 2**70}, OverflowError), ({"kind": None}, StoreUnavailable)]
+)
+async def test_a_failed_append_uses_up_no_seq(path, cursors, wrong, error):
     store = await SqliteStore.open(path)
     await store_all(store, events(3, LINE))
-    impossible = structs.replace(event("x", LINE), ts=2**70)
-    with pytest.raises(OverflowError):
+    impossible = structs.replace(event("x", LINE), **wrong)
+    with pytest.raises(error):
         await store.append([event("lost", LINE), impossible], cursors)
     assert await store.acked(LINE) == {}
     assert seqs(await store_all(store, [event("lost", LINE), event("next", LINE)])) == [4, 5]
