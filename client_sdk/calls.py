@@ -1,134 +1,36 @@
-"""Questions and changes that are one frame out and one answer back."""
+"""One frame out and one answer back: reading, and asking about oneself."""
 
 from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import Refused
 from client_sdk.link import Link
 from client_sdk.outbox import Repeat
-from client_sdk.records import Event
+from client_sdk.records import ClockReading, Event
 from imserver.protocol import client_frames as wire
 from imserver.protocol import names
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.events import Role
-from imserver.protocol.server_frames import (
-    Changed,
-    GroupRow,
-    Identity,
-    MemberRow,
-    Ok,
-    RobotRow,
-)
+from imserver.protocol.events import SEQ_MAX
+from imserver.protocol.server_frames import Identity, Ok, Pong
 
 T = TypeVar("T")
 
 
 class Calls:
-    """Groups, members, lists and history. All of it in `Robot`.
+    """Requests, and those that any robot makes. All of it in `Robot`.
 
     Every call raises `Refused` if the server says no. A question that is not answered within the options'
-    ``request_timeout_s`` raises `NoAnswer`; a change whose connection is lost on the way raises
-    `OutcomeUnknown`. A name that breaks the rules raises ``ValueError`` at once.
+    ``request_timeout_s`` raises `NoAnswer`. A name that breaks the rules raises ``ValueError`` at once.
     """
 
     def __init__(self, link: Link, codec: Codec, *, request_timeout_s: float) -> None:
         self._link = link
         self._codec = codec
         self._request_timeout_s = request_timeout_s
-
-    async def create_group(
-        self,
-        name: str,
-        members: list[str] | tuple[str, ...] = (),
-        *,
-        open: bool = False,  # noqa: A002  the word of the wire
-    ) -> str:
-        """Create a group, own it, and return its conversation, ``g/<name>``.
-
-        Args:
-            name: with or without ``g/``.
-            members: further robots that belong to it from the start.
-            open: any robot may join by itself.
-        """
-        group = names.group(name.removeprefix("g/")).removeprefix("g/")
-        frame = wire.CreateGroup(self._id(), group, members=_robots(members), open=open)
-        changed = await self._change(frame)
-        return changed.conv or names.group(group)
-
-    async def delete_group(self, conv: str) -> int:
-        """End a group for all its members; return the seq of the event that records it."""
-        frame = wire.DeleteGroup(self._id(), names.conversation(conv))
-        return (await self._change(frame)).seq
-
-    async def join(self, conv: str) -> int:
-        """Become a member of an open group; return the seq of the event that records it."""
-        return (await self._change(wire.Join(self._id(), names.conversation(conv)))).seq
-
-    async def leave(self, conv: str) -> int:
-        """Stop being a member; return the seq of the event that records it."""
-        return (await self._change(wire.Leave(self._id(), names.conversation(conv)))).seq
-
-    async def add_members(self, conv: str, robots: list[str], *, role: str = Role.MEMBER) -> int:
-        """Add robots to a group with a role; return the seq of the event that records it."""
-        frame = wire.AddMembers(
-            self._id(), names.conversation(conv), _robots(robots), role=Role(role)
-        )
-        return (await self._change(frame)).seq
-
-    async def remove_members(self, conv: str, robots: list[str]) -> int:
-        """Remove robots from a group; return the seq of the event that records it."""
-        frame = wire.RemoveMembers(self._id(), names.conversation(conv), _robots(robots))
-        return (await self._change(frame)).seq
-
-    async def set_role(self, conv: str, robot: str, role: str) -> int:
-        """Make a member ``owner``, ``admin``, ``member`` or ``observer``; return the event's seq."""
-        frame = wire.SetRole(
-            self._id(), names.conversation(conv), names.robot_name(robot), Role(role)
-        )
-        return (await self._change(frame)).seq
-
-    async def groups(self) -> list[GroupRow]:
-        """Return the groups that this robot is a member of, by name."""
-        rows: list[GroupRow] = []
-        page_max = self._page_max
-        while True:
-            after = rows[-1].conv if rows else None
-            page = await self._result(
-                wire.ListGroups(self._id(), after=after, limit=page_max), list[GroupRow]
-            )
-            rows += page
-            if len(page) < page_max:
-                return rows
-
-    async def members(self, conv: str) -> list[MemberRow]:
-        """Return the members of a conversation, by name, with role, presence and furthest cursor."""
-        conv = names.conversation(conv)
-        rows: list[MemberRow] = []
-        page_max = self._page_max
-        while True:
-            after = rows[-1].robot if rows else None
-            page = await self._result(
-                wire.ListMembers(self._id(), conv, after=after, limit=page_max), list[MemberRow]
-            )
-            rows += page
-            if len(page) < page_max:
-                return rows
-
-    async def robots(self) -> list[RobotRow]:
-        """Return the registered robots, by name."""
-        rows: list[RobotRow] = []
-        page_max = self._page_max
-        while True:
-            after = rows[-1].robot if rows else None
-            page = await self._result(
-                wire.ListRobots(self._id(), after=after, limit=page_max), list[RobotRow]
-            )
-            rows += page
-            if len(page) < page_max:
-                return rows
 
     async def history(
         self,
@@ -152,7 +54,8 @@ class Calls:
             self._id(), names.conversation(conv), after=after, before=before, limit=limit, view=view
         )
         ok = await self._ask(frame, Repeat.SAFE)
-        epoch = self._link.machine.inbox.epoch_of(conv)
+        known = self._link.machine.inbox.known(conv)
+        epoch = known.epoch if known is not None else ""
         decode = self._codec.decode_body
         return [
             Event(conv, epoch, e.seq, e.ts, e.sender, e.cid, e.kind, e.ref, decode(e.body))
@@ -163,15 +66,43 @@ class Calls:
         """Return under which name, device and session the server knows this robot."""
         return await self._result(wire.WhoAmI(self._id()), Identity)
 
-    @property
-    def _page_max(self) -> int:
-        return self._link.machine.limits.page_max
+    async def follow(self, conv: str, *, after: int | None = None) -> int:
+        """Receive a conversation from after ``after`` on, or from now on if it is None; return which seq.
+
+        Needed only without the option ``auto``, or to read a log again.
+        """
+        conv = names.conversation(conv)
+        if after is None:
+            newest = await self.history(conv, before=SEQ_MAX, limit=1)
+            after = newest[-1].seq if newest else 0
+        machine = self._link.machine
+        machine.inbox.place(conv, after)
+        await self._ask(wire.Follow(self._id(), conv, after), Repeat.SAFE)
+        machine.followed.add(conv)
+        return after
+
+    async def unfollow(self, conv: str) -> None:
+        """Receive a conversation no longer."""
+        conv = names.conversation(conv)
+        self._link.machine.followed.discard(conv)
+        await self._ask(wire.Unfollow(self._id(), conv), Repeat.SAFE)
+
+    async def ping(self) -> ClockReading:
+        """Ask for the server's clock and return how far it is from this machine's."""
+        asked_ms = wall_clock_ms()
+        frame = wire.Ping(self._id())
+        pong = await self._link.ask(
+            frame, Pong, repeat=Repeat.SAFE, timeout_s=self._request_timeout_s
+        )
+        answered_ms = wall_clock_ms()
+        return ClockReading(
+            round_trip_ms=answered_ms - asked_ms,
+            offset_ms=pong.now - (asked_ms + answered_ms) / 2,
+            server_ms=pong.now,
+        )
 
     def _id(self) -> int:
         return next(self._link.machine.ids)
-
-    async def _change(self, frame: Struct) -> Changed:
-        return msgspec.convert((await self._ask(frame, Repeat.NEVER)).result, Changed)
 
     async def _result(self, frame: Struct, kind: type[T]) -> T:
         return msgspec.convert((await self._ask(frame, Repeat.SAFE)).result, kind)
@@ -185,7 +116,3 @@ class Calls:
             )
         timeout_s = self._request_timeout_s
         return await self._link.ask(frame, Ok, repeat=repeat, timeout_s=timeout_s)
-
-
-def _robots(robots: list[str] | tuple[str, ...]) -> list[str]:
-    return [names.robot_name(robot) for robot in robots]

@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from client_sdk import tasks
 from client_sdk.errors import ConnectionLost, RobotError
-from client_sdk.machine import Answer, Machine
+from client_sdk.machine import Machine
 from client_sdk.outbox import Repeat
 from client_sdk.records import Sent
+from client_sdk.requests import Answer
 from client_sdk.states import State
 from client_sdk.transport import Connector, Transport, TransportClosed
 from client_sdk.websocket import ABNORMAL
@@ -101,13 +102,13 @@ class Link:
         request_id: int = frame.id  # type: ignore[attr-defined]  # every request has one
         future: asyncio.Future[Sent | Ok | Pong] = self._loop.create_future()
         self._waiting[request_id] = future
-        self.machine.submit(frame, repeat=repeat, deadline_s=self._loop.time() + timeout_s)
+        self.machine.requests.submit(frame, repeat=repeat, deadline_s=self._loop.time() + timeout_s)
         self.perform_soon()
         try:
             answer = await future
         finally:
             if self._waiting.pop(request_id, None) is not None:
-                self.machine.outbox.end(request_id)
+                self.machine.requests.outbox.end(request_id)
         if not isinstance(answer, kind):
             raise RobotError(
                 f"the server answered with {answer!r}; it does not speak this protocol"
@@ -143,7 +144,7 @@ class Link:
         """Do what the machine says: write, answer, wake, hang up, set the timer."""
         self._scheduled = False
         self._write()
-        for request_id, answer in self.machine.take_answers():
+        for request_id, answer in self.machine.requests.take_ended():
             self._tell(request_id, answer)
         is_over = self.machine.state is State.OVER
         for future, ready in self._watchers.items():

@@ -1,8 +1,8 @@
 """What a robot does next, decided without socket, clock or waiting.
 
-What came in, and the time, go in: `connected`, `received`, `disconnected`, `tick`, `submit`. What to do comes
-out: frames to write (`take_frames`), answers for those who wait (`take_answers`), `hang_up`, `retry_at_s`,
-`failure`, `next_deadline_s`. `link` performs it; tests drive the machine by hand.
+What came in, and the time, go in: `connected`, `received`, `disconnected`, `tick`, requests. What to do comes
+out: frames to write (`take_frames`), requests that ended, `hang_up`, `retry_at_s`, `failure`,
+`next_deadline_s`. `link` performs it; tests drive the machine by hand.
 
     NEW → CONNECTING → [REGISTERING →] AUTHENTICATING → ONLINE → WAITING → CONNECTING → … → OVER
 
@@ -12,29 +12,25 @@ What passes by itself leads to WAITING, what does not to OVER, with a `failure`.
 import itertools
 import logging
 import random
-from typing import Final, TypeAlias, assert_never
+from typing import assert_never
 
 from msgspec import Struct
 
 from client_sdk.backoff import Backoff, Reconnect
-from client_sdk.errors import ConnectionLost, Refused, RobotError, WrongServer
+from client_sdk.errors import Refused, RobotError, WrongServer
 from client_sdk.inbox import Inbox
 from client_sdk.introduction import Introduction
 from client_sdk.options import Options
-from client_sdk.outbox import REQUESTS_MAX, Outbox, Repeat, Request
-from client_sdk.records import Sent
+from client_sdk.outbox import REQUESTS_MAX
+from client_sdk.requests import Requests
 from client_sdk.signals import SignalBoard
 from client_sdk.states import CONNECTED, MOVES, State
 from imserver.protocol import server_frames as wire
-from imserver.protocol.client_frames import Follow, Send
+from imserver.protocol.client_frames import Follow
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import MEANING, CloseCode, Retry
 from imserver.protocol.limits import Limits
 
-RETRY_BASE_S: Final = 0.05
-RETRY_CAP_S: Final = 2.0
-
-Answer: TypeAlias = Sent | wire.Ok | wire.Pong | RobotError
 _log = logging.getLogger("client_sdk")
 
 
@@ -42,7 +38,7 @@ class Machine:
     """One robot's session with its server, over any number of connections.
 
     Attributes:
-        inbox, outbox, signals: what comes in and goes out.
+        inbox, requests, signals: what comes in and goes out.
         ids: numbers for requests.
         followed: conversations that were asked for by `follow` and are asked for again after a reconnect.
         state: where the connection is.
@@ -53,7 +49,6 @@ class Machine:
         retry_at_s: in WAITING, when to connect again.
         last_problem: why the last connection ended, or did not come up.
         connections: sessions opened.
-        sent: sends that were answered as stored.
     """
 
     def __init__(
@@ -62,9 +57,8 @@ class Machine:
         self._introduction = introduction
         self._open_timeout_s = options.open_timeout_s
         self._reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
-        self._retry = Backoff(RETRY_BASE_S, RETRY_CAP_S, dice)
         self.inbox = Inbox(codec.decode_body, window=options.window)
-        self.outbox = Outbox()
+        self.requests = Requests(dice)
         self.signals = SignalBoard(codec.decode_body, signals_max=options.signals_max)
         self.ids = itertools.count(1)
         self.followed: set[str] = set()
@@ -75,9 +69,7 @@ class Machine:
         self.retry_at_s = 0.0
         self.last_problem = "no attempt was made"
         self.connections = 0
-        self.sent = 0
         self._frames: list[Struct] = []
-        self._answers: list[tuple[int, Answer]] = []
         self._follows: dict[int, str] = {}
         self.open_by_s = 0.0
         self._online_since_s: float | None = None
@@ -105,7 +97,7 @@ class Machine:
             case wire.Deliver():
                 self.inbox.deliver(frame, now_s)
             case wire.Sent():
-                self._stored(frame)
+                self.requests.stored(frame)
             case wire.Ok() | wire.Pong():
                 self._answered(frame)
             case wire.Error():
@@ -138,8 +130,7 @@ class Machine:
         if self._online_since_s is not None:
             self._reconnect.held(now_s - self._online_since_s)
         self.last_problem = f"{reason or 'the connection was lost'} ({code})"
-        for request in self.outbox.connection_lost():
-            self._answers.append((request.id, request.lost("the connection was lost")))
+        self.requests.connection_lost()
         wait = 0.0 if self._at_once else self._reconnect.after(code, reason, self._retry_after_ms)
         self._forget_connection()
         if isinstance(wait, RobotError):
@@ -148,17 +139,6 @@ class Machine:
             self.retry_at_s = now_s + wait
             self._move(State.WAITING)
 
-    def submit(self, frame: Struct, *, repeat: Repeat, deadline_s: float) -> None:
-        """Take in a request, its ``id`` from `ids`; how it ends comes by `take_answers`."""
-        request_id: int = frame.id  # type: ignore[attr-defined]  # every request has one
-        request = Request(request_id, frame, repeat=repeat, deadline_s=deadline_s)
-        if self.state is State.OVER:
-            self._answers.append(
-                (request_id, self.failure or ConnectionLost("the robot is closed"))
-            )
-        else:
-            self.outbox.add(request)
-
     def post(self, frame: Struct) -> None:
         """Write a frame that has no answer if the robot is online; else it is dropped."""
         if self.state is State.ONLINE:
@@ -166,12 +146,11 @@ class Machine:
 
     def tick(self, now_s: float) -> None:
         """Do what is due."""
-        for request in self.outbox.tick(now_s):
-            self._answers.append((request.id, request.lost("no answer within the deadline")))
+        self.requests.tick(now_s)
         if self.state is State.ONLINE:
-            self.inbox.tick(now_s)
+            self.inbox.repairs.tick(now_s)
             self._ask_repairs()
-            if self.inbox.ack_is_due(now_s):
+            if self.inbox.acks.due_s is not None and self.inbox.acks.due_s <= now_s:
                 self.flush_acks()
         elif self.state in CONNECTED and now_s >= self.open_by_s:
             self.hang_up = (CloseCode.GOING_AWAY, "the server did not say welcome in time")
@@ -179,7 +158,7 @@ class Machine:
     def flush_acks(self) -> None:
         """Write the acks that wait for company."""
         if self.state is State.ONLINE:
-            self._frames.extend(self.inbox.take_acks())
+            self._frames.extend(self.inbox.acks.take())
 
     def fail(self, failure: RobotError | None) -> None:
         """End it for good: with an error for all who wait, or with None because it was asked for."""
@@ -187,27 +166,20 @@ class Machine:
             return
         self._move(State.OVER)
         self.failure = failure
-        for request in self.outbox.clear():
-            unwritten = failure if not request.written else None
-            self._answers.append((request.id, unwritten or request.lost("the robot is closed")))
+        self.requests.close(failure)
 
     def take_frames(self) -> list[Struct]:
         """Return the next frames to write, in order; empty if there is nothing more now."""
         frames, self._frames = self._frames, []
         if self.state is State.ONLINE:
-            frames.extend(self.outbox.take())
+            frames.extend(self.requests.outbox.take())
         return frames
-
-    def take_answers(self) -> list[tuple[int, Answer]]:
-        """Return the requests that ended, each with its answer or error."""
-        answers, self._answers = self._answers, []
-        return answers
 
     def next_deadline_s(self) -> float | None:
         """Return when `tick` has something to do."""
-        dues = [self.outbox.next_deadline_s()]
+        dues = [self.requests.outbox.next_deadline_s()]
         if self.state is State.ONLINE:
-            dues.append(self.inbox.next_deadline_s())
+            dues += [self.inbox.acks.due_s, self.inbox.repairs.next_deadline_s()]
         elif self.state in CONNECTED and self.hang_up is None:
             dues.append(self.open_by_s)
         return min((due_s for due_s in dues if due_s is not None), default=None)
@@ -239,28 +211,19 @@ class Machine:
         self._online_since_s = now_s
         self.connections += 1
         self.limits = frame.limits
-        self.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
+        self.requests.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
         self.inbox.welcome(frame.conversations)
         for conv in self.followed:
-            after = self.inbox.place_of(conv)
-            if after is not None:
-                self._follow(conv, after)
-
-    def _stored(self, frame: wire.Sent) -> None:
-        self._retry.reset()
-        if self.outbox.end(frame.id) is not None:
-            self.sent += 1
-            sent = Sent(frame.conv, frame.epoch, frame.seq, frame.ts, frame.dup)
-            self._answers.append((frame.id, sent))
+            conversation = self.inbox.known(conv)
+            if conversation is not None and conversation.received is not None:
+                self._follow(conv, conversation.received)
 
     def _answered(self, frame: wire.Ok | wire.Pong) -> None:
         if self.state is State.REGISTERING:
             self._introduction.registration_answered(None)
             self._say_hello()
-        elif self.outbox.end(frame.id) is not None:
-            self._answers.append((frame.id, frame))
-        else:
-            self._follows.pop(frame.id, None)
+        elif self._follows.pop(frame.id, None) is None:
+            self.requests.answered(frame)
 
     def _refused(self, frame: wire.Error, now_s: float) -> None:
         refusal = Refused(frame.code, frame.message, frame.retry_after)
@@ -276,7 +239,7 @@ class Machine:
             if not passes:
                 self.inbox.beyond_repair(conv, frame.message)
         else:
-            self._request_refused(frame.id, refusal, passes=passes, now_s=now_s)
+            self.requests.refused(frame.id, refusal, now_s)
 
     def _registration_refused(self, refusal: Refused, *, passes: bool, fatal: bool) -> None:
         if passes:
@@ -303,21 +266,8 @@ class Machine:
         self._retry_after_ms = refusal.retry_after_ms
         self.hang_up = (CloseCode.NORMAL, "")
 
-    def _request_refused(
-        self, request_id: int, refusal: Refused, *, passes: bool, now_s: float
-    ) -> None:
-        request = self.outbox.get(request_id)
-        if request is None:
-            return
-        if passes and isinstance(request.frame, Send):
-            wait_s = self._retry.next_s(refusal.retry_after_ms)
-            self.outbox.write_later(request, refusal, now_s + wait_s)
-        else:
-            self.outbox.end(request_id)
-            self._answers.append((request_id, refusal))
-
     def _ask_repairs(self) -> None:
-        for conv, after in self.inbox.take_repairs():
+        for conv, after in self.inbox.repairs.take():
             _log.warning("events.repair", extra={"conv": conv, "after": after})
             self._follow(conv, after)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
-from client_sdk.calls import Calls
 from client_sdk.cids import Cids
 from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import KeyFileError
+from client_sdk.group_calls import GroupCalls
 from client_sdk.introduction import Credentials, Introduction
 from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.link import Link
@@ -25,7 +25,7 @@ from client_sdk.machine import Machine
 from client_sdk.options import Options, websocket_url
 from client_sdk.outbox import Repeat
 from client_sdk.payload import encode
-from client_sdk.records import ClockReading, Event, Gap, Sent, Statistics
+from client_sdk.records import Event, Gap, Sent, Statistics
 from client_sdk.states import State
 from client_sdk.streams import EventStream, SignalStream
 from client_sdk.transport import Connector
@@ -35,10 +35,9 @@ from imserver.protocol import names
 from imserver.protocol.codec import JSON, MSGPACK
 from imserver.protocol.events import EDIT, MESSAGE, REDACT, SEQ_MAX, SERVER_CID_PREFIX
 from imserver.protocol.limits import CID_CHARS_MAX, KIND_CHARS_MAX, SIGNAL_KEY_CHARS_MAX
-from imserver.protocol.server_frames import Pong
 
 
-class Robot(Calls):
+class Robot(GroupCalls):
     """A robot that is online while its context is entered, and comes back by itself when cut off.
 
     Its methods may be called by any number of tasks of one event loop at a time; `events` is for one.
@@ -217,40 +216,6 @@ class Robot(Calls):
         """Return the signals of others as an endless iterator; see `SignalStream`."""
         return SignalStream(self._link)
 
-    async def follow(self, conv: str, *, after: int | None = None) -> int:
-        """Receive a conversation from after ``after`` on, or from now on if it is None; return which seq.
-
-        Needed only without the option ``auto``, or to read a log again.
-        """
-        conv = names.conversation(conv)
-        if after is None:
-            newest = await self.history(conv, before=SEQ_MAX, limit=1)
-            after = newest[-1].seq if newest else 0
-        machine = self._link.machine
-        machine.inbox.place(conv, after)
-        await self._ask(wire.Follow(self._id(), conv, after), Repeat.SAFE)
-        machine.followed.add(conv)
-        return after
-
-    async def unfollow(self, conv: str) -> None:
-        """Receive a conversation no longer."""
-        conv = names.conversation(conv)
-        self._link.machine.followed.discard(conv)
-        await self._ask(wire.Unfollow(self._id(), conv), Repeat.SAFE)
-
-    async def ping(self) -> ClockReading:
-        """Ask for the server's clock and return how far it is from this machine's."""
-        asked_ms = wall_clock_ms()
-        frame = wire.Ping(self._id())
-        timeout_s = self._options.request_timeout_s
-        pong = await self._link.ask(frame, Pong, repeat=Repeat.SAFE, timeout_s=timeout_s)
-        answered_ms = wall_clock_ms()
-        return ClockReading(
-            round_trip_ms=answered_ms - asked_ms,
-            offset_ms=pong.now - (asked_ms + answered_ms) / 2,
-            server_ms=pong.now,
-        )
-
     def direct(self, other: str) -> str:
         """Return the conversation between this robot and another."""
         return names.direct(self.name, other)
@@ -258,18 +223,18 @@ class Robot(Calls):
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""
         machine = self._link.machine
-        inbox, outbox = machine.inbox, machine.outbox
+        inbox, requests = machine.inbox, machine.requests
         return Statistics(
             state=machine.state,
             connections=machine.connections,
-            sent=machine.sent,
-            resent=outbox.resent,
+            sent=requests.sent,
+            resent=requests.outbox.resent,
             received=inbox.received,
             repeated=inbox.repeated,
-            repairs=inbox.repairs,
+            repairs=inbox.repairs.asked,
             gaps=inbox.gaps,
             queued=len(inbox),
-            pending=len(outbox),
+            pending=len(requests.outbox),
             signals_dropped=machine.signals.dropped,
             frames_ignored=self._link.frames_ignored,
         )

@@ -143,16 +143,6 @@ class Node:
         """Tell whether any device of a robot has a session."""
         return any(session.robot == robot for session in self.sessions)
 
-    def require_known(self, robots: list[str]) -> None:
-        """Return if all of ``robots`` have been here.
-
-        Raises:
-            Refused: ``not_found``.
-        """
-        for robot in robots:
-            if robot not in self.registered_ms:
-                raise Refused(ErrorCode.NOT_FOUND, f"robot {robot!r} is not registered")
-
     def _tell_presence(self, robot: str, *, online: bool) -> None:
         presence = wire.Presence(online=online, how="clean", since=int(wall_clock_ms()))
         body = Raw(msgspec.msgpack.encode(presence))

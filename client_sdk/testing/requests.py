@@ -99,7 +99,7 @@ class Requests:
 
     def _create(self, robot: str, frame: ask.CreateGroup) -> wire.Changed:
         name = names.group(frame.name)
-        self._node.require_known(frame.members)
+        self._require_known(frame.members)
         conversation = self._node.conversations.create(name, robot, frame.members, open=frame.open)
         body = {"members": conversation.members, "open": frame.open}
         return self._record(conversation, events.GROUP_CREATED, robot, body)
@@ -125,7 +125,7 @@ class Requests:
         conversation.require(robot, LEADERS)
         match frame:
             case ask.AddMembers():
-                self._node.require_known(frame.robots)
+                self._require_known(frame.robots)
                 return events.MEMBERS_ADDED, {"robots": frame.robots, "role": frame.role}
             case ask.RemoveMembers():
                 return events.MEMBERS_REMOVED, {"robots": frame.robots}
@@ -175,6 +175,11 @@ class Requests:
                 ]
         limit = min(frame.limit, node.limits.page_max)
         return [row for name, row in sorted(rows, key=_name) if name > (frame.after or "")][:limit]
+
+    def _require_known(self, robots: list[str]) -> None:
+        for robot in robots:
+            if robot not in self._node.registered_ms:
+                raise Refused(ErrorCode.NOT_FOUND, f"robot {robot!r} is not registered")
 
     def _member(self, conversation: MemoryConversation, robot: str) -> wire.MemberRow:
         return wire.MemberRow(

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from client_sdk.inbox import ACK_DELAY_S, PATIENCE_S, Inbox
+from client_sdk.conversation import ACK_DELAY_S, PATIENCE_S
+from client_sdk.inbox import Inbox
 from client_sdk.records import Event, Gap
 from imserver.protocol.client_frames import Ack, Position
 from imserver.protocol.server_frames import Gap as GapFrame
@@ -52,7 +53,7 @@ def test_a_run_that_begins_too_late_is_asked_for_again_and_not_shown(inbox):
     inbox.deliver(run(1, 1), 0.0)
     inbox.deliver(run(3, 4), 0.0)
     assert seqs(take(inbox)) == [1]
-    assert inbox.take_repairs() == [(CONV, 1)]
+    assert inbox.repairs.take() == [(CONV, 1)]
     inbox.deliver(run(2, 4), 0.1)
     assert seqs(take(inbox)) == [2, 3, 4]
 
@@ -60,11 +61,11 @@ def test_a_run_that_begins_too_late_is_asked_for_again_and_not_shown(inbox):
 def test_a_hole_is_asked_for_once_until_patience_ends(inbox):
     inbox.deliver(run(2, 2), 0.0)
     inbox.deliver(run(3, 3), 0.1)
-    assert inbox.take_repairs() == [(CONV, 0)]
-    inbox.tick(PATIENCE_S - 0.1)
-    assert inbox.take_repairs() == []
-    inbox.tick(PATIENCE_S)
-    assert inbox.take_repairs() == [(CONV, 0)]
+    assert inbox.repairs.take() == [(CONV, 0)]
+    inbox.repairs.tick(PATIENCE_S - 0.1)
+    assert inbox.repairs.take() == []
+    inbox.repairs.tick(PATIENCE_S)
+    assert inbox.repairs.take() == [(CONV, 0)]
 
 
 def test_a_hole_after_a_reconnect_is_asked_for_at_once(inbox):
@@ -72,7 +73,7 @@ def test_a_hole_after_a_reconnect_is_asked_for_at_once(inbox):
     inbox.resume()
     inbox.welcome([state(head=3)])
     inbox.deliver(run(3, 3), 0.1)
-    assert inbox.take_repairs() == [(CONV, 0)]
+    assert inbox.repairs.take() == [(CONV, 0)]
 
 
 def test_a_run_with_a_hole_inside_is_not_trusted(inbox):
@@ -80,38 +81,38 @@ def test_a_run_with_a_hole_inside_is_not_trusted(inbox):
     del frame.events[1]
     inbox.deliver(frame, 0.0)
     assert take(inbox) == []
-    assert inbox.take_repairs() == [(CONV, 0)]
+    assert inbox.repairs.take() == [(CONV, 0)]
 
 
 def test_an_announced_head_whose_events_do_not_come_is_asked_for(inbox):
     inbox.deliver(run(1, 1), 0.0)
     inbox.announced(Head(CONV, EPOCH, 3), 0.0)
-    assert inbox.next_deadline_s() == PATIENCE_S
-    inbox.tick(PATIENCE_S)
-    assert inbox.take_repairs() == [(CONV, 1)]
+    assert inbox.repairs.next_deadline_s() == PATIENCE_S
+    inbox.repairs.tick(PATIENCE_S)
+    assert inbox.repairs.take() == [(CONV, 1)]
 
 
 def test_an_announced_head_that_comes_in_time_is_not_asked_for(inbox):
     inbox.announced(Head(CONV, EPOCH, 2), 0.0)
     inbox.deliver(run(1, 2), 0.5)
-    inbox.tick(PATIENCE_S)
-    assert inbox.take_repairs() == []
+    inbox.repairs.tick(PATIENCE_S)
+    assert inbox.repairs.take() == []
 
 
 def test_a_used_up_window_is_no_loss(inbox):
     inbox.deliver(run(1, 8), 0.0)
     inbox.announced(Head(CONV, EPOCH, 20), 0.0)
-    inbox.tick(PATIENCE_S)
-    assert inbox.take_repairs() == []
+    inbox.repairs.tick(PATIENCE_S)
+    assert inbox.repairs.take() == []
 
 
 def test_acks_wait_a_moment_for_company(inbox):
     inbox.deliver(run(1, 2), 0.0)
     for item in take(inbox, process=False):
         assert not inbox.processed(item, 5.0)
-    assert inbox.next_deadline_s() == pytest.approx(5.0 + ACK_DELAY_S)
-    assert inbox.take_acks() == [Ack(CONV, 2)]
-    assert inbox.take_acks() == []
+    assert inbox.acks.due_s == pytest.approx(5.0 + ACK_DELAY_S)
+    assert inbox.acks.take() == [Ack(CONV, 2)]
+    assert inbox.acks.take() == []
 
 
 def test_acks_go_out_before_the_window_runs_dry(inbox):
@@ -123,13 +124,13 @@ def test_acks_go_out_before_the_window_runs_dry(inbox):
 def test_what_is_not_processed_is_not_acked(inbox):
     inbox.deliver(run(1, 3), 0.0)
     take(inbox, process=False)
-    assert inbox.take_acks() == []
+    assert inbox.acks.take() == []
 
 
 def test_of_what_came_only_what_is_processed_is_acked(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.processed(inbox.next(), 0.0)
-    assert inbox.take_acks() == [Ack(CONV, 1)]
+    assert inbox.acks.take() == [Ack(CONV, 1)]
 
 
 def test_a_gap_before_a_reconnect_does_not_make_the_server_begin_anew(inbox):
@@ -166,18 +167,18 @@ def test_after_a_reconnect_no_more_is_acked_than_came_over_it(inbox):
     inbox.welcome([state(head=3, acked=1)])
     for item in others:
         inbox.processed(item, 0.0)
-    assert inbox.take_acks() == []
+    assert inbox.acks.take() == []
     inbox.deliver(run(2, 3), 0.0)
-    assert inbox.take_acks() == [Ack(CONV, 3)]
+    assert inbox.acks.take() == [Ack(CONV, 3)]
 
 
 def test_an_ack_that_the_server_lost_is_said_again(inbox):
     inbox.deliver(run(1, 3), 0.0)
     take(inbox)
-    assert inbox.take_acks() == [Ack(CONV, 3)]
+    assert inbox.acks.take() == [Ack(CONV, 3)]
     inbox.resume()
     inbox.welcome([state(head=3, acked=0)])
-    assert inbox.take_acks() == [Ack(CONV, 3)]
+    assert inbox.acks.take() == [Ack(CONV, 3)]
 
 
 def test_a_gap_stands_in_its_place(inbox):
@@ -185,7 +186,7 @@ def test_a_gap_stands_in_its_place(inbox):
     inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=4, why="retention"))
     inbox.deliver(run(5, 5), 0.0)
     assert seqs(take(inbox)) == [1, (2, 4), 5]
-    assert inbox.take_repairs() == []
+    assert inbox.repairs.take() == []
 
 
 def test_a_restored_log_is_told_and_its_numbers_are_shown_again(inbox):
@@ -198,7 +199,7 @@ def test_a_restored_log_is_told_and_its_numbers_are_shown_again(inbox):
     gap, event = take(inbox)
     assert gap == Gap(CONV, "e2", 4, 5, "restored")
     assert (event.epoch, event.seq) == ("e2", 4)
-    assert inbox.take_acks() == [Ack(CONV, 4)]
+    assert inbox.acks.take() == [Ack(CONV, 4)]
 
 
 def test_a_new_epoch_is_never_silent(inbox):
@@ -213,7 +214,7 @@ def test_events_of_an_old_epoch_do_not_move_the_new_cursor(inbox):
     old = take(inbox, process=False)
     inbox.deliver(run(1, 1, epoch="e2"), 0.0)
     inbox.processed(old[-1], 0.0)
-    assert inbox.take_acks() == []
+    assert inbox.acks.take() == []
 
 
 def test_a_hole_that_the_server_refuses_to_fill_becomes_a_gap(inbox):

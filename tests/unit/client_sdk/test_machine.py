@@ -88,12 +88,12 @@ class Driver:
 
     def send(self, request_id=900, *, cid="c", timeout_s=30.0):
         frame = Send(request_id, CONV, cid, raw({"a": 1}))
-        self.machine.submit(frame, repeat=Repeat.SAFE, deadline_s=self.now_s + timeout_s)
+        self.machine.requests.submit(frame, repeat=Repeat.SAFE, deadline_s=self.now_s + timeout_s)
         return frame
 
     def change(self, request_id=800):
         frame = CreateGroup(request_id, "dock")
-        self.machine.submit(frame, repeat=Repeat.NEVER, deadline_s=self.now_s + 30)
+        self.machine.requests.submit(frame, repeat=Repeat.NEVER, deadline_s=self.now_s + 30)
         return frame
 
     def advance(self, seconds):
@@ -101,7 +101,7 @@ class Driver:
         self.machine.tick(self.now_s)
 
     def answer(self):
-        answers = self.machine.take_answers()
+        answers = self.machine.requests.take_ended()
         assert len(answers) == 1, answers
         return answers[0][1]
 
@@ -228,7 +228,7 @@ def test_an_unanswered_send_is_written_again_with_the_same_cid_and_in_order():
     driver.lose()
     driver.go_online()
     assert driver.frames() == [*frames, late]
-    assert driver.machine.outbox.resent == 3
+    assert driver.machine.requests.outbox.resent == 3
 
 
 def test_an_answer_that_comes_twice_counts_once():
@@ -288,7 +288,7 @@ def test_a_send_without_an_answer_ends_as_unknown_at_its_deadline():
     assert isinstance(unknown, OutcomeUnknown)
     assert unknown.cid == "mine"
     driver.receive(sent())
-    assert driver.machine.take_answers() == []
+    assert driver.machine.requests.take_ended() == []
 
 
 def test_a_change_whose_connection_is_lost_ends_as_unknown_and_is_not_repeated():
@@ -314,7 +314,7 @@ def test_a_change_that_was_not_written_yet_waits_for_the_connection():
 def test_a_question_without_an_answer_may_be_asked_again():
     driver = Driver()
     driver.go_online()
-    driver.machine.submit(WhoAmI(5000), repeat=Repeat.SAFE, deadline_s=driver.now_s + 1)
+    driver.machine.requests.submit(WhoAmI(5000), repeat=Repeat.SAFE, deadline_s=driver.now_s + 1)
     driver.frames()
     driver.advance(1)
     assert isinstance(driver.answer(), NoAnswer)

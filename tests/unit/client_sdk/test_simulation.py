@@ -100,7 +100,7 @@ class World:
             if machine.hang_up is not None:
                 self.wire.cut(*machine.hang_up)
                 self.lose()
-        for request_id, answer in machine.take_answers():
+        for request_id, answer in machine.requests.take_ended():
             assert request_id not in self.outcomes, "a send ended twice"
             self.outcomes[request_id] = answer
 
@@ -116,7 +116,7 @@ class World:
         cid = f"mine-{self.sends}"
         self.asked[request_id] = cid
         frame = Send(request_id, self.conv, cid, raw(self.sends))
-        self.machine.submit(frame, repeat=Repeat.SAFE, deadline_s=self.now_s + 10_000)
+        self.machine.requests.submit(frame, repeat=Repeat.SAFE, deadline_s=self.now_s + 10_000)
 
     def level(self, head):
         """Tell whether the application has seen everything up to ``head``."""
