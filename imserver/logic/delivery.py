@@ -113,11 +113,7 @@ class Delivery:
         """Tell the heads of conversations without recent traffic, so that a reader can see a loss."""
         for conversation in self._conversations:
             if conversation.readers and conversation.announced == conversation.head:
-                head = Head(conversation.name, conversation.epoch, conversation.head)
-                shared = SharedFrame(head)
-                for reader in conversation.readers:
-                    if reader.live:
-                        reader.session.peer.push(shared)
+                _announce(conversation)
             conversation.announced = conversation.head
 
     def open(self, reader: Reader) -> None:
@@ -272,6 +268,13 @@ class Delivery:
         if reader.session.peer.push(shared):
             reader.sent = last
         reader.session.behind[reader] = None
+
+
+def _announce(conversation: Conversation) -> None:
+    head = SharedFrame(Head(conversation.name, conversation.epoch, conversation.head))
+    for reader in conversation.readers:
+        if reader.live:
+            reader.session.peer.push(head)
 
 
 def _ignore(_conversation: Conversation, _robots: list[RobotName], _seq: int) -> None:

@@ -50,7 +50,7 @@ class Tour:
         ready = next((text for begins, text in READY.items() if command.startswith(begins)), None)
         if ready is not None:
             self._running.append(process)
-            self.wait_for(command, ready)
+            self.wait_for(command, ready, process)
             return
         try:
             status = process.wait(DEADLINE_S)
@@ -64,11 +64,14 @@ class Tour:
         path = next(path for run, path in reversed(self._printed) if run.startswith(command))
         return path.read_text(encoding="utf-8")
 
-    def wait_for(self, command: str, text: str) -> None:
-        """Return when a command has printed ``text``."""
+    def wait_for(
+        self, command: str, text: str, process: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        """Return when a command, which is run by ``process``, has printed ``text``."""
         deadline = time.monotonic() + DEADLINE_S
         while text not in self.output(command):
-            assert time.monotonic() < deadline, f"{command}: no {text!r} in {self.output(command)}"
+            in_time = time.monotonic() < deadline and (process is None or process.poll() is None)
+            assert in_time, f"{command}: no {text!r} in {self.output(command)}"
             time.sleep(0.02)
 
     def end(self) -> None:
