@@ -71,7 +71,10 @@ class ServerProcess:
         self._output = _Output()
         self._output.follow(self._process.stdout)
         port = self._output.wait_ready(START_TIMEOUT_S)
-        assert port is not None, f"not ready; it wrote: {self._output.lines} {self.stderr()}"
+        if port is None:
+            self._process.kill()
+            self._wait()
+            raise AssertionError(f"not ready; it wrote: {self._output.lines} {self.stderr()}")
         self.port = port
 
     def stdout(self) -> list[str]:

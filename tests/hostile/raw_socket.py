@@ -151,20 +151,23 @@ class RawSocket:
         return Received(first & 0x0F, payload)
 
     async def frames(self) -> list[Received]:
-        """Return every frame until the server ends the connection."""
+        """Return every frame until the server ends the connection; a goodbye is returned."""
         found = []
         while (received := await self.read_frame()) is not None:
             found.append(received)
+            if received.opcode == CLOSE:
+                self.write(frame(CLOSE, received.payload[:2]))
         return found
 
     async def close_code(self) -> int | None:
-        """Read to the end and return the code of the close frame, which must be the last."""
+        """Read to the end and return the code of the close frame, after which no message may come."""
         found = await self.frames()
         closes = [index for index, received in enumerate(found) if received.opcode == CLOSE]
         if not closes:
             return None
-        assert closes == [len(found) - 1], f"frames after the close frame: {found[closes[0] :]}"
-        (code,) = struct.unpack("!H", found[-1].payload[:2])
+        after = [received.opcode for received in found[closes[0] + 1 :]]
+        assert set(after) <= {PONG}, f"frames after the close frame: {after}"
+        (code,) = struct.unpack("!H", found[closes[0]].payload[:2])
         return int(code)
 
     async def wait_end(self, timeout_s: float) -> bool:
