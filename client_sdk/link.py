@@ -32,6 +32,7 @@ class Link:
 
     Attributes:
         machine: what decides.
+        reader: who reads the events; a newer one takes over.
         frames_ignored: frames that were not understood.
     """
 
@@ -48,6 +49,7 @@ class Link:
         self._watchers: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
+        self.reader: object = None
         self.frames_ignored = 0
 
     async def open(self, timeout_s: float) -> None:
@@ -146,11 +148,15 @@ class Link:
         self._write()
         for request_id, answer in self.machine.requests.take_ended():
             self._tell(request_id, answer)
+        self.wake()
+        self._set_timer()
+
+    def wake(self) -> None:
+        """Wake those whose condition has come true."""
         is_over = self.machine.state is State.OVER
         for future, ready in self._watchers.items():
             if (is_over or ready()) and not future.done():
                 future.set_result(None)
-        self._set_timer()
 
     async def aclose(self) -> None:
         """Write the acks, close the connection in good order and end; who waits is told."""

@@ -108,10 +108,8 @@ class Machine:
                 self.inbox.gap(frame)
             case wire.Head():
                 self.inbox.announced(frame, now_s)
-            case wire.Challenge():
-                self._challenged(frame)
-            case wire.Welcome():
-                self._welcomed(frame, now_s)
+            case wire.Challenge() | wire.Welcome():
+                self._greeted(frame, now_s)
             case wire.Bye():
                 self._bye = frame
             case wire.StreamChunk() | wire.Receipt():
@@ -200,11 +198,16 @@ class Machine:
         self._move(State.AUTHENTICATING)
         self._frames.append(self._introduction.hello(self.inbox.resume()))
 
-    def _challenged(self, frame: wire.Challenge) -> None:
-        try:
-            self._frames.append(self._introduction.proof(frame))
-        except WrongServer as problem:
-            self.fail(problem)
+    def _greeted(self, frame: wire.Challenge | wire.Welcome, now_s: float) -> None:
+        if self.state is not State.AUTHENTICATING:
+            _log.warning("frame.out_of_place", extra={"frame": type(frame).__name__})
+        elif isinstance(frame, wire.Welcome):
+            self._welcomed(frame, now_s)
+        else:
+            try:
+                self._frames.append(self._introduction.proof(frame))
+            except WrongServer as problem:
+                self.fail(problem)
 
     def _welcomed(self, frame: wire.Welcome, now_s: float) -> None:
         self._move(State.ONLINE)

@@ -43,6 +43,7 @@ class WebSocketConnector:
         protocol = ClientProtocol(
             self._uri, subprotocols=[Subprotocol(self._codec.name)], max_size=frame_bytes_max
         )
+        protocol.debug = False  # its log would show tokens and bodies
         transport = WebSocketTransport(
             protocol, binary=self._codec.binary, ping_interval_s=self._ping_interval_s
         )

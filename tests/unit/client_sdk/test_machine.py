@@ -191,6 +191,14 @@ def test_a_server_that_is_not_the_pinned_one_gets_no_proof():
     assert isinstance(driver.machine.failure, WrongServer)
 
 
+def test_a_challenge_out_of_place_gets_no_signature():
+    driver = Driver(key=KEY)
+    driver.go_online()
+    driver.receive(wire.Challenge("n", "srv"), welcome())
+    assert driver.frames() == []
+    assert driver.machine.connections == 1
+
+
 def test_a_server_that_never_welcomes_is_hung_up_on():
     driver = Driver(open_timeout_s=3)
     driver.connect()

@@ -207,6 +207,19 @@ async def test_a_loop_goes_on_where_the_one_before_stopped(server, dock):
     assert (first.seq, second.seq) == (1, 2)
 
 
+async def test_a_second_loop_takes_over_and_the_first_is_told(server, dock):
+    async with server.robot("r1") as r1:
+        first = r1.events()
+        await anext(first)
+        waiting = asyncio.create_task(anext(first))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(anext(r1.events()))
+        with pytest.raises(RuntimeError, match="one at a time"):
+            await waiting
+        server.post(dock, "for the second", sender="r2")
+        assert (await second).body == "for the second"
+
+
 async def test_a_robot_that_was_away_gets_exactly_what_it_missed(server, dock):
     async with server.robot("r1") as r1:
         await take(r1, 1)

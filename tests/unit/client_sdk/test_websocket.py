@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 
 import pytest
 from websockets.asyncio.server import serve
@@ -129,6 +130,18 @@ def _accept(key):
         f"Sec-WebSocket-Protocol: {MSGPACK.name}\r\n"
         f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
     ).encode()
+
+
+async def test_the_most_talkative_log_shows_no_message(caplog):
+    caplog.set_level(logging.DEBUG, "client_sdk")
+    caplog.set_level(logging.DEBUG, "websockets.client")
+    async with server(echo) as address:
+        transport = await connector(address).connect(frame_bytes_max=1000)
+        transport.send([b"geheim"])
+        await transport.receive()
+        transport.close(1000, "")
+        await transport.wait_closed()
+    assert "geheim" not in caplog.text
 
 
 async def test_a_quiet_but_living_server_is_kept():
