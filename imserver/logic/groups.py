@@ -15,6 +15,7 @@ from imserver.core.model import (
     Created,
     Deleted,
     MembershipChange,
+    Outcome,
     Removed,
     Stored,
     Taken,
@@ -108,6 +109,7 @@ class Groups:
         if role is Role.OWNER:
             permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, conv)
         added = tuple(r for r in await self._registered(robots) if r not in group.members)
+        permissions.require(role_of(group, session), Operation.ADD_MEMBERS, conv)
         if not added:
             raise Refusal(ErrorCode.EXISTS, f"all of these robots are members of {conv} already")
         self._check_room(group, len(added))
@@ -139,12 +141,15 @@ class Groups:
         for conv in convs:
             group = await self._load_group(conv)
             if group is None:
-                await self.create(robot, conv.removeprefix("g/"), (), is_open=False)
-            elif not group.deleted and robot not in group.members:
+                try:
+                    await self.create(robot, conv.removeprefix("g/"), (), is_open=False)
+                except Refusal as refusal:
+                    if refusal.code is not ErrorCode.EXISTS:
+                        raise
+                    group = await self._load_group(conv)  # another robot's enrolment was faster
+            if group is not None and not group.deleted and robot not in group.members:
                 change = Added((robot,), Role.MEMBER)
-                await self._committer.append(
-                    self._event(group.name, robot, events.MEMBERS_ADDED, change)
-                )
+                await self._commit(group, robot, events.MEMBERS_ADDED, change)
 
     async def _group(self, session: Session, conv: str, operation: Operation) -> Conversation:
         group = await self._load_group(conv)
@@ -178,6 +183,11 @@ class Groups:
             raise Refusal(ErrorCode.NOT_FOUND, f"{robot} is no member of {group.name}")
         if member.role is Role.OWNER:
             permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, group.name)
+        if robot in group.revoking or robot in group.demoting:
+            raise Refusal(
+                ErrorCode.CONFLICT,
+                f"another change of {robot} is on its way into {group.name}: see what it brings first",
+            )
 
     def _check_room(self, group: Conversation, count: int) -> None:
         if len(group.members) + count > self._limits.members_max:
@@ -191,19 +201,28 @@ class Groups:
     async def _change(
         self, session: Session, group: Conversation, kind: str, change: MembershipChange
     ) -> Changed:
-        losing = _losing(group, change)
+        if session.robot in group.revoking and not session.admin:
+            raise permissions.not_found(group.name)
+        losing, demoted = _losing(group, change), _demoted(group, change)
         group.revoking |= losing
-        group.appending += 1
+        group.demoting |= demoted
         try:
-            outcome = await self._committer.append(
-                self._event(group.name, session.robot, kind, change)
-            )
+            outcome = await self._commit(group, session.robot, kind, change)
         finally:
-            group.appending -= 1
             group.revoking -= losing
+            group.demoting -= demoted
         if not isinstance(outcome, Stored):
             raise permissions.not_found(group.name)
         return Changed(outcome.event.seq)
+
+    async def _commit(
+        self, group: Conversation, sender: RobotName, kind: str, change: MembershipChange
+    ) -> Outcome:
+        group.appending += 1
+        try:
+            return await self._committer.append(self._event(group.name, sender, kind, change))
+        finally:
+            group.appending -= 1
 
     def _event(
         self, conv: ConversationName, sender: RobotName, kind: str, change: MembershipChange
@@ -230,9 +249,20 @@ def _losing(group: Conversation, change: MembershipChange) -> set[RobotName]:
     return set()
 
 
+def _demoted(group: Conversation, change: MembershipChange) -> set[RobotName]:
+    if isinstance(change, Added) and change.role is not Role.OWNER:
+        return {robot for robot in change.robots if _is_owner(group, robot)}
+    return set()
+
+
+def _is_owner(group: Conversation, robot: RobotName) -> bool:
+    member = group.members.get(robot)
+    return member is not None and member.role is Role.OWNER
+
+
 def _keep_an_owner(group: Conversation, losing: set[RobotName]) -> None:
-    owners = {robot for robot, member in group.members.items() if member.role is Role.OWNER}
-    if owners and owners <= losing | group.revoking:
+    owners = {robot for robot in group.members if _is_owner(group, robot)}
+    if owners and owners <= losing | group.revoking | group.demoting:
         raise Refusal(
             ErrorCode.CONFLICT,
             f"{group.name} would be left without an owner: appoint another one with `set_role`, or "

@@ -1,0 +1,113 @@
+"""The store in memory, behind gates: what it answers can be held back, and its writes can fail.
+
+A held call has been carried out already; only its answer waits. That is what a thread or a network between
+the store and the loop does: others may see what was written before its writer hears of it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from imserver.core.errors import StoreFailed, StoreUnavailable
+from imserver.core.model import (
+    Append,
+    ConversationRecord,
+    Cursor,
+    Membership,
+    Outcome,
+    RobotRecord,
+)
+from imserver.data.memory import MemoryStore
+from imserver.protocol.events import Event
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+
+
+class Gate:
+    """Holds calls back, if shut, until the test lets them through, in any order."""
+
+    def __init__(self) -> None:
+        self.shut = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def passed(self) -> None:
+        """Return at once, or when the test opens."""
+        if self.shut:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+    def let_one(self, index: int = 0) -> None:
+        """Let one waiting call through."""
+        future = self._waiting.pop(index)
+        if not future.done():
+            future.set_result(None)
+
+    def open(self) -> None:
+        """Let everybody through, now and from now on."""
+        self.shut = False
+        while self._waiting:
+            self.let_one()
+
+
+class GatedStore(MemoryStore):
+    """A `Store`.
+
+    Attributes:
+        commits, pages, memberships_read, conversations_read: gates before the answers of those calls.
+        fails: what the next appends raise, one after the other.
+        calls: events and cursors of every append that was stored.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(epoch="epoch-1")
+        self.commits = Gate()
+        self.pages = Gate()
+        self.memberships_read = Gate()
+        self.conversations_read = Gate()
+        self.fails: list[StoreUnavailable | StoreFailed] = []
+        self.page_fails: list[StoreUnavailable | StoreFailed] = []
+        self.attempts = 0
+        self.pages_read = 0
+        self.calls: list[tuple[list[Append], list[Cursor]]] = []
+
+    def open_all(self) -> None:
+        """Open every gate."""
+        for gate in (self.commits, self.pages, self.memberships_read, self.conversations_read):
+            gate.open()
+
+    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+        self.attempts += 1
+        if self.fails:
+            await self.commits.passed()
+            raise self.fails.pop(0)
+        self.calls.append((list(events), list(cursors)))
+        outcomes = await super().append(events, cursors)
+        await self.commits.passed()
+        return outcomes
+
+    async def read_after(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        self.pages_read += 1
+        if self.page_fails:
+            raise self.page_fails.pop(0)
+        events = await super().read_after(conv, after, limit=limit, bytes_max=bytes_max)
+        await self.pages.passed()
+        return events
+
+    async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
+        found = await super().memberships(robot, device)
+        await self.memberships_read.passed()
+        return found
+
+    async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        found = await super().conversation(conv)
+        await self.conversations_read.passed()
+        return found
+
+    async def enlist(self, *names: str) -> None:
+        """Register robots without keys."""
+        for name in names:
+            await self.ensure_robot(RobotRecord(RobotName(name), None, 0))
