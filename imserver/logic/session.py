@@ -198,7 +198,7 @@ class Sessions:
                 ErrorCode.CONFLICT,
                 f"ack {seq} of {conv} is beyond {reader.sent}, the last event delivered here",
             )
-        if seq <= reader.acked:
+        if seq < reader.acked:
             return
         reader.acked = seq
         self._committer.move_cursor(session.robot, session.device, reader.conversation.name, seq)
