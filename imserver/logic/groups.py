@@ -141,15 +141,19 @@ class Groups:
         for conv in convs:
             group = await self._load_group(conv)
             if group is None:
-                try:
-                    await self.create(robot, conv.removeprefix("g/"), (), is_open=False)
-                except Refusal as refusal:
-                    if refusal.code is not ErrorCode.EXISTS:
-                        raise
-                    group = await self._load_group(conv)  # another robot's enrolment was faster
+                group = await self._create_unless_there(robot, conv)
             if group is not None and not group.deleted and robot not in group.members:
                 change = Added((robot,), Role.MEMBER)
                 await self._commit(group, robot, events.MEMBERS_ADDED, change)
+
+    async def _create_unless_there(self, owner: RobotName, conv: str) -> Conversation | None:
+        try:
+            await self.create(owner, conv.removeprefix("g/"), (), is_open=False)
+        except Refusal as refusal:
+            if refusal.code is not ErrorCode.EXISTS:
+                raise
+            return await self._load_group(conv)  # another robot's enrolment was faster
+        return None
 
     async def _group(self, session: Session, conv: str, operation: Operation) -> Conversation:
         group = await self._load_group(conv)
