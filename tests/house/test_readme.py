@@ -69,6 +69,13 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     assert not dead
 
 
+@pytest.mark.parametrize("page", PAGES[:3])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:imserver|client_sdk|tests|tools|bench|docs|\.ci)/[\w./-]*)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def _leads(page: Path, file: str, anchor: str) -> bool:
     target = page.parent / file if file else page
     if not anchor:
