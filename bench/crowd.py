@@ -64,8 +64,13 @@ class Crowd:
             Station(self.loop, connection, stream, sender)
 
     def _follower(self, connection: Connection) -> Follower:
-        follower = Follower(connection, conv=CONVERSATION, tape=self._tape, ledger=self._ledger)
-        follower.window = self._window
+        follower = Follower(
+            connection,
+            conv=CONVERSATION,
+            window=self._window,
+            tape=self._tape,
+            ledger=self._ledger,
+        )
         self.followers.append(follower)
         return follower
 

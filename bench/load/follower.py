@@ -14,7 +14,9 @@ from imserver.protocol.server_frames import Bye, Error, Gap
 class Follower:
     """Reads one conversation from seq 1 on a connection."""
 
-    def __init__(self, connection: Connection, *, conv: str, tape: Tape, ledger: Ledger) -> None:
+    def __init__(
+        self, connection: Connection, *, conv: str, window: int, tape: Tape, ledger: Ledger
+    ) -> None:
         self.seq = 0
         """Everything up to here was received, in order and without a gap."""
         self.place = 0
@@ -24,10 +26,10 @@ class Follower:
         """Where to count latencies, if they are to be counted."""
         self.on_other: Callable[[Any, int], None] = _refuse_errors
         """Takes the frames that are no ``deliver``."""
-        self.window = 1024
         self._connection = connection
         self._conv = conv
         self._ack = AckTemplate(conv)
+        self._ack_every = max(window // 4, 1)
         self._acked = 0
         self._tape = tape
         self._ledger = ledger
@@ -44,11 +46,15 @@ class Follower:
         """
         tape = self._tape
         if self._on_tape and tape.recorded.startswith(chunk, self.place - tape.origin):
-            self.place += len(chunk)
-            self._pass_frames(now_ns)
+            self.place = place = self.place + len(chunk)
+            stops, index = tape.stops, self._index
+            while index < len(stops) and stops[index] <= place:
+                self._advance(tape.lasts[index], now_ns)
+                index += 1
+            self._index = index
         else:
             self._take_apart(bytes(chunk), now_ns)
-        if self.seq - self._acked >= self.window // 4:
+        if self.seq - self._acked >= self._ack_every:
             self.acknowledge()
 
     def acknowledge(self) -> None:
@@ -64,18 +70,13 @@ class Follower:
             self._partial = bytes(tape.recorded[start - tape.origin : self.place - tape.origin])
             self._on_tape = False
 
-    def _pass_frames(self, now_ns: int) -> None:
-        frames = self._tape.frames
-        while self._index < len(frames) and frames[self._index].stop <= self.place:
-            self._advance(frames[self._index].last, now_ns)
-            self._index += 1
-
     def _advance(self, last: int, now_ns: int) -> None:
-        if self.latency is not None:
-            record = self.latency.record_ns
-            for due_ns in self._ledger.due_ns[self.seq : last]:
-                if due_ns:
-                    record(now_ns - due_ns)
+        latency = self.latency
+        if latency is not None:
+            due_ns = self._ledger.due_ns
+            for place in range(self.seq, last):
+                if due_ns[place]:
+                    latency.record_ns(now_ns - due_ns[place])
         self.seq = last
 
     def _take_apart(self, chunk: bytes, now_ns: int) -> None:
@@ -95,14 +96,14 @@ class Follower:
     def _is_next_on_tape(self, frame: bytes, now_ns: int) -> bool:
         tape = self._tape
         index = tape.index_of(self.seq + 1)
-        if index is None or index == len(tape.frames):
+        if index is None or index == len(tape.stops):
             return False
-        recorded = tape.frames[index]
-        if recorded.start < tape.origin or recorded.stop - recorded.start != len(frame):
+        start = tape.place_of(index)
+        if start < tape.origin or tape.stops[index] - start != len(frame):
             return False
-        if not tape.recorded.startswith(frame, recorded.start - tape.origin):
+        if not tape.recorded.startswith(frame, start - tape.origin):
             return False
-        self._advance(recorded.last, now_ns)
+        self._advance(tape.lasts[index], now_ns)
         return True
 
     def _decode(self, frame: bytes, payload: int, now_ns: int) -> None:

@@ -6,7 +6,7 @@ decoded too, and its events compared with the *ledger*, so nothing is taken for 
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from bench.load.wire import Broken, EventSeen
 
@@ -48,15 +48,6 @@ class Ledger:
         self.due_ns.append(due_ns)
 
 
-class TapeFrame(NamedTuple):
-    """A ``deliver`` frame on the tape: its place in the stream, and the seq it holds."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-
 class TapeReader(Protocol):
     """Somebody whose place on the tape must not be forgotten."""
 
@@ -73,7 +64,10 @@ class Tape:
         self.recorded = bytearray()
         self.origin = 0
         """Where in the stream ``recorded`` begins: what was before is forgotten."""
-        self.frames: list[TapeFrame] = []
+        self.stops: list[int] = []
+        """Where each frame ends."""
+        self.lasts: list[int] = []
+        """The last seq that each frame holds."""
         self.last = 0
         self._index_of: dict[int, int] = {}
         self._readers: list[TapeReader] = []
@@ -89,9 +83,9 @@ class Tape:
 
     def record(self, frame: bytes, *, first: int, last: int) -> None:
         """Append a frame that holds seq ``first`` to ``last``."""
-        start = self.end
-        self._index_of[first] = len(self.frames)
-        self.frames.append(TapeFrame(start, start + len(frame), first, last))
+        self._index_of[first] = len(self.stops)
+        self.stops.append(self.end + len(frame))
+        self.lasts.append(last)
         self.recorded += frame
         self.last = last
         if len(self.recorded) > _TAPE_BYTES_MAX:
@@ -100,15 +94,15 @@ class Tape:
     def index_of(self, seq: int) -> int | None:
         """Return the index of the frame that begins with ``seq``; the one to come if it is the next."""
         if seq == self.last + 1:
-            return len(self.frames)
+            return len(self.stops)
         return self._index_of.get(seq)
 
     def place_of(self, index: int) -> int:
         """Return where the frame ``index`` begins."""
-        return self.frames[index].start if index < len(self.frames) else self.end
+        return self.stops[index - 1] if index else 0
 
     def _forget_half(self) -> None:
-        keep_from = self.frames[-1].start - _TAPE_BYTES_MAX // 2
+        keep_from = self.stops[-2] - _TAPE_BYTES_MAX // 2
         for reader in self._readers:
             if reader.place < keep_from:
                 reader.leave_tape()

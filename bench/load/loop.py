@@ -27,7 +27,7 @@ class Loop:
         self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
 
     def remove(self, fd: int) -> None:
-        """Forget ``fd``."""
+        """Forget ``fd``; a handler may do that with its own, and outside of `run` with any."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
@@ -53,9 +53,7 @@ class Loop:
             if left <= 0:
                 return False
             for fd, mask in poll(min(left, _WAIT_MAX_S), 256):
-                handler = handlers.get(fd)
-                if handler is not None:
-                    handler(mask)
+                handlers[fd](mask)
         return True
 
     def close(self) -> None:

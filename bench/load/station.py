@@ -30,7 +30,7 @@ class Station:
         self._sender = sender
         self._connection = connection
         self._receive = connection.socket.recv_into
-        self._stream = stream
+        self._take = stream.take
         connection.attach(loop)
         loop.add(connection.socket.fileno(), self._on_ready)
         if connection.pending:
@@ -46,6 +46,6 @@ class Station:
             return
         if not size:
             raise Broken("the server closed a connection")
-        self._stream.take(_INBOX[:size], time.monotonic_ns())
+        self._take(_INBOX[:size], time.monotonic_ns())
         if self._sender is not None:
             self._sender.refill()

@@ -45,8 +45,9 @@ class CatchUp(Struct, frozen=True):
         fleet = Fleet(task.port, task.directory)
         with measured(task.server_pid) as window:
             connection, _ = fleet.connect(READER, window=self.window)
-            follower = Follower(connection, conv=CONVERSATION, tape=Tape(), ledger=ledger)
-            follower.window = self.window
+            follower = Follower(
+                connection, conv=CONVERSATION, window=self.window, tape=Tape(), ledger=ledger
+            )
             Station(loop, connection, follower)
             loop.run_until(lambda: follower.seq >= head, seconds=DRAIN_S, what="the last event")
         connection.close()

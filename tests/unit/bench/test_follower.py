@@ -21,7 +21,7 @@ class Readers:
         self.tape = Tape()
         self.ledger = Ledger(lambda cid: int(cid.startswith("sender0-")), BODY)
         self.followers = [
-            Follower(connection, conv="g/bench", tape=self.tape, ledger=self.ledger)
+            Follower(connection, conv="g/bench", window=16, tape=self.tape, ledger=self.ledger)
             for _ in range(count)
         ]
 
@@ -139,7 +139,6 @@ def test_frames_that_deliver_nothing_go_to_whoever_asked_for_them(readers):
 
 
 def test_an_ack_is_sent_after_a_quarter_of_the_window(readers, peer):
-    readers[0].window = 16
     frames, _ = batches([1, 1, 1, 1])
     take(readers[0], frames[0] + frames[1] + frames[2])
     take(readers[0], frames[3])
@@ -155,7 +154,7 @@ def test_latency_counts_from_the_time_a_message_was_due(connection):
     due_ns = {"sender0-0000000000": 1_000_000, "sender0-0000000001": 4_000_000}
     ledger, tape, latency = Ledger(lambda cid: due_ns.get(cid, 0), BODY), Tape(), Histogram()
     for _ in range(2):
-        follower = Follower(connection, conv="g/bench", tape=tape, ledger=ledger)
+        follower = Follower(connection, conv="g/bench", window=16, tape=tape, ledger=ledger)
         follower.latency = latency
         take(follower, deliver(CREATED) + deliver(event(2), event(3)), now_ns=6_000_000)
     assert latency.total == 4
