@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Protocol
+from typing import Final, Protocol
 
 from websockets.typing import Origin
 
 from imserver.access.context import Context
 from imserver.access.flusher import Flusher
 from imserver.access.wheel import Timed, Wheel
+
+VISITORS_RESERVE: Final = 256
 
 
 class Registered(Timed, Protocol):
@@ -24,6 +26,7 @@ class Door:
 
     Attributes:
         origins: what a browser may say it comes from; None stands for programs, which say nothing.
+        hello_timeout_s: seconds from the connection, and again from the upgrade, to the open session.
         ping_interval_s: seconds of silence before a ping, and after it before giving up.
         write_buffer_bytes_max: high-water mark of a link's outbound buffer.
     """
@@ -45,8 +48,9 @@ class Door:
         ]
         self.ping_interval_s = ping_interval_s
         self.write_buffer_bytes_max = write_buffer_bytes_max
-        self._hello_timeout_s = hello_timeout_s
+        self.hello_timeout_s = hello_timeout_s
         self._inside: set[Registered] = set()
+        self._visitors = 0
         self._draining = False
         self._empty = asyncio.Event()
 
@@ -54,7 +58,23 @@ class Door:
         """Take in a new link; it has until the hello deadline to say who it is."""
         self._inside.add(link)
         self.context.metrics.connections.set(len(self._inside))
-        self.wheel.add(link, self._hello_timeout_s)
+        self.wheel.add(link, self.hello_timeout_s)
+
+    def enter_visitor(self) -> bool:
+        """Count a connection that has not become a session's; False if there are too many of all kinds.
+
+        A reserve beyond the cap keeps the port's health and metrics within reach of its operators.
+        """
+        most = self.context.settings.connections_max + VISITORS_RESERVE
+        if len(self._inside) + self._visitors >= most:
+            self.context.metrics.turned_away.inc()
+            return False
+        self._visitors += 1
+        return True
+
+    def leave_visitor(self) -> None:
+        """Count one less."""
+        self._visitors -= 1
 
     def leave(self, link: Registered) -> None:
         """Let a link go whose transport is closed."""

@@ -1,5 +1,6 @@
-"""The port that serves WebSocket and HTTP: uvicorn with our protocol class in its public ``ws=`` setting."""
+"""The port that serves WebSocket and HTTP: uvicorn with our protocol class in its public settings."""
 
+import asyncio
 import functools
 import socket
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ import uvicorn
 from litestar import Litestar
 
 from imserver.access.door import Door
+from imserver.access.http_link import HttpLink
 from imserver.access.websocket import WebSocketLink
 from imserver.core.settings import ServerSettings
 
@@ -29,8 +31,8 @@ class Listener(uvicorn.Server):
             uvicorn.Config(
                 application,
                 loop="none",
-                http="httptools",
-                ws=_links(door),
+                http=_protocols(HttpLink, door),
+                ws=_protocols(WebSocketLink, door),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -66,10 +68,6 @@ def _opened(settings: ServerSettings) -> socket.socket:
     return socket.create_server(settings.address, family=family, backlog=settings.backlog)
 
 
-def _links(door: Door) -> Any:
+def _protocols(kind: Callable[..., asyncio.Protocol], door: Door) -> Any:
     # uvicorn calls this as it calls its own protocol classes; it only ever needs a callable.
-    @functools.wraps(WebSocketLink, updated=())
-    def link(**_: Any) -> WebSocketLink:
-        return WebSocketLink(door)
-
-    return link
+    return functools.partial(kind, door)

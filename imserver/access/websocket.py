@@ -33,6 +33,7 @@ FRAGMENTS_MAX: Final = 1_024
 CLOSE_TIMEOUT_S: Final = 5.0
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
+_LOST: Final = 0
 
 _quiet = logging.getLogger("imserver.websocket")
 _quiet.setLevel(logging.WARNING)  # the library logs every connection at INFO
@@ -73,6 +74,23 @@ class _Handshake(ServerProtocol):
         return super().select_subprotocol(subprotocols)
 
 
+class _Messages(Protocol):
+    """websockets' parser after the handshake, which knows whether it stands between two messages.
+
+    An empty input buffer does not say so: the parser may have taken a header and wait for its payload.
+    """
+
+    is_between = True
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        self.is_between = False
+        super().receive_data(data)
+
+    def recv_frame(self, frame: Frame) -> None:
+        super().recv_frame(frame)
+        self.is_between = not self.reader.buffer and self.current_size is None
+
+
 class WebSocketLink(asyncio.Protocol):
     """One WebSocket connection; a `Link` for its session shell."""
 
@@ -91,10 +109,10 @@ class WebSocketLink(asyncio.Protocol):
         "form",
     )
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, **_uvicorn: Any) -> None:
         self._door = door
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._websocket: Protocol = _Handshake(
+        self._websocket: _Handshake | _Messages = _Handshake(
             origins=door.origins,
             subprotocols=[Subprotocol(name) for name in BY_SUBPROTOCOL],
             max_size=door.context.limits.frame_bytes_max,
@@ -120,8 +138,9 @@ class WebSocketLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         websocket = self._websocket
         self._heard = True
-        if self._connection is not None and _between_frames(websocket):
-            messages, rest = whole_frames.take(data, self.form.first_byte)
+        if type(websocket) is _Messages and websocket.is_between and websocket.state is OPEN:
+            bytes_max = self._door.context.limits.frame_bytes_max
+            messages, rest = whole_frames.take(data, self.form.first_byte, bytes_max=bytes_max)
             for message in messages:
                 self._on_message(message)
             if rest == len(data):
@@ -137,7 +156,7 @@ class WebSocketLink(asyncio.Protocol):
             self._after_receiving(websocket)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._close_by = 0
+        self._close_by = _LOST
         self._door.leave(self)
         if self._connection is not None:
             goodbye = self._websocket.close_rcvd
@@ -167,6 +186,8 @@ class WebSocketLink(asyncio.Protocol):
         return self._blocked or self._out_bytes > self._door.write_buffer_bytes_max
 
     def write(self, framed: bytes) -> None:
+        if self._close_by is not None:
+            return  # nothing follows the goodbye
         if not self._out:
             self._door.flusher.add(self)
         self._out.append(framed)
@@ -205,11 +226,12 @@ class WebSocketLink(asyncio.Protocol):
 
     def on_timer(self) -> float | None:
         """Ping, or give up on, a client that was silent; called by the wheel."""
-        if self._transport.is_closing():
-            return None
         if self._close_by is not None:
-            if self._door.wheel.tick >= self._close_by:
+            # A closing transport still waits for its client to take what is left.
+            if self._close_by != _LOST and self._door.wheel.tick >= self._close_by:
                 self._transport.abort()
+            return None
+        if self._transport.is_closing():
             return None
         connection, interval_s = self._connection, self._door.ping_interval_s
         if connection is None:
@@ -252,7 +274,7 @@ class WebSocketLink(asyncio.Protocol):
         if handshake.subprotocol is not None:
             self.form = FORMS[handshake.subprotocol]
         # The handshake's parser holds on to the request; a new one costs a third of the memory.
-        self._websocket = Protocol(
+        self._websocket = _Messages(
             Side.SERVER,
             state=OPEN,
             max_size=self._door.context.limits.frame_bytes_max,
@@ -262,7 +284,7 @@ class WebSocketLink(asyncio.Protocol):
         self._door.context.metrics.accepted.inc()
 
     def _on_frame(self, frame: Frame) -> None:
-        if self._connection is None:
+        if self._connection is None or self._close_by is not None:
             return
         opcode = frame.opcode
         if opcode is Opcode.BINARY or opcode is Opcode.TEXT:
@@ -278,10 +300,13 @@ class WebSocketLink(asyncio.Protocol):
                 fragments, self._fragments = self._fragments, None
                 self._on_message(b"".join(fragments))
             elif len(self._fragments) > FRAGMENTS_MAX:
-                self.close(CloseCode.POLICY, f"more than {FRAGMENTS_MAX} fragments in a message")
+                reason = f"more than {FRAGMENTS_MAX} fragments in a message"
+                self._connection.close(CloseCode.POLICY, reason)
 
     def _on_message(self, message: Any) -> None:
         assert self._connection is not None, "messages come after the handshake"
+        if self._close_by is not None:
+            return
         if not self.form.codec.binary and not _is_utf8(message):
             self._fail(_INVALID_DATA, ErrorCode.BAD_FRAME, "a text message must be UTF-8")
             return
@@ -309,17 +334,13 @@ class WebSocketLink(asyncio.Protocol):
                 self.write(data)
 
     def _start_closing(self) -> None:
-        self.flush()
         if self._close_by is None:
             self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
+            if self._connection is not None and self._connection.paused:
+                self._transport.resume_reading()  # for the client's own goodbye
+        self.flush()
         if self._websocket.eof_sent or self._websocket.close_rcvd is not None:
             self._transport.close()
-
-
-def _between_frames(websocket: Protocol) -> bool:
-    return (
-        not websocket.reader.buffer and websocket.current_size is None and websocket.state is OPEN
-    )
 
 
 def _is_utf8(message: bytes | bytearray) -> bool:
