@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from imserver.access.context import Context
 from imserver.access.link import Link
-from imserver.core.errors import Refusal
+from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
 from imserver.logic.session import Session
 from imserver.protocol.bodies import InvalidBody
 from imserver.protocol.client_frames import ClientFrame, Hello
@@ -27,6 +27,9 @@ from imserver.protocol.session_states import ALLOWED, SessionState
 from imserver.protocol.shared_frame import SharedFrame
 
 _log = logging.getLogger("imserver.connection")
+
+SIGNALS_KEPT_MAX = 1_024
+"""Signals that wait for room in the outbound buffer; with more of them the oldest are lost."""
 
 _EXPECTED = {
     SessionState.FRESH: "say `hello` (or `register`) first",
@@ -76,19 +79,11 @@ class Connection:
         self.nonce: str | None = None
         self.session: Session | None = None
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the client is gone or was told to go."""
-        return self.state is SessionState.CLOSED
-
-    def enter(self, session: Session) -> bool:
-        """Take the session that was opened for this client; False if the client is gone meanwhile."""
-        if self.state is SessionState.CLOSED:
-            return False
+    def enter(self, session: Session) -> None:
+        """Take the session that was opened for this client."""
         self.hello = None
         self.session = session
         self.state = SessionState.OPEN
-        return True
 
     # What the transport tells.
 
@@ -119,6 +114,8 @@ class Connection:
 
     def on_drained(self) -> None:
         """Take in that the outbound buffer has room again."""
+        if self.state is SessionState.CLOSED:
+            return
         if self._signals:
             signals, self._signals = self._signals, None
             for shared in signals.values():
@@ -129,6 +126,8 @@ class Connection:
 
     def offend(self, message: str, *, request_id: int | None = None) -> None:
         """Tell the client that it broke the protocol; too often, and it is closed."""
+        if self.state is SessionState.CLOSED:
+            return
         self._offences += 1
         fatal = self._offences >= self._context.settings.offences_max
         self.send(Error(ErrorCode.BAD_FRAME, message, fatal, id=request_id))
@@ -137,6 +136,10 @@ class Connection:
             self._end(CloseCode.POLICY, "too many malformed frames")
 
     # The port `Peer`, what logic tells.
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state is SessionState.CLOSED
 
     @property
     def congested(self) -> bool:
@@ -171,7 +174,10 @@ class Connection:
             return
         if self._signals is None:
             self._signals = {}
+        self._signals.pop(key, None)
         self._signals[key] = shared
+        if len(self._signals) > SIGNALS_KEPT_MAX:
+            del self._signals[next(iter(self._signals))]
 
     def close(self, code: int, reason: str, *, retry_after_ms: int | None = None) -> None:
         if self.state is not SessionState.CLOSED:
@@ -189,8 +195,8 @@ class Connection:
             self._unanswered += 1
         try:
             work = self._context.requests.handle(self, frame, self._codec)
-        except (Refusal, InvalidBody) as exc:
-            self._refuse(frame, exc)
+        except Exception as exc:
+            self._refuse(frame, _refusal_of(frame, exc))
         else:
             if work is not None:
                 self._busy = True
@@ -200,21 +206,14 @@ class Connection:
     async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except (Refusal, InvalidBody) as exc:
-            self._refuse(frame, exc)
-        except Exception:
-            _log.exception("request.failed", extra={"frame": type(frame).__name__})
-            message = "the server failed at this request; it was logged"
-            self._refuse(frame, Refusal(ErrorCode.INTERNAL, message))
+        except Exception as exc:
+            self._refuse(frame, _refusal_of(frame, exc))
         self._busy = False
         while self._waiting and not self._busy and self.state is not SessionState.CLOSED:
             self._handle(self._waiting.popleft())
         self._pace()
 
-    def _refuse(self, frame: ClientFrame, reason: Refusal | InvalidBody) -> None:
-        refusal = (
-            Refusal(ErrorCode.BAD_FRAME, str(reason)) if isinstance(reason, InvalidBody) else reason
-        )
+    def _refuse(self, frame: ClientFrame, refusal: Refusal) -> None:
         fatal = refusal.code is ErrorCode.UNAUTHENTICATED and self.state is not SessionState.OPEN
         error = Error(
             refusal.code,
@@ -234,7 +233,7 @@ class Connection:
         if self.state is SessionState.CLOSED:
             return
         if self.state is SessionState.OPEN:
-            self.offend(_EXPECTED[self.state])
+            self.offend(_EXPECTED[self.state], request_id=getattr(frame, "id", None))
             return
         self._offences += 1
         fatal = self._offences >= self._context.settings.offences_max
@@ -260,3 +259,17 @@ class Connection:
         self.state = SessionState.CLOSED
         self._waiting = None
         self._link.close(code, reason)
+
+
+def _refusal_of(frame: ClientFrame, reason: Exception) -> Refusal:
+    match reason:
+        case Refusal():
+            return reason
+        case InvalidBody():
+            return Refusal(ErrorCode.BAD_FRAME, str(reason))
+        case StoreUnavailable() | StoreFailed():
+            _log.warning("request.unavailable", extra={"reason": str(reason)})
+            message = "the store cannot be asked now; ask again"
+            return Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=1_000)
+    _log.error("request.failed", extra={"frame": type(frame).__name__}, exc_info=reason)
+    return Refusal(ErrorCode.INTERNAL, "the server failed at this request; it was logged")

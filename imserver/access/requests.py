@@ -161,6 +161,7 @@ class Requests:
         hello, nonce = connection.hello, connection.nonce
         assert hello is not None and nonce is not None, "a challenged connection has said hello"
         connection.nonce = None
+        connection.state = SessionState.FRESH  # the challenge is spent, whatever comes of it
         await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
         await self._open(connection, hello, admin=False)
 
@@ -173,8 +174,8 @@ class Requests:
             return
         robot, device = claimed(hello.robot, hello.device)
         session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
-        if not connection.enter(session):
-            self._sessions.close(session, "lost")
+        if session is not None:
+            connection.enter(session)
 
     async def _follow(self, connection: Connection, frame: frames.Follow, _codec: Codec) -> None:
         session = _session(connection)

@@ -16,9 +16,9 @@ _MASKED: Final = 0x80
 _LENGTH_IN_TWO_BYTES: Final = 126
 
 
-def take(data: bytes, first_byte: int) -> tuple[list[bytes], int]:
-    """Return the payloads of the frames at the front of ``data`` that begin with ``first_byte``, and where
-    the rest begins."""
+def take(data: bytes, first_byte: int, *, bytes_max: int) -> tuple[list[bytes], int]:
+    """Return the payloads of the frames at the front of ``data`` that begin with ``first_byte`` and have at
+    most ``bytes_max`` bytes, and where the rest begins."""
     payloads = []
     start, end_of_data = 0, len(data)
     while end_of_data - start >= 6 and data[start] == first_byte:
@@ -30,7 +30,7 @@ def take(data: bytes, first_byte: int) -> tuple[list[bytes], int]:
         elif not 0 <= length < _LENGTH_IN_TWO_BYTES:
             break
         end = mask_at + 4 + length
-        if end > end_of_data:
+        if end > end_of_data or length > bytes_max:
             break
         payloads.append(apply_mask(data[mask_at + 4 : end], data[mask_at : mask_at + 4]))
         start = end

@@ -28,6 +28,7 @@ BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 _UNAVAILABLE = "the store takes no writes now; send the same cid again"
 _UNKNOWN = "the store failed and whether this was stored is unknown; send the same cid again"
+_STOPPING = "this node stops and takes no more writes; reconnect and send the same cid again"
 _OVERLOADED = "more is waiting for the store than it can take; send the same cid again"
 
 
@@ -92,7 +93,8 @@ class Committer:
             Refusal: ``unavailable``, definitely not stored: too much is waiting already, or the node stops.
         """
         if self._draining or self._pending_bytes > self._pending_bytes_max:
-            raise Refusal(ErrorCode.UNAVAILABLE, _OVERLOADED, retry_after_ms=500)
+            message = _STOPPING if self._draining else _OVERLOADED
+            raise Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=500)
         self._pending.append((append, waiter))
         self._pending_bytes += len(append.body)
         self._wake.set()
@@ -177,6 +179,7 @@ class Committer:
             _refuse(batch, _UNAVAILABLE)
             return
         except StoreFailed:
+            self._draining = True
             rest, self._pending = self._pending, []
             _refuse(batch + rest, _UNKNOWN)
             raise

@@ -89,13 +89,16 @@ class Conversations:
         return iter(list(self._held.values()))
 
     def peek(self, name: str) -> Conversation | None:
-        """Return the conversation if it is held here."""
-        return self._held.get(name)
+        """Return the conversation if it is held here, which is then in use."""
+        held = self._held.get(name)
+        if held is not None:
+            held.used = self._sweep
+        return held
 
     async def load(self, name: ConversationName) -> Conversation | None:
         """Return the conversation with all its members, or None if it does not exist."""
         while True:
-            held = self._held.get(name)
+            held = self.peek(name)
             if held is not None and held.members_complete:
                 return held
             record = await self._registry.conversation(name)
@@ -104,6 +107,7 @@ class Conversations:
                 if record is None:
                     return None
                 held = self._held[name] = Conversation(name, epoch=record.epoch, head=record.head)
+            held.used = self._sweep
             if held.membership_seq <= (record.head if record else 0):
                 if record is not None:
                     self._complete(held, record)
@@ -118,6 +122,9 @@ class Conversations:
         elif held.membership_seq > membership.head:
             return None
         held.used = self._sweep
+        held.epoch = (
+            membership.epoch
+        )  # which is unknown of a direct line whose first event is on its way
         if not held.members_complete:
             held.members[robot] = Member(membership.role, membership.since)
         return held
@@ -129,6 +136,7 @@ class Conversations:
             held = self._held[name] = Conversation(name, epoch="", head=0)
             held.members = dict(members)
             held.members_complete = True
+        held.used = self._sweep
         return held
 
     def sweep(self) -> None:

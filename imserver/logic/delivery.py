@@ -194,7 +194,7 @@ class Delivery:
         self._push_frame(conversation, events[start:] if start else events)
 
     def _push_frame(self, conversation: Conversation, events: list[Event]) -> None:
-        last = events[-1].seq
+        before, last = events[0].seq - 1, events[-1].seq
         conversation.head = last
         if not conversation.readers:
             conversation.tail = None
@@ -202,14 +202,15 @@ class Delivery:
         shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
         if conversation.tail is None:
             conversation.tail = Tail()
-        frame = TailFrame(events[0].seq, last, shared, bytes_of(events))
+        frame = TailFrame(before + 1, last, shared, bytes_of(events))
         self._tails.add(conversation.tail, frame)
         fallen: list[Reader] | None = None
         for reader in conversation.readers:
             if not reader.live:
                 continue
             session = reader.session
-            if last - reader.acked <= session.window and session.peer.push(shared):
+            fits = reader.sent == before and last - reader.acked <= session.window
+            if fits and session.peer.push(shared):
                 reader.sent = last
             else:
                 reader.live = False

@@ -11,6 +11,10 @@ class Peer(Protocol):
     """A connected client. No call waits, and none calls back into logic before it returns."""
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the client is gone or was told to go."""
+
+    @property
     def congested(self) -> bool:
         """Whether the outbound buffer is above its high-water mark, so that `push` would take nothing."""
 

@@ -76,7 +76,9 @@ class Session:
 
     def conversations(self) -> list[ConversationName]:
         """Return the robot's conversations as far as this session knows them."""
-        return [reader.conversation.name for reader in self.readers.values()] or list(self.groups)
+        if self.auto:
+            return [reader.conversation.name for reader in self.readers.values()]
+        return list(self.groups)
 
 
 class PresenceSink(Protocol):
@@ -136,14 +138,17 @@ class Sessions:
 
     async def open(
         self, peer: Peer, robot: RobotName, device: DeviceName, *, hello: Hello, admin: bool
-    ) -> Session:
-        """Open a session, send its ``welcome`` and begin to deliver.
+    ) -> Session | None:
+        """Open a session, send its ``welcome`` and begin to deliver; None if the client is gone meanwhile,
+        whose place nobody else has to leave then.
 
         Everything after the store was read happens in one step, so that no commit falls between what
         ``welcome`` says and what is delivered.
         """
         await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
+        if peer.is_closed:
+            return None
         session = Session(peer, robot, device, session_id=self._ids.token())
         session.admin = admin
         session.auto = hello.auto
@@ -272,10 +277,12 @@ class Sessions:
         if position.epoch == conversation.epoch and position.seq <= conversation.head:
             return position.seq
         why = "restored" if position.epoch != conversation.epoch else "ahead"
-        start = min(stored, conversation.head)
-        session.peer.send(
-            Gap(conversation.name, conversation.epoch, from_=start + 1, to=position.seq, why=why)
-        )
+        start = min(stored, conversation.head, position.seq)
+        if position.seq > start:
+            gap = Gap(
+                conversation.name, conversation.epoch, from_=start + 1, to=position.seq, why=why
+            )
+            session.peer.send(gap)
         return start
 
     def _follow(self, session: Session, conversation: Conversation, start: int) -> None:

@@ -5,6 +5,7 @@ encoded for everybody else. All tails together are bounded; the oldest frame of 
 conversation it belongs to, so a busy conversation never costs more memory than it brings.
 """
 
+from bisect import bisect_right
 from collections import deque
 
 from msgspec import Struct
@@ -26,26 +27,33 @@ class TailFrame(Struct, frozen=True, gc=False):
 class Tail:
     """The last frames of one conversation, with consecutive seq."""
 
-    __slots__ = ("_frames",)
+    __slots__ = ("_dropped", "_firsts", "_frames")
 
     def __init__(self) -> None:
-        self._frames: deque[TailFrame] = deque()
+        self._firsts: list[int] = []
+        self._frames: list[TailFrame | None] = []
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._frames) - self._dropped
 
     def add(self, frame: TailFrame) -> None:
+        self._firsts.append(frame.first)
         self._frames.append(frame)
 
     def drop_oldest(self) -> None:
-        self._frames.popleft()
+        self._frames[self._dropped] = None
+        self._dropped += 1
+        if self._dropped * 2 > len(self._frames):  # now and then, so that it costs little
+            del self._firsts[: self._dropped], self._frames[: self._dropped]
+            self._dropped = 0
 
     def after(self, seq: int, count_max: int) -> TailFrame | None:
         """Return a frame that begins right after ``seq`` with at most ``count_max`` events, or None if the
         tail does not reach back that far."""
-        if not self._frames or self._frames[0].first > seq + 1:
-            return None
-        for frame in reversed(self._frames):
-            if frame.first <= seq + 1:
-                return _cut(frame, seq, count_max) if frame.last > seq else None
-        return None
+        at = bisect_right(self._firsts, seq + 1, lo=self._dropped) - 1
+        frame = self._frames[at] if at >= self._dropped else None
+        return _cut(frame, seq, count_max) if frame is not None and frame.last > seq else None
 
 
 class Tails:
