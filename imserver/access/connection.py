@@ -28,7 +28,8 @@ from imserver.protocol.shared_frame import SharedFrame
 
 _log = logging.getLogger("imserver.connection")
 
-SIGNALS_KEPT_MAX = 1_024
+SIGNALS_KEPT_MAX = 256
+SIGNAL_BYTES_KEPT_MAX = 256 * 1024
 """Signals that wait for room in the outbound buffer; with more of them the oldest are lost."""
 
 _EXPECTED = {
@@ -100,7 +101,7 @@ class Connection:
             if self._waiting is None:
                 self._waiting = deque()
             self._waiting.append(frame)
-            self._pace()
+            self.pace()
         else:
             self._handle(frame)
 
@@ -122,7 +123,19 @@ class Connection:
                 self._link.write(shared.encoded(self._link.form))
         if self.session is not None:
             self._context.sessions.on_drained(self.session)
-        self._pace()
+        self.pace()
+
+    def pace(self) -> None:
+        """Read no faster than the client takes its answers and the store takes its events."""
+        waiting = self._unanswered + (len(self._waiting) if self._waiting else 0)
+        limit = self._context.limits.requests_max
+        if self._paused:
+            if waiting <= limit // 2 and not self._link.congested:
+                self._paused = False
+                self._link.resume_reading()
+        elif waiting >= limit or self._link.congested:
+            self._paused = True
+            self._link.pause_reading()
 
     def offend(self, message: str, *, request_id: int | None = None) -> None:
         """Tell the client that it broke the protocol; too often, and it is closed."""
@@ -159,7 +172,7 @@ class Connection:
         if self.state is not SessionState.CLOSED:
             self._link.write(self._link.form.encode(frame))
             if self._paused:
-                self._pace()
+                self.pace()
 
     def push(self, shared: SharedFrame) -> bool:
         link = self._link
@@ -176,8 +189,7 @@ class Connection:
             self._signals = {}
         self._signals.pop(key, None)
         self._signals[key] = shared
-        if len(self._signals) > SIGNALS_KEPT_MAX:
-            del self._signals[next(iter(self._signals))]
+        self._forget_signals(self._signals)
 
     def close(self, code: int, reason: str, *, retry_after_ms: int | None = None) -> None:
         if self.state is not SessionState.CLOSED:
@@ -201,7 +213,7 @@ class Connection:
             if work is not None:
                 self._busy = True
                 self._context.spawn(self._finish(frame, work), "connection.request")
-        self._pace()
+        self.pace()
 
     async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -211,7 +223,7 @@ class Connection:
         self._busy = False
         while self._waiting and not self._busy and self.state is not SessionState.CLOSED:
             self._handle(self._waiting.popleft())
-        self._pace()
+        self.pace()
 
     def _refuse(self, frame: ClientFrame, refusal: Refusal) -> None:
         fatal = refusal.code is ErrorCode.UNAUTHENTICATED and self.state is not SessionState.OPEN
@@ -243,17 +255,14 @@ class Connection:
         if fatal:
             self._end(CloseCode.UNAUTHENTICATED, message)
 
-    def _pace(self) -> None:
-        """Read no faster than the client takes its answers and the store takes its events."""
-        waiting = self._unanswered + (len(self._waiting) if self._waiting else 0)
-        limit = self._context.limits.requests_max
-        if self._paused:
-            if waiting <= limit // 2 and not self._link.congested:
-                self._paused = False
-                self._link.resume_reading()
-        elif waiting >= limit or self._link.congested:
-            self._paused = True
-            self._link.pause_reading()
+    def _forget_signals(self, signals: dict[tuple[str, str, str], SharedFrame]) -> None:
+        form = self._link.form
+        size = sum(len(shared.encoded(form)) for shared in signals.values())
+        while len(signals) > SIGNALS_KEPT_MAX or (
+            size > SIGNAL_BYTES_KEPT_MAX and len(signals) > 1
+        ):
+            oldest = next(iter(signals))
+            size -= len(signals.pop(oldest).encoded(form))
 
     def _end(self, code: int, reason: str) -> None:
         self.state = SessionState.CLOSED

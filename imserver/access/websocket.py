@@ -264,6 +264,11 @@ class WebSocketLink(asyncio.Protocol):
         elif status is not None:
             response = handshake.reject(status, "This node takes no new connections now.\n")
             response.headers["Retry-After"] = "2"
+        elif request.headers.get_all("Sec-WebSocket-Version") != ["13"]:
+            text = "WebSockets here are of version 13 (RFC 6455).\n"
+            response = handshake.reject(HTTPStatus.UPGRADE_REQUIRED, text)
+            response.headers["Upgrade"] = "websocket"
+            response.headers["Sec-WebSocket-Version"] = "13"
         else:
             response = handshake.accept(request)
         handshake.send_response(response)
@@ -314,11 +319,16 @@ class WebSocketLink(asyncio.Protocol):
 
     def _after_receiving(self, websocket: Protocol) -> None:
         writes = websocket.data_to_send()
-        if websocket.close_sent is not None and websocket.close_sent.code == CloseCode.TOO_BIG:
+        is_too_big = (
+            websocket.close_sent is not None and websocket.close_sent.code == CloseCode.TOO_BIG
+        )
+        if is_too_big and self._close_by is None:
             limit = self._door.context.limits.frame_bytes_max
             text = f"a frame may have {limit} bytes at most; send large things in parts"
             self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, fatal=True)))
         self._write_protocol_data(writes)
+        if self._connection is not None:
+            self._connection.pace()
         if websocket.close_expected() or websocket.parser_exc is not None:
             self._start_closing()
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from imserver.protocol.limits import BODY_DEPTH_MAX
+from imserver.protocol.names import clip
 
 _decode_msgpack = msgspec.msgpack.Decoder().decode
 _decode_json = msgspec.json.Decoder().decode
@@ -65,7 +66,7 @@ def _decoded(decode: Any, raw: bytes) -> Any:
     except RecursionError as exc:
         raise InvalidBody(_too_deep()) from exc
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError) as exc:
-        raise InvalidBody(f"the body is not well-formed: {exc}") from exc
+        raise InvalidBody(f"the body is not well-formed: {clip(str(exc), 200)}") from exc
 
 
 def _check(value: Any, depth_left: int) -> None:

@@ -13,10 +13,13 @@ from msgspec import Raw, Struct, structs
 from imserver.protocol import bodies
 from imserver.protocol.client_frames import ClientFrame
 from imserver.protocol.events import Event
+from imserver.protocol.limits import BODY_DEPTH_MAX
+from imserver.protocol.names import clip
 from imserver.protocol.server_frames import Deliver, Ok, ServerFrame, SignalValue
 
 SUBPROTOCOL_MSGPACK: Final = "imserver.v1.msgpack"
 SUBPROTOCOL_JSON: Final = "imserver.v1.json"
+MESSAGE_CHARS_MAX: Final = 300  # of an error that quotes what a client sent
 
 
 class InvalidFrame(ValueError):
@@ -74,12 +77,14 @@ class _Decoders:
 
     def invalid(self, message: bytes, reason: Exception) -> InvalidFrame:
         if isinstance(reason, RecursionError):
-            return InvalidFrame("the frame is nested too deep")
+            return InvalidFrame(
+                f"the frame is nested too deep; {BODY_DEPTH_MAX} levels are the most"
+            )
         try:
             request_id = self._request_id(message).id
         except _UNDECODABLE:
             request_id = None
-        return InvalidFrame(str(reason), request_id)
+        return InvalidFrame(clip(str(reason), MESSAGE_CHARS_MAX), request_id)
 
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
