@@ -264,7 +264,7 @@ class WebSocketLink(asyncio.Protocol):
         elif status is not None:
             response = handshake.reject(status, "This node takes no new connections now.\n")
             response.headers["Retry-After"] = "2"
-        elif request.headers.get_all("Sec-WebSocket-Version") != ["13"]:
+        elif request.headers.get_all("Sec-WebSocket-Version") not in ([], ["13"]):
             text = "WebSockets here are of version 13 (RFC 6455).\n"
             response = handshake.reject(HTTPStatus.UPGRADE_REQUIRED, text)
             response.headers["Upgrade"] = "websocket"

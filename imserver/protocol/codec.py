@@ -14,12 +14,11 @@ from imserver.protocol import bodies
 from imserver.protocol.client_frames import ClientFrame
 from imserver.protocol.events import Event
 from imserver.protocol.limits import BODY_DEPTH_MAX
-from imserver.protocol.names import clip
 from imserver.protocol.server_frames import Deliver, Ok, ServerFrame, SignalValue
 
 SUBPROTOCOL_MSGPACK: Final = "imserver.v1.msgpack"
 SUBPROTOCOL_JSON: Final = "imserver.v1.json"
-MESSAGE_CHARS_MAX: Final = 300  # of an error that quotes what a client sent
+_ENDS_CHARS: Final = 150
 
 
 class InvalidFrame(ValueError):
@@ -84,7 +83,7 @@ class _Decoders:
             request_id = self._request_id(message).id
         except _UNDECODABLE:
             request_id = None
-        return InvalidFrame(clip(str(reason), MESSAGE_CHARS_MAX), request_id)
+        return InvalidFrame(_shortened(str(reason)), request_id)
 
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
@@ -157,6 +156,13 @@ class JsonCodec:
 
     def decode_body(self, body: Raw) -> Any:
         return self._decoders.body(body)
+
+
+def _shortened(message: str) -> str:
+    """Keep both ends of a message that quotes what a client sent: what is wrong, and where."""
+    if len(message) <= 2 * _ENDS_CHARS:
+        return message
+    return f"{message[:_ENDS_CHARS]}…{message[-_ENDS_CHARS:]}"
 
 
 def _events_for_json(events: list[Event]) -> list[Event]:
