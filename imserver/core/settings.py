@@ -110,7 +110,7 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     write_buffer_bytes_max: Bytes = 256 * 1024
     page_bytes_max: Bytes = 192 * 1024
-    tail_bytes_max: Bytes = 64 * 1024 * 1024
+    tail_bytes_max: Bytes = 16 * 1024 * 1024
     pending_bytes_max: Bytes = 64 * 1024 * 1024
     cursor_flush_s: Seconds = 1.0
     head_interval_s: Seconds = 30.0
