@@ -16,6 +16,7 @@ from bench.scenario import BODY_BYTES, DRAIN_S, Task
 GROUP: Final = "bench"
 CONVERSATION: Final = f"g/{GROUP}"
 OWNER: Final = "owner"
+LATENCY_EVERY: Final = 4
 
 
 class Crowd:
@@ -91,10 +92,10 @@ class Crowd:
             sender.refill()
 
     def record(self, *, acks: Histogram | None, deliveries: Histogram | None) -> None:
-        """Count latencies from here on."""
+        """Count latencies from here on, of deliveries those to every `LATENCY_EVERY`th follower."""
         for sender in self.senders:
             sender.latency = acks
-        for follower in self.followers:
+        for follower in self.followers[::LATENCY_EVERY]:
             follower.latency = deliveries
 
     def answered(self) -> int:

@@ -77,8 +77,9 @@ class Server:
         return chunk
 
     def log_tail(self) -> str:
-        """Return the end of what the server wrote to standard error."""
-        return self._log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:]
+        """Return the end of what the server wrote to standard error, without the tokens in it."""
+        lines = self._log_path.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if "imt1." not in line)[-_LOG_TAIL_CHARS:]
 
     def stop(self) -> None:
         """End the server: politely first, and after a deadline not.

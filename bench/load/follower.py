@@ -49,9 +49,12 @@ class Follower:
             self.place = place = self.place + len(chunk)
             stops, index = tape.stops, self._index
             while index < len(stops) and stops[index] <= place:
-                self._advance(tape.lasts[index], now_ns)
                 index += 1
-            self._index = index
+            if index > self._index:
+                self._index = index
+                if self.latency is not None:
+                    self._record(tape.lasts[index - 1], now_ns)
+                self.seq = tape.lasts[index - 1]
         else:
             self._take_apart(bytes(chunk), now_ns)
         if self.seq - self._acked >= self._ack_every:
@@ -71,13 +74,16 @@ class Follower:
             self._on_tape = False
 
     def _advance(self, last: int, now_ns: int) -> None:
-        latency = self.latency
-        if latency is not None:
-            due_ns = self._ledger.due_ns
-            for place in range(self.seq, last):
-                if due_ns[place]:
-                    latency.record_ns(now_ns - due_ns[place])
+        if self.latency is not None:
+            self._record(last, now_ns)
         self.seq = last
+
+    def _record(self, last: int, now_ns: int) -> None:
+        assert self.latency is not None
+        due_ns, record = self._ledger.due_ns, self.latency.record_ns
+        for place in range(self.seq, last):
+            if due_ns[place]:
+                record(now_ns - due_ns[place])
 
     def _take_apart(self, chunk: bytes, now_ns: int) -> None:
         self.leave_tape()

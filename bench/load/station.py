@@ -1,7 +1,7 @@
 """A connection on the loop: what it reads goes to a follower or to the answers of a sender."""
 
-import select
-import time
+from select import EPOLLOUT
+from time import monotonic_ns
 from typing import Final, Protocol
 
 from bench.load.connection import Connection
@@ -34,11 +34,11 @@ class Station:
         connection.attach(loop)
         loop.add(connection.socket.fileno(), self._on_ready)
         if connection.pending:
-            stream.take(memoryview(connection.pending), time.monotonic_ns())
+            stream.take(memoryview(connection.pending), monotonic_ns())
             connection.pending = b""
 
     def _on_ready(self, mask: int) -> None:
-        if mask & select.EPOLLOUT:
+        if mask & EPOLLOUT:
             self._connection.flush()
         try:
             size = self._receive(_INBOX)
@@ -46,6 +46,6 @@ class Station:
             return
         if not size:
             raise Broken("the server closed a connection")
-        self._take(_INBOX[:size], time.monotonic_ns())
+        self._take(_INBOX[:size], monotonic_ns())
         if self._sender is not None:
             self._sender.refill()
