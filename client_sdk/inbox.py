@@ -72,8 +72,10 @@ class Inbox:
         """Learn where the server begins to deliver, and ack again what it does not know to be processed."""
         for state in states:
             conversation = self._conversation(state.conv, state.epoch)
-            conversation.acked = state.acked
             processed = conversation.processed if state.epoch == conversation.epoch else None
+            # The server may tell the cursor of another device of this robot, which is further: what it
+            # delivers here waits for acks behind the place that was resumed all the same.
+            conversation.acked = state.acked if processed is None else min(state.acked, processed)
             if conversation.received is None:
                 conversation.received = state.acked if processed is None else processed
             if processed is not None:

@@ -176,6 +176,8 @@ class WebSocketTransport(asyncio.Protocol):
                 self._parts.clear()
 
     def _take_response(self, problem: Exception | None) -> None:
+        if self._opened.done():
+            return  # given up at the very moment at which the answer came
         if problem is None and self._protocol.subprotocol is None:
             problem = InvalidHandshake("the server did not agree to our subprotocol")
         if problem is None:

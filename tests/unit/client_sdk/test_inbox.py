@@ -172,6 +172,16 @@ def test_after_a_reconnect_no_more_is_acked_than_came_over_it(inbox):
     assert inbox.acks.take() == [Ack(CONV, 3)]
 
 
+def test_acks_go_on_behind_the_resumed_place_though_another_device_is_further(inbox):
+    inbox.deliver(run(1, 2), 0.0)
+    take(inbox)
+    inbox.resume()
+    inbox.welcome([state(head=9, acked=9)])
+    inbox.deliver(run(3, 4), 0.0)
+    take(inbox)
+    assert inbox.acks.take() == [Ack(CONV, 4)]
+
+
 def test_an_ack_that_the_server_lost_is_said_again(inbox):
     inbox.deliver(run(1, 3), 0.0)
     take(inbox)

@@ -6,13 +6,16 @@ import logging
 
 import pytest
 from websockets.asyncio.server import serve
+from websockets.client import ClientProtocol
+from websockets.protocol import State as WebSocketState
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 from client_sdk import ConnectionLost, Options, Robot
 from client_sdk.options import websocket_url
 from client_sdk.transport import TransportClosed
-from client_sdk.websocket import WebSocketConnector
+from client_sdk.websocket import WebSocketConnector, WebSocketTransport
 from imserver.protocol.codec import JSON, MSGPACK
 
 
@@ -207,3 +210,28 @@ async def test_a_server_that_never_welcomes_is_given_up_in_time():
         with pytest.raises(ConnectionLost, match="did not say welcome"):
             async with Robot(address, name="r1", bearer="b", options=options):
                 pass
+
+
+async def test_an_answer_at_the_moment_of_giving_up_does_no_harm():
+    """The answer waits unread in the socket when the deadline passes."""
+    async with server(echo) as address:
+        protocol = ClientProtocol(
+            parse_uri(websocket_url(address)), subprotocols=[Subprotocol(MSGPACK.name)]
+        )
+        transport = WebSocketTransport(protocol, binary=True, ping_interval_s=20.0)
+        opening = asyncio.ensure_future(transport.wait_open())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await opening
+        host, port = protocol.uri.host, protocol.uri.port
+        await asyncio.get_running_loop().create_connection(lambda: transport, host, port)
+        problems = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: problems.append(context)
+        )
+        while protocol.state is WebSocketState.CONNECTING:
+            await asyncio.sleep(0.001)
+        transport.abort()
+        await transport.wait_closed()
+    assert not problems
