@@ -23,7 +23,7 @@ from imserver.protocol.codec import (
     InvalidFrame,
 )
 from imserver.protocol.events import Event
-from imserver.protocol.server_frames import Deliver, Ok, SignalValue
+from imserver.protocol.server_frames import Deliver, Gap, Ok, SignalValue
 from tests.unit.protocol.frame_strategies import CLIENT_FRAMES, SERVER_FRAMES, frames
 
 CODECS = pytest.mark.parametrize("codec", [MSGPACK, JSON], ids=["msgpack", "json"])
@@ -246,6 +246,11 @@ def test_encoding_for_json_leaves_the_shared_frame_as_it_was() -> None:
     frame = Deliver("g/a", "e", [Event(1, 0, "r1", "c", "message", Raw(body))])
     JSON.encode(frame)
     assert bytes(frame.events[0].body) == body
+
+
+def test_a_gap_says_from_where_to_where() -> None:
+    told = json.loads(JSON.encode(Gap("g/a", "e", from_=3, to=5, why="restored")))
+    assert told == {"t": "gap", "conv": "g/a", "epoch": "e", "from": 3, "to": 5, "why": "restored"}
 
 
 def test_each_codec_goes_by_its_subprotocol() -> None:
