@@ -4,6 +4,7 @@ Reads only, in one snapshot, beside a running server if there is one. It judges 
 own rules; whether bodies make sense is not its business.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +12,16 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from imserver.core.errors import StoreCorrupt, StoreUnavailable
-from imserver.data.sqlite_file import open_for_reading
+from imserver.core.errors import DataDirectoryBusy, StoreCorrupt, StoreUnavailable
+from imserver.data.sqlite_file import (
+    StoreLock,
+    damaged_pages,
+    extended_code,
+    is_damage,
+    open_for_reading,
+)
 from imserver.data.sqlite_statements import load_statements
+from imserver.data.sqlite_wal import find_damage
 
 _SQL: Final = load_statements("sqlite_check.sql")
 _WITNESSES_MAX: Final = 5
@@ -21,6 +29,7 @@ _DAMAGE_MAX: Final = 100
 _texts: Final = msgspec.json.Decoder(list[str | None]).decode
 
 RULES: Final = {
+    "lost_commits": "commits in the write-ahead log that cannot be read any more",
     "gap": "seq that are missing in a log",
     "duplicate_cid": "cids that stand more than once in a conversation",
     "dangling_ref": "events that refer to none before them",
@@ -31,6 +40,8 @@ RULES: Final = {
     "unregistered_member": "members that are not registered",
 }
 """What is looked for besides damage of the file, and what it means."""
+
+_SQL_RULES: Final = [rule for rule in RULES if rule in _SQL]
 
 
 class Finding(Struct, frozen=True):
@@ -67,28 +78,61 @@ def check(path: Path) -> Report:
         StoreTooNew: a newer version wrote it.
         StoreUnavailable: it does not exist or cannot be opened.
     """
+    lost = _lost_commits(path)
+    if lost:
+        # SQLite must not open the file: its index of the WAL is evidence, and would be made anew.
+        return Report(str(path), apsw.sqlite_lib_version(), 0, 0, lost)
     db = open_for_reading(path)
     try:
+        findings = _damage(db, path)
         with db:  # one snapshot for all questions
-            findings = _damage(db)
             conversations, events = _row(db, "totals")
-            findings += [finding for rule in RULES for finding in _broken(db, rule)]
-    except (apsw.CorruptError, apsw.NotADBError) as exc:
-        raise StoreCorrupt(f"{path} is too damaged to be checked further: {exc}") from exc
+            findings += [finding for rule in _SQL_RULES for finding in _broken(db, rule)]
     except apsw.Error as exc:
+        if is_damage(exc):
+            raise StoreCorrupt(f"{path} is too damaged to be checked further: {exc}") from exc
         raise StoreUnavailable(f"{path} cannot be read now: {exc}") from exc
     finally:
         db.close()
     return Report(str(path), apsw.sqlite_lib_version(), conversations, events, tuple(findings))
 
 
-def _damage(db: apsw.Connection) -> list[Finding]:
-    rows: list[Any] = db.execute(f"PRAGMA integrity_check({_DAMAGE_MAX})").fetchall()
-    places = [str(place) for (text,) in rows for place in text.splitlines() if place != "ok"]
+def _lost_commits(path: Path) -> tuple[Finding, ...]:
+    """Look through the WAL that a dead process left; a living one keeps its own in order."""
+    if not path.exists():
+        return ()
+    with suppress(StoreUnavailable):  # a folder that we may not write in has no server of ours
+        try:
+            StoreLock(path).release()
+        except DataDirectoryBusy:
+            return ()
+    damage = find_damage(path)
+    if damage is None:
+        return ()
+    return (Finding("lost_commits", RULES["lost_commits"], damage.lost, (str(damage),)),)
+
+
+def _damage(db: apsw.Connection, path: Path) -> list[Finding]:
+    places = _damaged_places(db)
+    pages = damaged_pages(path) if places else []
+    if pages:
+        db.execute("PRAGMA checksum_verification = OFF").fetchall()  # to see what else there is
+        places = [f"the checksum of page {number} is wrong" for number in pages]
+        places += _damaged_places(db)
     if not places:
         return []
     witnesses = tuple(places[:_WITNESSES_MAX])
     return [Finding("damage", "damaged places in the file", len(places), witnesses)]
+
+
+def _damaged_places(db: apsw.Connection) -> list[str]:
+    try:
+        rows: list[Any] = db.execute(f"PRAGMA integrity_check({_DAMAGE_MAX})").fetchall()
+    except apsw.Error as exc:
+        if extended_code(exc) != apsw.SQLITE_IOERR_DATA:
+            raise
+        return [f"a page has a wrong checksum ({exc})"]
+    return [str(place) for (text,) in rows for place in text.splitlines() if place != "ok"]
 
 
 def _broken(db: apsw.Connection, rule: str) -> list[Finding]:

@@ -1,5 +1,6 @@
 """Reads of an embedded store, for its reading threads: one statement an answer, decoded from JSON."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -9,7 +10,7 @@ import msgspec
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.model import ConversationRecord, GroupSummary, Membership, RobotRecord
-from imserver.data.sqlite_file import SEQ_BITS, open_for_reading
+from imserver.data.sqlite_file import SEQ_BITS, is_damage, open_for_reading
 from imserver.data.sqlite_rows import decode_events, encode_json
 from imserver.data.sqlite_statements import load_statements
 from imserver.protocol.events import Event
@@ -29,6 +30,7 @@ class _RobotRow(msgspec.Struct):
         return RobotRecord(self.name, bytes.fromhex(self.public_key) or None, self.registered_ms)
 
 
+_log: Final = logging.getLogger(__name__)
 _LOG_END: Final = 1 << SEQ_BITS
 _SQL: Final = load_statements("sqlite_reads.sql")
 _robot = msgspec.json.Decoder(_RobotRow).decode
@@ -123,7 +125,10 @@ class Reader:
         try:
             # The cursor goes at once: held, it would keep the WAL from starting anew.
             return self._db.execute(_SQL[name], values).fetchone()
-        except (apsw.CorruptError, apsw.NotADBError) as exc:
-            raise StoreCorrupt(f"{self._path} is damaged ({exc}); run `imserver check`") from exc
         except apsw.Error as exc:
+            if is_damage(exc):
+                _log.error("store.damaged", extra={"path": str(self._path), "error": str(exc)})
+                raise StoreCorrupt(
+                    f"{self._path} is damaged ({exc}); see `imserver check`"
+                ) from exc
             raise StoreUnavailable(f"the store cannot be read now: {exc}") from exc

@@ -7,14 +7,17 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 
 -- A conversation is never deleted: `deleted` marks a group that ended, and its name stays taken.
--- The limit of the id is the width that `events.key` leaves for it.
+-- The limit of the id is the width that `events.key` leaves for it. `floor` is the first seq that is kept.
+-- `seen` is null, or the seq that a robot has seen beyond the head: then the end of the log is lost.
 CREATE TABLE conversations (
   id         INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 33554431),
   name       TEXT    NOT NULL UNIQUE,
   epoch      TEXT    NOT NULL,
   open       INTEGER NOT NULL,
   deleted    INTEGER NOT NULL DEFAULT 0,
-  created_ms INTEGER NOT NULL
+  created_ms INTEGER NOT NULL,
+  floor      INTEGER NOT NULL DEFAULT 1,
+  seen       INTEGER
 ) STRICT;
 
 -- The logs. The key holds conversation and seq in one integer, key = conv * 2^38 + seq, so that a log lies

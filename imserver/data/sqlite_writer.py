@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from imserver.core.errors import ImserverError, Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, RobotRecord
 from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
-from imserver.data.sqlite_file import Durability, extended_code, open_for_writing
+from imserver.data.sqlite_file import Durability, extended_code, is_damage, open_for_writing
 from imserver.data.sqlite_statements import load_statements
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import RobotName
@@ -232,7 +232,7 @@ class Writer:
 
 def _is_fatal(exc: apsw.Error) -> bool:
     """Tell whether an error before COMMIT leaves doubt about what the disk holds."""
-    return isinstance(exc, apsw.CorruptError | apsw.NotADBError) or extended_code(exc) in {
+    return is_damage(exc) or extended_code(exc) in {
         apsw.SQLITE_IOERR_FSYNC,
         apsw.SQLITE_IOERR_DIR_FSYNC,
     }

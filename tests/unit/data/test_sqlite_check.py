@@ -77,7 +77,7 @@ def test_a_sound_store_has_no_findings(path):
             f"event {99 << 38 | 1}",
         ),
         (
-            "INSERT INTO conversations VALUES (9, 'g/empty', 'e', 0, 0, 1)",
+            "INSERT INTO conversations VALUES (9, 'g/empty', 'e', 0, 0, 1, 1, NULL)",
             "conversation_without_events",
             1,
             "g/empty",
