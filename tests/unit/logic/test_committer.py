@@ -1,0 +1,332 @@
+"""The way into the log: batches, order, limits, failures, cursors, drain."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
+from imserver.core.model import Append, Cursor, Outcome, Run, Stored
+from imserver.logic import committer as committer_module
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from tests.unit.logic.logic_tier import LogicTier, plain
+
+R1, MAIN, LINE = RobotName("r1"), DeviceName("main"), ConversationName("d/r1/r2")
+
+
+class Ledger:
+    """A `Waiter` and a subscriber that keep what they hear in one list."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, object]] = []
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        assert isinstance(outcome, Stored)
+        self.heard.append(("outcome", outcome.event.seq))
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        self.heard.append(("refused", refusal.code))
+
+    def publish(self, run: Run) -> None:
+        self.heard.append(("published", (run.conv, [event.seq for event in run.events])))
+
+
+def submit(tier: LogicTier, ledger: Ledger, *appends: Append) -> None:
+    for append in appends:
+        tier.committer.submit(append, ledger)
+
+
+def line(cid: str, *, size: int = 1) -> Append:
+    return plain(LINE, cid, "x" * size)
+
+
+def batches(tier: LogicTier) -> list[list[str]]:
+    """Return the cids of every commit that had events."""
+    return [[append.cid for append in events] for events, _ in tier.store.calls if events]
+
+
+def cursors(tier: LogicTier) -> list[Cursor]:
+    return [cursor for _, moved in tier.store.calls for cursor in moved]
+
+
+async def test_an_idle_committer_commits_one_event_at_once(tier: LogicTier) -> None:
+    outcome = await tier.committer.append(line("a"))
+    assert isinstance(outcome, Stored) and outcome.event.seq == 1
+    assert batches(tier) == [["a"]]
+
+
+async def test_what_arrives_during_a_commit_goes_into_the_next_one(tier: LogicTier) -> None:
+    ledger = Ledger()
+    tier.store.commits.shut = True
+    submit(tier, ledger, line("a"))
+    await tier.settle()
+    submit(tier, ledger, line("b"), line("c"))
+    await tier.settle()
+    assert tier.store.attempts == 1, "one commit at a time"
+    tier.store.commits.open()
+    await tier.settle()
+    assert batches(tier) == [["a"], ["b", "c"]]
+
+
+async def test_senders_hear_their_outcome_before_it_is_published(tier: LogicTier) -> None:
+    ledger = Ledger()
+    tier.committer._publish = ledger.publish
+    other = plain("d/r1/r3", "c")
+    submit(tier, ledger, line("a"), other, line("b"))
+    await tier.settle()
+    assert ledger.heard == [
+        ("outcome", 1), ("outcome", 1), ("outcome", 2),
+        ("published", ("d/r1/r2", [1, 2])), ("published", ("d/r1/r3", [1])),
+    ]  # fmt: skip
+
+
+async def test_duplicates_are_answered_and_not_published_again(tier: LogicTier) -> None:
+    ledger = Ledger()
+    tier.committer._publish = ledger.publish
+    submit(tier, ledger, line("a"), line("a"), line("b"))
+    await tier.settle()
+    assert ledger.heard[:3] == [("outcome", 1), ("outcome", 1), ("outcome", 2)]
+    assert ledger.heard[3:] == [("published", ("d/r1/r2", [1, 2]))]
+
+
+async def test_a_batch_has_a_limit_in_events(
+    tier: LogicTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "BATCH_EVENTS_MAX", 2)
+    submit(tier, Ledger(), *(line(cid) for cid in "abcde"))
+    await tier.settle()
+    assert batches(tier) == [["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_a_batch_has_a_limit_in_bytes_but_takes_one_event_of_any_size(
+    tier: LogicTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "BATCH_BYTES_MAX", 100)
+    sizes = {"a": 40, "b": 40, "c": 40, "d": 500, "e": 10}
+    submit(tier, Ledger(), *(line(cid, size=size) for cid, size in sizes.items()))
+    await tier.settle()
+    assert batches(tier) == [["a", "b"], ["c"], ["d"], ["e"]]
+    assert tier.committer._pending_bytes == 0
+
+
+async def test_more_than_may_wait_is_refused_and_definitely_not_stored() -> None:
+    async with LogicTier(pending_bytes_max=100) as tier:
+        ledger = Ledger()
+        tier.store.commits.shut = True
+        submit(tier, ledger, line("a"))
+        await tier.settle()
+        submit(tier, ledger, line("b", size=200))
+        with pytest.raises(Refusal) as caught:
+            submit(tier, ledger, line("c"))
+        assert caught.value.code is ErrorCode.UNAVAILABLE
+        assert caught.value.retry_after_ms
+        tier.store.commits.open()
+        await tier.settle()
+        submit(tier, ledger, line("d"))
+        await tier.settle()
+        assert batches(tier) == [["a"], ["b"], ["d"]]
+
+
+async def test_an_unavailable_store_refuses_the_batch_and_takes_the_next(tier: LogicTier) -> None:
+    tier.store.fails.append(StoreUnavailable("full"))
+    with pytest.raises(Refusal) as caught:
+        await tier.committer.append(line("a"))
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    assert isinstance(await tier.committer.append(line("a")), Stored)
+
+
+async def test_cursors_of_a_commit_that_was_not_possible_are_written_later() -> None:
+    async with LogicTier(cursor_flush_s=0.001) as tier:
+        await tier.committer.append(line("a"))
+        tier.store.fails.append(StoreUnavailable("full"))
+        tier.committer.move_cursor(R1, MAIN, LINE, 1)
+        async with asyncio.timeout(5):
+            while not cursors(tier):
+                await asyncio.sleep(0.001)
+        assert cursors(tier) == [Cursor(R1, MAIN, LINE, 1)]
+
+
+async def test_a_kept_cursor_does_not_undo_a_newer_one(tier: LogicTier) -> None:
+    for cid in "abc":
+        await tier.committer.append(line(cid))
+    tier.store.fails.append(StoreUnavailable("full"))
+    tier.store.commits.shut = True
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    tier.committer._on_flush_due()
+    await tier.settle()
+    tier.committer.move_cursor(R1, MAIN, LINE, 3)
+    tier.store.commits.open()
+    await tier.settle()
+    tier.committer._on_flush_due()
+    await tier.settle()
+    assert cursors(tier) == [Cursor(R1, MAIN, LINE, 3)]
+
+
+async def test_a_failed_store_refuses_what_was_on_its_way_and_what_waits_and_ends_the_node() -> (
+    None
+):
+    tier, ledger = LogicTier(), Ledger()
+    tier.start()
+    assert tier.committing is not None
+    tier.store.commits.shut = True
+    tier.store.fails.append(StoreFailed("no fsync"))
+    submit(tier, ledger, line("a"))
+    await tier.settle()
+    submit(tier, ledger, line("b"))
+    tier.store.commits.open()
+    with pytest.raises(StoreFailed):
+        await tier.committing
+    assert ledger.heard == [("refused", ErrorCode.UNAVAILABLE)] * 2
+    assert tier.store.attempts == 1, "a failed commit is never tried again"
+
+
+async def test_nobody_waits_for_a_failed_store_in_vain() -> None:
+    tier = LogicTier()
+    tier.start()
+    assert tier.committing is not None
+    tier.store.fails.append(StoreFailed("no fsync"))
+    with pytest.raises(Refusal):
+        await tier.committer.append(line("a"))
+    with pytest.raises(StoreFailed):
+        await tier.committing
+    with pytest.raises(Refusal):
+        await tier.committer.append(line("b"))
+
+
+async def test_cursors_wait_for_the_timer_and_then_ride_with_events(tier: LogicTier) -> None:
+    await tier.committer.append(line("a"))
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    await tier.committer.append(line("b"))
+    assert cursors(tier) == []
+    tier.store.commits.shut = True
+    submit(tier, Ledger(), line("c"))
+    await tier.settle()
+    tier.committer._on_flush_due()
+    submit(tier, Ledger(), line("d"))
+    tier.store.commits.open()
+    await tier.settle()
+    events, moved = tier.store.calls[-1]
+    assert [append.cid for append in events] == ["d"]
+    assert moved == [Cursor(R1, MAIN, LINE, 1)]
+
+
+async def test_cursors_go_alone_when_no_event_comes() -> None:
+    async with LogicTier(cursor_flush_s=0.001) as tier:
+        await tier.committer.append(line("a"))
+        tier.committer.move_cursor(R1, MAIN, LINE, 1)
+        async with asyncio.timeout(5):
+            while not cursors(tier):
+                await asyncio.sleep(0.001)
+        assert tier.store.calls[-1] == ([], [Cursor(R1, MAIN, LINE, 1)])
+
+
+async def test_a_cursor_never_moves_backwards_on_its_way(tier: LogicTier) -> None:
+    for cid in "ab":
+        await tier.committer.append(line(cid))
+    tier.committer.move_cursor(R1, MAIN, LINE, 2)
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    tier.committer._on_flush_due()
+    await tier.settle()
+    assert cursors(tier) == [Cursor(R1, MAIN, LINE, 2)]
+
+
+async def test_settling_a_robots_cursors_writes_them_now(tier: LogicTier) -> None:
+    await tier.committer.append(line("a"))
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    await tier.committer.settle_cursors(R1)
+    assert cursors(tier) == [Cursor(R1, MAIN, LINE, 1)]
+
+
+async def test_settling_waits_for_the_commit_that_carries_the_cursors(tier: LogicTier) -> None:
+    await tier.committer.append(line("a"))
+    tier.store.commits.shut = True
+    submit(tier, Ledger(), line("b"))
+    await tier.settle()
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    settling = tier.spawn(tier.committer.settle_cursors(R1), "settling")
+    await tier.settle()
+    tier.store.commits.let_one()
+    await tier.settle()
+    assert not settling.done()
+    tier.store.commits.let_one()
+    await tier.settle()
+    assert settling.done()
+
+
+async def test_settling_is_over_when_the_store_is_unavailable(tier: LogicTier) -> None:
+    tier.store.fails = [StoreUnavailable("full") for _ in range(9)]
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    async with asyncio.timeout(5):
+        await tier.committer.settle_cursors(R1)
+
+
+async def test_who_has_no_cursors_on_the_way_does_not_wait(tier: LogicTier) -> None:
+    tier.store.commits.shut = True
+    submit(tier, Ledger(), line("a"))
+    await tier.settle()
+    tier.committer.move_cursor(RobotName("r2"), MAIN, LINE, 1)
+    async with asyncio.timeout(5):
+        await tier.committer.settle_cursors(R1)
+
+
+async def test_a_drain_finishes_what_was_accepted_and_writes_the_cursors(tier: LogicTier) -> None:
+    ledger = Ledger()
+    await tier.committer.append(line("a"))
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    tier.store.commits.shut = True
+    submit(tier, ledger, line("b"))
+    await tier.settle()
+    submit(tier, ledger, line("c"))
+    tier.committer.drain()
+    with pytest.raises(Refusal, match="stops"):
+        submit(tier, ledger, line("d"))
+    tier.store.commits.open()
+    assert tier.committing is not None
+    async with asyncio.timeout(5):
+        await tier.committing
+    assert batches(tier) == [["a"], ["b"], ["c"]]
+    assert cursors(tier) == [Cursor(R1, MAIN, LINE, 1)]
+
+
+async def test_an_idle_committer_drains_at_once(tier: LogicTier) -> None:
+    tier.committer.drain()
+    assert tier.committing is not None
+    async with asyncio.timeout(5):
+        await tier.committing
+    assert tier.store.attempts == 0
+
+
+async def test_a_drain_ends_although_the_store_is_unavailable(tier: LogicTier) -> None:
+    ledger = Ledger()
+    tier.store.fails = [StoreUnavailable("full") for _ in range(50)]
+    tier.committer.move_cursor(R1, MAIN, LINE, 1)
+    submit(tier, ledger, line("a"))
+    tier.committer.drain()
+    assert tier.committing is not None
+    async with asyncio.timeout(5):
+        await tier.committing
+    assert ledger.heard == [("refused", ErrorCode.UNAVAILABLE)]
+    assert tier.store.attempts < 5, "cursors may be lost; a node that cannot stop may not"
+
+
+async def test_a_waiter_that_gave_up_disturbs_nobody(tier: LogicTier) -> None:
+    tier.store.commits.shut = True
+    gone = tier.spawn(tier.committer.append(line("a")), "gone")
+    there = tier.spawn(tier.committer.append(line("b")), "there")
+    await tier.settle()
+    gone.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await gone
+    tier.store.commits.open()
+    assert (await there).event.seq == 2
+    tier.tasks.discard(gone)
+
+
+async def test_what_was_stored_doubled_and_refused_is_counted(tier: LogicTier) -> None:
+    submit(tier, Ledger(), line("a"), line("a"))
+    await tier.committer.append(plain("g/nowhere", "c"))
+    counted = tier.registry.get_sample_value
+    assert counted("imserver_events_stored_total") == 1
+    assert counted("imserver_events_duplicate_total") == 1
+    assert counted("imserver_events_refused_total") == 1
