@@ -22,6 +22,7 @@ from imserver.protocol.errors import ErrorCode
 BYTES_IN_FLIGHT_MAX = 4 * 1024 * 1024
 BURST_FRAMES_MAX = 256
 REQUESTS_MAX = 1024
+_OF_MEMBERSHIP = frozenset({ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN})
 
 
 class Repeat(enum.Enum):
@@ -40,10 +41,11 @@ class Request:
         frame: what is written, each time the same.
         deadline_s: when the caller is told that no outcome is known.
         written: it was written to some connection at least once.
+        in_doubt: an earlier try may have been stored although no answer said so.
         refusal: the passing refusal that it met last, if any since it was written last.
     """
 
-    __slots__ = ("deadline_s", "frame", "id", "refusal", "repeat", "size", "written")
+    __slots__ = ("deadline_s", "frame", "id", "in_doubt", "refusal", "repeat", "size", "written")
 
     def __init__(
         self, request_id: int, frame: Struct, *, repeat: Repeat, deadline_s: float
@@ -54,7 +56,18 @@ class Request:
         self.deadline_s = deadline_s
         self.size = len(memoryview(frame.body)) if isinstance(frame, Send) else 0
         self.written = False
+        self.in_doubt = False
         self.refusal: Refused | None = None
+
+    def refused(self, refusal: Refused) -> RobotError:
+        """Return what its caller is told about a refusal for good.
+
+        Whoever was removed meanwhile is refused now, although an earlier try may have been stored.
+        """
+        if self.in_doubt and isinstance(self.frame, Send) and refusal.code in _OF_MEMBERSHIP:
+            text = f"an earlier try may have been stored, and now it is refused ({refusal})"
+            return OutcomeUnknown(text, self.frame.cid)
+        return refusal
 
     def lost(self, why: str) -> RobotError:
         """Return what its caller is told when no answer will come."""
@@ -112,6 +125,7 @@ class Outbox:
         """Write a request again at ``at_s``, because a refusal passes by itself."""
         self._land(request.id)
         request.refusal = refusal
+        request.in_doubt |= refusal.code is not ErrorCode.RATE_LIMITED
         heapq.heappush(self._delayed, (at_s, request.id))
 
     def take(self) -> list[Struct]:
@@ -133,6 +147,8 @@ class Outbox:
         """Put what was in flight back to the front; take out and return what must not be repeated."""
         in_flight, self._in_flight = self._in_flight, {}
         self._bytes_in_flight = 0
+        for request in in_flight.values():
+            request.in_doubt = True
         never = [request for request in in_flight.values() if request.repeat is Repeat.NEVER]
         for request in never:
             del self._requests[request.id]

@@ -70,7 +70,7 @@ class Requests:
             self.outbox.write_later(request, refusal, now_s + wait_s)
         else:
             self.outbox.end(request_id)
-            self._ended.append((request_id, refusal))
+            self._ended.append((request_id, request.refused(refusal)))
 
     def connection_lost(self) -> None:
         """Take in that no answer comes any more over this connection."""

@@ -259,6 +259,21 @@ def test_a_definite_refusal_ends_a_send():
     assert refusal.code is ErrorCode.FORBIDDEN
 
 
+@pytest.mark.parametrize("code", [ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN])
+def test_a_send_whose_first_try_may_be_stored_is_unknown_when_its_robot_was_removed(code):
+    driver = Driver()
+    driver.go_online()
+    driver.send(cid="mine")
+    driver.frames()
+    driver.lose()
+    driver.go_online()
+    driver.frames()
+    driver.receive(error(code, request_id=900))
+    unknown = driver.answer()
+    assert isinstance(unknown, OutcomeUnknown)
+    assert unknown.cid == "mine"
+
+
 def test_a_passing_refusal_is_waited_out():
     driver = Driver()
     driver.go_online()
