@@ -61,9 +61,9 @@ class Groups:
         """Create a group; its creator owns it, the others become members."""
         conv = _group_named(name)
         robots = await self._registered(members)
-        if len(robots) >= self._limits.members_max:
-            raise self._too_many()
         roles = dict.fromkeys(robots, Role.MEMBER) | {owner: Role.OWNER}
+        if len(roles) > self._limits.members_max:
+            raise self._too_many()
         change = Created(roles, is_open)
         outcome = await self._committer.append(
             self._event(conv, owner, events.GROUP_CREATED, change)

@@ -55,7 +55,7 @@ class GatedStore(MemoryStore):
     """A `Store`.
 
     Attributes:
-        commits, pages, memberships_read, conversations_read: gates before the answers of those calls.
+        commits, pages, memberships_read, conversations_read, names_read: gates before the answers.
         fails: what the next appends raise, one after the other.
         calls: events and cursors of every append that was stored.
     """
@@ -66,6 +66,7 @@ class GatedStore(MemoryStore):
         self.pages = Gate()
         self.memberships_read = Gate()
         self.conversations_read = Gate()
+        self.names_read = Gate()
         self.fails: list[StoreUnavailable | StoreFailed] = []
         self.page_fails: list[StoreUnavailable | StoreFailed] = []
         self.attempts = 0
@@ -74,7 +75,9 @@ class GatedStore(MemoryStore):
 
     def open_all(self) -> None:
         """Open every gate."""
-        for gate in (self.commits, self.pages, self.memberships_read, self.conversations_read):
+        for gate in (self.commits, self.pages, self.memberships_read):
+            gate.open()
+        for gate in (self.conversations_read, self.names_read):
             gate.open()
 
     async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
@@ -105,6 +108,11 @@ class GatedStore(MemoryStore):
     async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
         found = await super().conversation(conv)
         await self.conversations_read.passed()
+        return found
+
+    async def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
+        found = await super().known_robots(names)
+        await self.names_read.passed()
         return found
 
     async def enlist(self, *names: str) -> None:

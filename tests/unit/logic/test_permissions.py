@@ -1,0 +1,52 @@
+"""The table of who may do what, every cell of it, written down a second time."""
+
+import pytest
+
+from imserver.core.errors import Refusal
+from imserver.logic.permissions import ALLOWED, Operation, require
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import Role
+
+EVERYBODY = "owner admin member observer"
+TABLE = {
+    Operation.READ: EVERYBODY,
+    Operation.LIST_MEMBERS: EVERYBODY,
+    Operation.SEND: "owner admin member",
+    Operation.SIGNAL: "owner admin member",
+    Operation.AMEND_OTHERS: "owner admin",
+    Operation.ADD_MEMBERS: "owner admin",
+    Operation.REMOVE_MEMBERS: "owner admin",
+    Operation.SET_ROLE: "owner admin",
+    Operation.TOUCH_OWNERS: "owner",
+    Operation.DELETE_GROUP: "owner",
+}
+
+
+def test_the_table_has_every_operation() -> None:
+    assert set(TABLE) == set(Operation) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("operation", Operation)
+def test_a_role_may_do_what_the_table_says(operation: Operation, role: Role) -> None:
+    if role.value in TABLE[operation].split():
+        require(role, operation, "g/a")
+        return
+    with pytest.raises(Refusal) as caught:
+        require(role, operation, "g/a")
+    assert caught.value.code is ErrorCode.FORBIDDEN
+    for word in (role.value, operation.value, *TABLE[operation].split()):
+        assert word in caught.value.message
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_who_is_no_member_may_do_nothing_and_learns_nothing(operation: Operation) -> None:
+    with pytest.raises(Refusal) as caught:
+        require(None, operation, "g/a")
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+def test_a_conversations_name_from_outside_is_not_quoted_whole() -> None:
+    with pytest.raises(Refusal) as caught:
+        require(None, Operation.READ, "g/" + "x" * 10_000)
+    assert len(caught.value.message) < 400
