@@ -1,0 +1,12 @@
+-- The whole of a store, row by row, for who judges it from outside.
+
+-- name: conversations
+SELECT id, name, epoch FROM conversations;
+
+-- name: events
+-- In the order of the file: each log together, in order of seq.
+SELECT conv, seq, ts, sender, cid, kind, ref, body FROM events ORDER BY key;
+
+-- name: cursors
+SELECT robot, device, coalesce(name, 'conversation ' || conv), seq
+FROM cursors LEFT JOIN conversations ON id = conv;

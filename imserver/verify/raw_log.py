@@ -1,0 +1,156 @@
+"""Reads the raw log: from a data directory, or from a file of events as ``imserver tail --json`` prints."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from imserver.core.errors import ImserverError
+from imserver.core.membership_changes import change_of
+from imserver.core.model import MembershipChange
+from imserver.data.directory import DATABASE_NAME
+from imserver.data.sqlite_dump import open_dump
+from imserver.protocol.events import SERVER_KINDS, Event
+from imserver.verify.body_hash import body_sha, stored_body_sha
+from imserver.verify.history import HistoryUnusable
+from imserver.verify.logs import ConversationLog, Entry, Logs, content_of
+from imserver.verify.records import Name, Place, Seq, Sha
+
+_NO_BODY: Final = Raw(b"")
+
+
+class _LogLine(Struct, gc=False):
+    """An event in a file: with its body, or with the body's hash.
+
+    ``floor`` tells, on any line of its conversation, up to which seq retention has removed the log.
+    """
+
+    conv: Name
+    seq: Seq
+    sender: Name
+    cid: Name
+    kind: Name
+    epoch: str = ""
+    ref: Place | None = None
+    body: Raw = _NO_BODY
+    body_sha: Sha | None = None
+    floor: Place = 0
+
+
+_decode_line: Final = msgspec.json.Decoder(_LogLine).decode
+_decode_body: Final = msgspec.json.Decoder().decode
+_encode_body: Final = msgspec.msgpack.Encoder().encode
+
+
+class _Loading:
+    """A log on its way in: the changes of members are gathered apart."""
+
+    def __init__(self, conv: str, epoch: str) -> None:
+        self.log = ConversationLog(conv, epoch, is_raw=True)
+        self.changes: list[tuple[int, MembershipChange]] = []
+        self.members_known = True
+
+    def put(self, event: Event, sha: str) -> None:
+        sender, kind = sys.intern(event.sender), sys.intern(event.kind)
+        content = content_of(kind, event.ref, sha)
+        self.log.put(event.seq, Entry(sender, event.cid, kind, content))
+        if event.kind not in SERVER_KINDS:
+            return
+        if not memoryview(event.body):
+            self.members_known = False
+            return
+        try:
+            self.changes.append((event.seq, change_of(event)))
+        except msgspec.MsgspecError as exc:
+            raise HistoryUnusable(
+                f"the body of {event.kind} at {self.log.conv} {event.seq} is not one: {exc}"
+            ) from exc
+
+    def done(self) -> ConversationLog:
+        if self.members_known:
+            self.changes.sort(key=lambda item: item[0])
+            self.log.fold_members(self.changes)
+        return self.log
+
+
+def no_log() -> Logs:
+    """Return logs that are known from the clients' observations alone."""
+    return Logs()
+
+
+def read_data_directory(data: Path) -> Logs:
+    """Return the logs and cursors of the store in a data directory, of a server that is stopped (or busy
+    with other conversations: what it stores from now on is not seen).
+
+    Raises:
+        HistoryUnusable: there is no store, or it cannot be read.
+    """
+    path = data / DATABASE_NAME
+    if not path.is_file():
+        raise HistoryUnusable(f"there is no store in {data}; name a server's data directory")
+    logs = Logs(str(data))
+    try:
+        with open_dump(path) as dump:
+            loading = {head.id: _Loading(head.conv, head.epoch) for head in dump.conversations()}
+            for number, event in dump.events():
+                target = loading.get(number)
+                if target is None:
+                    target = loading[number] = _Loading(f"conversation {number}", "")
+                target.put(event, stored_body_sha(event.body))
+            logs.cursors = {
+                (cursor.robot, cursor.device, cursor.conv): cursor.seq for cursor in dump.cursors()
+            }
+    except HistoryUnusable:
+        raise
+    except (ImserverError, msgspec.DecodeError) as exc:
+        raise HistoryUnusable(f"the log in {data} cannot be read: {exc}") from exc
+    for target in loading.values():
+        logs.add_raw(target.done())
+    return logs
+
+
+def read_log_file(path: Path) -> Logs:
+    """Return the logs in a file of events, one JSON object a line, of any number of conversations.
+
+    Raises:
+        HistoryUnusable: it cannot be read, or a line is no event.
+    """
+    logs = Logs(str(path))
+    loading: dict[str, _Loading] = {}
+    try:
+        with path.open("rb") as file:
+            for number, text in enumerate(file, 1):
+                line, event, sha = _log_event(f"{path}:{number}", text)
+                target = loading.get(line.conv)
+                if target is None:
+                    target = loading[line.conv] = _Loading(line.conv, line.epoch)
+                elif target.log.epoch != line.epoch:
+                    raise HistoryUnusable(
+                        f"{path}:{number} has epoch {line.epoch!r}, and {line.conv} began with "
+                        f"{target.log.epoch!r}: a log has one epoch"
+                    )
+                target.log.raise_floor(line.floor)
+                target.put(event, sha)
+    except OSError as exc:
+        raise HistoryUnusable(f"{path} cannot be read: {exc.strerror}") from exc
+    for target in loading.values():
+        logs.add_raw(target.done())
+    return logs
+
+
+def _log_event(place: str, text: bytes) -> tuple[_LogLine, Event, str]:
+    try:
+        line = _decode_line(text)
+        body, sha = _NO_BODY, line.body_sha
+        if sha is None:
+            if not memoryview(line.body):
+                raise ValueError("it needs `body` or `body_sha`")
+            value = _decode_body(line.body)
+            sha = body_sha(value)
+            body = Raw(_encode_body(value)) if line.kind in SERVER_KINDS else _NO_BODY
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as exc:
+        raise HistoryUnusable(f"{place} is no event of a log: {exc}") from exc
+    event = Event(line.seq, 0, line.sender, line.cid, line.kind, body, line.ref)
+    return line, event, sha
