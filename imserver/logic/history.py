@@ -15,6 +15,9 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import AMENDING_KINDS, REDACT, SEQ_MAX, Event
 from imserver.protocol.limits import Limits
 
+LOOKUPS_MAX = 32
+"""Edits and redactions that are in memory at a time while a page is made."""
+
 _NIL = Raw(msgspec.msgpack.encode(None))
 
 
@@ -53,9 +56,9 @@ class HistoryReader:
             page = await self._page(frame)
             if frame.view == "events" or not page:
                 return page
-            folded = await self._fold(conv, page)
-            if folded:
-                return folded
+            shown = await self._fold(frame, page)
+            if shown:
+                return shown
             frame = _beyond(frame, page)
 
     def _check(self, frame: History) -> None:
@@ -81,10 +84,23 @@ class HistoryReader:
             conv, before, limit=frame.limit, bytes_max=self._page_bytes_max
         )
 
-    async def _fold(self, conv: str, page: list[Event]) -> list[Event]:
-        kept = [event for event in page if event.kind not in AMENDING_KINDS]
-        amended = await self._log.amendments(checked_name(conv), [event.seq for event in kept])
-        return [_amended(event, amended.get(event.seq)) for event in kept]
+    async def _fold(self, frame: History, page: list[Event]) -> list[Event]:
+        """Return a page's messages as they are shown; edits may be larger than what they replace, so that
+        fewer fit. They are looked up a few at a time, for the same reason."""
+        step = 1 if frame.after is not None else -1  # from the end at which the reader stands
+        kept = [event for event in page if event.kind not in AMENDING_KINDS][::step]
+        shown: list[Event] = []
+        size = 0
+        for start in range(0, len(kept), LOOKUPS_MAX):
+            some = kept[start : start + LOOKUPS_MAX]
+            seqs = [event.seq for event in some]
+            amended = await self._log.amendments(checked_name(frame.conv), seqs)
+            for event in (_amended(event, amended.get(event.seq)) for event in some):
+                size += len(memoryview(event.body))
+                if shown and size > self._page_bytes_max:
+                    return shown[::step]
+                shown.append(event)
+        return shown[::step]
 
 
 def _amended(event: Event, amendment: Event | None) -> Event:

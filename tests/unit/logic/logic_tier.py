@@ -88,10 +88,12 @@ class LogicTier:
             self.conversations,
             self.delivery,
             self.committer,
+            cursors=self.store,
             presence=self.presence,
             clock=self.clock,
             ids=self.ids,
             limits=self.limits,
+            metrics=self.metrics,
             node="node-1",
         )
         self.groups = Groups(
