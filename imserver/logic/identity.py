@@ -122,7 +122,8 @@ def _verified(key: bytes, signature: bytes, text: bytes) -> bool:
 
 
 def _check_key(key: bytes) -> None:
-    # Ten points of small order exist; a signature by one of them proves nothing (RFC 8032, 5.1.7; ZIP 215).
+    # Eight points have small order, with fourteen spellings; a signature by one of them proves nothing
+    # (RFC 8032, 5.1.7; ZIP 215).
     y = int.from_bytes(key, "little") & ((1 << 255) - 1)
     if y % _P in _SMALL_ORDER_Y:
         raise Refusal(
@@ -136,7 +137,7 @@ _SMALL_ORDER_Y: Final = frozenset(
         0,
         1,
         _P - 1,
-        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
         0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
     }
 )
