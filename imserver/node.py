@@ -100,10 +100,12 @@ def build(settings: Settings, given: Collaborators) -> Node:
         conversations,
         delivery,
         committer,
+        cursors=given.store,
         presence=_presence(settings, given, signals, conversations),
         clock=given.clock,
         ids=given.ids,
         limits=settings.limits,
+        metrics=metrics,
         node=name,
     )
     requests = _requests(

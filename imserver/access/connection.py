@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from imserver.access.context import Context
 from imserver.access.link import Link
-from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
+from imserver.core.errors import Refusal, StoreCorrupt, StoreFailed, StoreUnavailable
 from imserver.logic.session import Session
 from imserver.protocol.bodies import InvalidBody
 from imserver.protocol.client_frames import ClientFrame, Hello
@@ -276,7 +276,7 @@ def _refusal_of(frame: ClientFrame, reason: Exception) -> Refusal:
             return reason
         case InvalidBody():
             return Refusal(ErrorCode.BAD_FRAME, str(reason))
-        case StoreUnavailable() | StoreFailed():
+        case StoreUnavailable() | StoreFailed() | StoreCorrupt():
             _log.warning("request.unavailable", extra={"reason": str(reason)})
             message = "the store cannot be asked now; ask again"
             return Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=1_000)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from litestar import Litestar, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from imserver.core.errors import StoreFailed, StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 
 
 def application(
@@ -31,7 +31,7 @@ def application(
             return Response("draining\n", status_code=503)
         try:
             await probe()
-        except (StoreUnavailable, StoreFailed) as exc:
+        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             return Response(f"{exc}\n", status_code=503)
         return Response("ready\n")
 

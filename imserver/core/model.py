@@ -75,7 +75,14 @@ class Mismatch(Struct, frozen=True):
     seq: int
 
 
-Outcome: TypeAlias = Stored | Missing | Taken | Mismatch
+class Halted(Struct, frozen=True):
+    """Not stored: the end of the log is lost, as a robot that has seen it up to ``seen`` shows. An operator
+    must accept the loss, or restore, before a seq is given again."""
+
+    seen: int
+
+
+Outcome: TypeAlias = Stored | Missing | Taken | Mismatch | Halted
 
 
 class Cursor(Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from imserver.core.model import (
     Cursor,
     Deleted,
     GroupSummary,
+    Halted,
     Member,
     Membership,
     MembershipChange,
@@ -47,13 +48,18 @@ class _Log:
         self.members: dict[RobotName, Member] = {}
         self.open = False
         self.deleted = False
+        self.seen: int | None = None
 
 
 class MemoryStore:
-    """A `Store` that forgets everything at its end."""
+    """A `Store` that forgets everything at its end.
 
-    def __init__(self, *, epoch: str = "memory") -> None:
+    ``in_doubt``: as a store is whose process died, it believes that events may have been lost.
+    """
+
+    def __init__(self, *, epoch: str = "memory", in_doubt: bool = False) -> None:
         self._epoch = epoch
+        self._in_doubt = in_doubt
         self._logs: dict[str, _Log] = {}
         self._robots: dict[RobotName, RobotRecord] = {}
         self._spent: set[str] = set()
@@ -175,6 +181,13 @@ class MemoryStore:
             furthest[robot] = max(seq, furthest.get(robot, 0))
         return furthest
 
+    async def note_loss(self, conv: ConversationName, seen: int) -> bool:
+        log = self._logs.get(conv)
+        if not self._in_doubt or log is None or seen <= len(log.events):
+            return False
+        log.seen = max(seen, log.seen or 0)
+        return True
+
     # Store
 
     async def probe(self) -> None:
@@ -199,6 +212,8 @@ class MemoryStore:
             return Taken()
         if log.deleted:
             return Missing()
+        if log.seen is not None:
+            return Halted(log.seen)
         event = Event(
             seq=len(log.events) + 1,
             ts=asked.ts,

@@ -134,6 +134,9 @@ class SqliteStore:
     async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return await self._read(Reader.acked, conv)
 
+    async def note_loss(self, conv: ConversationName, seen: int) -> bool:
+        return await self._write(Writer.note_loss, conv, seen)
+
     async def probe(self) -> None:
         await self._write(Writer.probe)
         await self._read(Reader.robots, after="", limit=0)

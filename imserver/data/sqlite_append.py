@@ -27,6 +27,7 @@ from imserver.core.model import (
     Created,
     Cursor,
     Deleted,
+    Halted,
     MembershipChange,
     Mismatch,
     Missing,
@@ -65,14 +66,14 @@ class RepeatedCid(Exception):
 class Log:
     """A conversation as the next event finds it."""
 
-    __slots__ = ("base", "deleted", "epoch", "head", "id")
+    __slots__ = ("base", "epoch", "head", "id", "refusal")
 
-    def __init__(self, id: int, *, epoch: str, deleted: bool, head: int) -> None:  # noqa: A002
+    def __init__(self, id: int, *, epoch: str, head: int) -> None:  # noqa: A002
         self.id = id
         self.base = id << SEQ_BITS
         self.epoch = epoch
-        self.deleted = deleted
         self.head = head
+        self.refusal: Missing | Halted | None = None
 
 
 class LogAppender:
@@ -94,7 +95,7 @@ class LogAppender:
         run: Run = []
         for event in events:
             log = self._logs.get(event.conv)
-            if log is None or log.deleted or event.change is not None:
+            if log is None or log.refusal is not None or event.change is not None:
                 return None
             run.append((log, event))
         return run
@@ -109,7 +110,7 @@ class LogAppender:
         run: Run = []
         for event in events:
             log = self._logs.get(event.conv) or self._find_or_open(event)
-            if log is not None and event.change is None and not log.deleted:
+            if log is not None and event.change is None and log.refusal is None:
                 run.append((log, event))
                 continue
             outcomes += self.add(run, check_first=check_first)
@@ -163,8 +164,13 @@ class LogAppender:
         row = self._db.execute(_SQL["log"], (conv,)).fetchone()
         if row is None:
             return None
-        found, epoch, deleted, head = row
-        return self._remember(conv, Log(found, epoch=epoch, deleted=bool(deleted), head=head))
+        found, epoch, deleted, seen, head = row
+        log = Log(found, epoch=epoch, head=head)
+        if deleted:
+            log.refusal = Missing()
+        elif seen is not None:
+            log.refusal = Halted(seen)
+        return self._remember(conv, log)
 
     def _find_or_open(self, event: Append) -> Log | None:
         log = self._find(event.conv)
@@ -176,7 +182,7 @@ class LogAppender:
     def _open(self, first: Append, *, is_open: bool) -> Log:
         row = (first.conv, self._epoch, int(is_open), first.ts)
         self._db.execute(_SQL["add_conversation"], row)
-        log = Log(self._db.last_insert_rowid(), epoch=self._epoch, deleted=False, head=0)
+        log = Log(self._db.last_insert_rowid(), epoch=self._epoch, head=0)
         return self._remember(first.conv, log)
 
     def _remember(self, conv: ConversationName, log: Log) -> Log:
@@ -217,8 +223,8 @@ class LogAppender:
                 return _repeated(log, event, first)
             if isinstance(change, Created):
                 return Taken()
-            if log.deleted:
-                return Missing()
+            if log.refusal is not None:
+                return log.refusal
         [outcome] = self.add([(log, event)])
         if change is not None:
             self._apply(log, change)
@@ -235,7 +241,7 @@ class LogAppender:
             case Deleted():
                 self._db.execute(_SQL["end_conversation"], (log.id,))
                 self._db.execute(_SQL["remove_all_members"], (log.id,))
-                log.deleted = True
+                log.refusal = Missing()
 
     def _put_members(self, log: Log, members: dict[RobotName, Role], *, since: int) -> None:
         self._db.execute(_SQL["put_members"], (log.id, encode_json(members), since))

@@ -4,7 +4,6 @@ Reads only, in one snapshot, beside a running server if there is one. It judges 
 own rules; whether bodies make sense is not its business.
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +11,15 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from imserver.core.errors import DataDirectoryBusy, StoreCorrupt, StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.data.sqlite_file import (
-    StoreLock,
     damaged_pages,
     extended_code,
     is_damage,
+    lost_commits,
     open_for_reading,
 )
 from imserver.data.sqlite_statements import load_statements
-from imserver.data.sqlite_wal import find_damage
 
 _SQL: Final = load_statements("sqlite_check.sql")
 _WITNESSES_MAX: Final = 5
@@ -78,10 +76,11 @@ def check(path: Path) -> Report:
         StoreTooNew: a newer version wrote it.
         StoreUnavailable: it does not exist or cannot be opened.
     """
-    lost = _lost_commits(path)
-    if lost:
+    lost = lost_commits(path)
+    if lost is not None:
         # SQLite must not open the file: its index of the WAL is evidence, and would be made anew.
-        return Report(str(path), apsw.sqlite_lib_version(), 0, 0, lost)
+        finding = Finding("lost_commits", RULES["lost_commits"], lost.lost, (str(lost),))
+        return Report(str(path), apsw.sqlite_lib_version(), 0, 0, (finding,))
     db = open_for_reading(path)
     try:
         findings = _damage(db, path)
@@ -95,21 +94,6 @@ def check(path: Path) -> Report:
     finally:
         db.close()
     return Report(str(path), apsw.sqlite_lib_version(), conversations, events, tuple(findings))
-
-
-def _lost_commits(path: Path) -> tuple[Finding, ...]:
-    """Look through the WAL that a dead process left; a living one keeps its own in order."""
-    if not path.exists():
-        return ()
-    with suppress(StoreUnavailable):  # a folder that we may not write in has no server of ours
-        try:
-            StoreLock(path).release()
-        except DataDirectoryBusy:
-            return ()
-    damage = find_damage(path)
-    if damage is None:
-        return ()
-    return (Finding("lost_commits", RULES["lost_commits"], damage.lost, (str(damage),)),)
 
 
 def _damage(db: apsw.Connection, path: Path) -> list[Finding]:

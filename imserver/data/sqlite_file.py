@@ -28,7 +28,7 @@ from imserver.core.errors import (
     StoreUnavailable,
 )
 from imserver.data.sqlite_statements import load_script, load_statements
-from imserver.data.sqlite_wal import find_damage, keep_copy, wal_path
+from imserver.data.sqlite_wal import Damage, find_damage, keep_copy, wal_path
 
 Durability: TypeAlias = Literal["full", "os"]
 """``full``: a commit outlives a power cut. ``os``: it outlives the process, not the machine."""
@@ -131,6 +131,25 @@ def open_for_reading(path: Path) -> apsw.Connection:
     except apsw.Error as exc:
         raise _cannot_open(path, exc) from exc
     return db
+
+
+def lost_commits(path: Path) -> Damage | None:
+    """Look through the WAL that a dead process left; a living one keeps its own in order.
+
+    To be asked before SQLite opens the file: its index of the WAL is evidence, and would be made anew.
+
+    Raises:
+        OSError: the WAL cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        StoreLock(path).release()
+    except DataDirectoryBusy:
+        return None
+    except StoreUnavailable:
+        pass  # a folder that we may not write in has no server of ours
+    return find_damage(path)
 
 
 @cache

@@ -141,6 +141,15 @@ def keep_copy(database: Path) -> Path:
     return copy
 
 
+def is_all_copied(database: Path) -> bool:
+    """Tell whether the database holds all that its WAL does, and durably, so that the WAL is not needed."""
+    index = _read_index(index_path(database))
+    if index is None or index.copied < index.frames:
+        return False
+    with wal_path(database).open("rb") as file:
+        return file.read(_HEADER_BYTES)[16:24] == index.salts
+
+
 def _look(file: BinaryIO, index: "_Index | None") -> Damage | None:
     header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES:

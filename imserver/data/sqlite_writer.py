@@ -12,6 +12,7 @@ by `_CHECKPOINT_PAGES`, or when no call came for a moment.
 """
 
 import logging
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,9 @@ from imserver.core.model import Append, Cursor, Outcome, RobotRecord
 from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
 from imserver.data.sqlite_file import Durability, extended_code, is_damage, open_for_writing
 from imserver.data.sqlite_statements import load_statements
+from imserver.data.sqlite_wal import index_path, wal_path
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.names import RobotName
+from imserver.protocol.names import ConversationName, RobotName
 
 _SQL: Final = load_statements("sqlite_writes.sql")
 _CHECKPOINT_PAGES: Final = 4096  # 16 MiB
@@ -67,6 +69,8 @@ class Writer:
 
     def __init__(self, path: Path, durability: Durability, health: StoreHealth) -> None:
         self._health = health
+        # A store that was closed leaves neither file.
+        self._in_doubt = wal_path(path).exists() or index_path(path).exists()
         self._db = open_for_writing(path, durability, statements=STATEMENTS)
         self._db.set_wal_hook(self._count_pages)
         self._appender = LogAppender(self._db)
@@ -129,6 +133,28 @@ class Writer:
     def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
         with self._transaction():
             return self._robot(robot.name) or self._put_robot(replace(robot, public_key=None))
+
+    def note_loss(self, conv: ConversationName, seen: int) -> bool:
+        if not self._in_doubt:
+            return False
+        with self._transaction():
+            row = self._db.execute(_SQL["halt"], {"conv": conv, "seen": seen}).fetchall()
+        self._appender.forget()
+        return bool(row)
+
+    def begin_epoch(self) -> None:
+        """Give every conversation a new epoch, since its log lost its end; cursors go back to the heads."""
+        epoch = secrets.token_hex(8)
+        with self._transaction():
+            self._db.execute(_SQL["begin_epoch"], (epoch,))
+            self._db.execute(_SQL["put_meta"], ("epoch", epoch))
+            self._db.execute(_SQL["cut_cursors"])
+        self._appender = LogAppender(self._db)
+
+    def halted(self) -> int:
+        """Return how many conversations are halted."""
+        count: int = self._db.execute(_SQL["halted"]).get
+        return count
 
     def probe(self) -> None:
         with self._transaction():

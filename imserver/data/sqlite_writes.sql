@@ -3,7 +3,7 @@
 
 -- name: log
 -- A conversation as the next event finds it.
-SELECT id, epoch, deleted,
+SELECT id, epoch, deleted, seen,
   coalesce(
     (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
      ORDER BY key DESC LIMIT 1), 0)
@@ -25,6 +25,30 @@ SELECT
   CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM json_each(?) AS asked CROSS JOIN events
 WHERE sender = asked.value ->> 1 AND cid = asked.value ->> 2 AND conv = asked.value ->> 0;
+
+-- name: halt
+-- Answers a row if :seen is beyond the head.
+UPDATE conversations SET seen = max(coalesce(seen, 0), :seen)
+WHERE name = :conv AND :seen > coalesce(
+  (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+   ORDER BY key DESC LIMIT 1), 0)
+RETURNING seen;
+
+-- name: begin_epoch
+UPDATE conversations SET epoch = ?, seen = NULL;
+
+-- name: cut_cursors
+-- Brings cursors beyond the head of their log back to it.
+UPDATE cursors SET seq = head
+FROM (
+  SELECT id, coalesce(
+    (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+     ORDER BY key DESC LIMIT 1), 0) AS head
+  FROM conversations
+) WHERE id = conv AND seq > head;
+
+-- name: halted
+SELECT count(*) FROM conversations WHERE seen IS NOT NULL;
 
 -- name: end_conversation
 UPDATE conversations SET deleted = 1 WHERE id = ?;

@@ -36,6 +36,7 @@ class EventLog(Protocol):
         event whose cid is stored already, or came earlier in the same call, is not stored again; the outcome
         is the first one, with ``dup`` set, or `Mismatch` if kind, ref or body differ. A `Created` change
         makes the group (or answers `Taken`); any other event of an unknown or ended group answers `Missing`.
+        New events of a conversation that is halted (see `Cursors.note_loss`) answer `Halted`.
         A direct line exists from its first event. Membership changes take effect in the same transaction.
         A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
         conversation.
@@ -108,6 +109,18 @@ class Registry(Protocol):
 
 class Cursors(Protocol):
     """How far robots have come. Cursors are written by `EventLog.append`."""
+
+    async def note_loss(self, conv: ConversationName, seen: int) -> bool:
+        """Take note that a robot has seen ``seen``, which is beyond the head: acked events are lost.
+
+        If the store was not closed in good order before it was opened this time, the conversation is halted,
+        durably: until an operator accepts the loss, `EventLog.append` answers `Halted` for its new events, so
+        that no seq gets a second value. After a good end nothing can be lost that way, and the word of one
+        robot halts nothing. Returns whether the conversation is halted now.
+
+        Raises:
+            StoreUnavailable, StoreFailed: as for `EventLog.append`.
+        """
 
     async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         """Return, for each robot that ever acked in ``conv``, the furthest cursor of its devices."""

@@ -16,17 +16,17 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from imserver.core.errors import StoreFailed, StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 from imserver.core.model import Created, Deleted, Removed, Run
 from imserver.data.store import EventLog
 from imserver.logic import membership
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.metrics import LogicMetrics
 from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
-from imserver.protocol.errors import CloseCode
+from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
 from imserver.protocol.names import RobotName, is_group
-from imserver.protocol.server_frames import Deliver, Head
+from imserver.protocol.server_frames import Deliver, Error, Head
 from imserver.protocol.shared_frame import SharedFrame
 
 if TYPE_CHECKING:
@@ -152,12 +152,15 @@ class Delivery:
 
     def _level(self, reader: Reader) -> None:
         if reader.until is not None:
-            self.close(reader)
-            readers = reader.session.readers
-            if readers.get(reader.conversation.name) is reader:
-                del readers[reader.conversation.name]
+            self._drop(reader)
         else:
             reader.live = True
+
+    def _drop(self, reader: Reader) -> None:
+        self.close(reader)
+        readers = reader.session.readers
+        if readers.get(reader.conversation.name) is reader:
+            del readers[reader.conversation.name]
 
     def _push_change(self, conversation: Conversation, event: Event) -> None:
         change = membership.change_of(event)
@@ -239,22 +242,38 @@ class Delivery:
 
     async def _load_page(self, conversation: Conversation, after: int, count: int) -> None:
         events: list[Event] = []
+        is_damaged = False
         try:
             events = await self._log.read_after(
                 conversation.name, after, limit=count, bytes_max=self._page_bytes_max
             )
-        except (StoreUnavailable, StoreFailed) as exc:
+        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+            is_damaged = isinstance(exc, StoreCorrupt)
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
         readers = self._loads.pop((conversation.name, after, count))
         shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
         for reader in readers:
             reader.loading = False
             reader.session.loads -= 1
+            if is_damaged:
+                self._give_up(reader)
+                continue
             if not events or events[0].seq != after + 1:
                 reader.session.peer.close(CloseCode.RESTART, "the log could not be read; come back")
                 continue
             self._give_page(reader, shared, events)
             reader.session.feed_waiting(self.feed)
+
+    def _give_up(self, reader: Reader) -> None:
+        """End a reader whose next page cannot be read, now or later; the session's others go on."""
+        conv = reader.conversation.name
+        message = (
+            f"the log of {conv} is damaged behind {reader.sent} and is not delivered any further; the "
+            "server's operator must restore it"
+        )
+        reader.session.peer.send(Error(ErrorCode.UNAVAILABLE, message, fatal=False))
+        self._drop(reader)
+        reader.session.feed_waiting(self.feed)
 
     def _give_page(self, reader: Reader, shared: SharedFrame, events: list[Event]) -> None:
         last = events[-1].seq

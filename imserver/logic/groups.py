@@ -25,7 +25,7 @@ from imserver.logic import membership, permissions
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.permissions import Operation
-from imserver.logic.send import checked_name, role_of
+from imserver.logic.send import checked_name, refusal_of, role_of
 from imserver.logic.session import Session
 from imserver.protocol import events, names
 from imserver.protocol.errors import ErrorCode
@@ -216,7 +216,7 @@ class Groups:
             group.revoking -= losing
             group.demoting -= demoted
         if not isinstance(outcome, Stored):
-            raise permissions.not_found(group.name)
+            raise refusal_of(outcome, group.name)
         return Changed(outcome.event.seq)
 
     async def _commit(

@@ -23,6 +23,11 @@ class LogicMetrics:
             "Sends answered `unavailable` because the store took no writes",
             registry=registry,
         )
+        self.losses = Counter(
+            "imserver_data_loss_suspected",
+            "Robots that resumed from beyond the head of a log: events that were acked are lost",
+            registry=registry,
+        )
         self.commit_seconds = Histogram(
             "imserver_commit_seconds",
             "Time from handing a batch to the store until it is durable",

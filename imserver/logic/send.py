@@ -9,7 +9,7 @@ from typing import Any
 
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
-from imserver.core.model import Append, Member, Mismatch, Outcome, Stored
+from imserver.core.model import Append, Halted, Member, Mismatch, Outcome, Stored
 from imserver.data.store import EventLog, Registry
 from imserver.logic import permissions
 from imserver.logic.committer import Committer
@@ -28,6 +28,8 @@ from imserver.protocol.events import (
 )
 from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import Error, Sent
+
+_HALTED_RETRY_MS = 10_000
 
 
 class Receipt:
@@ -81,6 +83,14 @@ def refusal_of(outcome: Outcome, conv: str) -> Refusal:
             ErrorCode.CONFLICT,
             f"this cid was used before in {conv}, for another event (seq {outcome.seq}); "
             "give each new event a cid of its own",
+        )
+    if isinstance(outcome, Halted):
+        return Refusal(
+            ErrorCode.UNAVAILABLE,
+            f"a robot has seen {conv} up to {outcome.seen}, and the end of that is lost here; {conv} takes "
+            "nothing more until the server's operator restores a backup, or accepts the loss with "
+            "`imserver accept-loss`. Keep the event and send the same cid again",
+            retry_after_ms=_HALTED_RETRY_MS,
         )
     return permissions.not_found(conv)
 

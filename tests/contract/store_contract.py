@@ -16,6 +16,7 @@ from imserver.data.store import Store
 from imserver.protocol.events import Event, Role
 from imserver.protocol.names import ConversationName, is_group
 from tests.contract.event_log_contract import EventLogContract
+from tests.contract.loss_contract import LossContract
 from tests.contract.records import MAIN, R1, R2, change, cursor, event, whole_log
 from tests.contract.registry_contract import (
     CursorContract,
@@ -78,7 +79,9 @@ class Model:
             self.cursors[moved.conv] = max(moved.seq, self.cursors.get(moved.conv, 0))
 
 
-class StoreContract(EventLogContract, MembershipContract, CursorContract, RegistryContract):
+class StoreContract(
+    EventLogContract, MembershipContract, CursorContract, LossContract, RegistryContract
+):
     """All of it, and a comparison with the model."""
 
     fresh_store: Callable[[], AbstractAsyncContextManager[Store]]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from imserver.data.memory import MemoryStore
+from tests.contract.loss_contract import Fill
 from tests.contract.store_contract import StoreContract
 
 
@@ -18,3 +19,10 @@ class TestMemoryStore(StoreContract):
     @asynccontextmanager
     async def fresh_store() -> AsyncIterator[MemoryStore]:
         yield MemoryStore()
+
+    @staticmethod
+    @asynccontextmanager
+    async def doubtful_store(fill: Fill) -> AsyncIterator[MemoryStore]:
+        store = MemoryStore(in_doubt=True)
+        await fill(store)
+        yield store

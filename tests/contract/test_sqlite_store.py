@@ -1,5 +1,6 @@
 """The embedded store keeps the contract, and survives what only a file can suffer."""
 
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imserver.data.sqlite import SqliteStore
+from tests.contract.loss_contract import Fill
 from tests.contract.store_contract import StoreContract
 
 
@@ -23,5 +25,19 @@ class TestSqliteStore(StoreContract):
     async def fresh_store() -> AsyncIterator[SqliteStore]:
         with tempfile.TemporaryDirectory() as folder:
             store = await SqliteStore.open(Path(folder) / "store.db", durability="os")
+            yield store
+            await store.aclose()
+
+    @staticmethod
+    @asynccontextmanager
+    async def doubtful_store(fill: Fill) -> AsyncIterator[SqliteStore]:
+        with tempfile.TemporaryDirectory() as folder:
+            living, dead = Path(folder) / "living", Path(folder) / "dead"
+            living.mkdir()
+            before = await SqliteStore.open(living / "store.db")
+            await fill(before)
+            shutil.copytree(living, dead)  # what kill -9 leaves
+            await before.aclose()
+            store = await SqliteStore.open(dead / "store.db")
             yield store
             await store.aclose()

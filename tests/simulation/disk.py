@@ -191,6 +191,10 @@ class SimStore:
     async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return await self._read(lambda: self.memory.acked(conv))
 
+    async def note_loss(self, conv: ConversationName, seen: int) -> bool:
+        noted: bool = await self._write(lambda memory: memory.note_loss(conv, seen))
+        return noted
+
     async def probe(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -241,7 +245,7 @@ class SimStore:
         if health.broken_syncs:
             health.broken_syncs -= 1
             self.on_broken_sync(transaction)
-        transaction.synced = True
+        self.disk.sync_all()
 
     def on_broken_sync(self, transaction: Transaction) -> None:
         """Fail, with the transaction on the disk or not."""
@@ -258,7 +262,9 @@ class SimStore:
     def _apply(self, transaction: Transaction) -> Any:
         result = at_once(transaction.apply(self.memory))
         disk = self.disk
-        for conv, outcome in zip(transaction.convs, result if transaction.convs else (), strict=True):
+        for conv, outcome in zip(
+            transaction.convs, result if transaction.convs else (), strict=True
+        ):
             if isinstance(outcome, Stored) and not outcome.dup:
                 place = (conv, outcome.event.seq, outcome.event.cid)
                 disk.durable_at_s.setdefault(place, disk.timeline.now_s)
