@@ -8,6 +8,7 @@ from client_sdk.blocking import BlockingRobot
 from client_sdk.errors import (
     ConnectionLost,
     KeyFileError,
+    MemoryFileError,
     MissedEvents,
     NoAnswer,
     OutcomeUnknown,
@@ -18,10 +19,12 @@ from client_sdk.errors import (
 )
 from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.options import Options
-from client_sdk.records import ClockReading, Event, Gap, Sent, Signal, Statistics
+from client_sdk.records import ClockReading, Event, Gap, Sent, Signal, Statistics, Waiting
 from client_sdk.robot import Robot
+from client_sdk.sqlite_memory import SqliteMemory
 from client_sdk.states import State
 from client_sdk.streams import EventStream, SignalStream
+from client_sdk.volatile_memory import VolatileMemory
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.server_frames import GroupRow, Identity, MemberRow, RobotRow
@@ -38,6 +41,7 @@ __all__ = [
     "Identity",
     "KeyFileError",
     "MemberRow",
+    "MemoryFileError",
     "MissedEvents",
     "NoAnswer",
     "Options",
@@ -51,9 +55,12 @@ __all__ = [
     "Sent",
     "Signal",
     "SignalStream",
+    "SqliteMemory",
     "State",
     "Statistics",
     "StayAway",
+    "VolatileMemory",
+    "Waiting",
     "WrongServer",
     "create_key",
     "load_key",

@@ -8,6 +8,7 @@ import random
 
 from client_sdk.errors import Refused, RobotError, StayAway
 from imserver.protocol.errors import AfterClose, ErrorCode, after_close
+from imserver.protocol.server_frames import Bye
 
 STABLE_S = 5.0
 """A session that held this long shows that all is well: waits begin small again."""
@@ -37,24 +38,46 @@ class Backoff:
 
 
 class Reconnect:
-    """What follows when a connection has ended, by the ranges of close codes."""
+    """What follows when a connection has ended, by the ranges of close codes.
+
+    Attributes:
+        at_once: come back at once when this connection has ended, without any wait.
+        retry_after_ms: least wait that the server asked for on this connection.
+    """
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
         self._doubts = 0
+        self._online_since_s: float | None = None
+        self._bye: Bye | None = None
+        self.at_once = False
+        self.retry_after_ms: int | None = None
 
-    def held(self, online_s: float) -> None:
-        """Note how long a session was open."""
-        if online_s >= STABLE_S:
-            self._backoff.reset()
-            self._doubts = 0
+    def opened(self, now_s: float) -> None:
+        """Note that a session is open."""
+        self._online_since_s = now_s
 
-    def after(self, code: int, reason: str, retry_after_ms: int | None) -> float | RobotError:
-        """Return after how many seconds to connect again, or why not to.
+    def told(self, bye: Bye) -> None:
+        """Note the server's goodbye, which counts more than how the connection then ends."""
+        self._bye = bye
+        self.retry_after_ms = bye.retry_after
+
+    def after(self, code: int, reason: str, now_s: float) -> tuple[str, float | RobotError]:
+        """Return what happened, and after how many seconds to connect again, or why not to.
 
         40xx: at once the first time. 41xx: after ``retry_after_ms``. 42xx: once more, then it is refused.
         43xx: never. Anything else: soon.
         """
+        if self._bye is not None:
+            code, reason = self._bye.code, self._bye.reason
+        if self._online_since_s is not None and now_s - self._online_since_s >= STABLE_S:
+            self._backoff.reset()
+            self._doubts = 0
+        wait = 0.0 if self.at_once else self._wait(code, reason)
+        self._forget()
+        return f"{reason or 'the connection was lost'} ({code})", wait
+
+    def _wait(self, code: int, reason: str) -> float | RobotError:
         match after_close(code):
             case AfterClose.STAY_AWAY:
                 return StayAway(code, reason)
@@ -64,8 +87,12 @@ class Reconnect:
                     return Refused(ErrorCode.UNAUTHENTICATED, f"{reason} ({code})")
                 return self._backoff.next_s()
             case AfterClose.RECONNECT_LATER:
-                return self._backoff.next_s(retry_after_ms or LATER_MS)
+                return self._backoff.next_s(self.retry_after_ms or LATER_MS)
         if code // 100 == 40 and self._backoff.attempts == 0:
             self._backoff.attempts = 1
             return 0.0
-        return self._backoff.next_s(retry_after_ms)
+        return self._backoff.next_s(self.retry_after_ms)
+
+    def _forget(self) -> None:
+        self.at_once = False
+        self.retry_after_ms = self._online_since_s = self._bye = None

@@ -15,8 +15,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from client_sdk.errors import ConnectionLost
 from client_sdk.keys import RobotKey
+from client_sdk.memory import Memory
 from client_sdk.options import Options
-from client_sdk.records import Event, Signal, Statistics
+from client_sdk.records import Event, Signal, Statistics, Waiting
 from client_sdk.robot import Robot
 from client_sdk.states import State
 from client_sdk.transport import Connector
@@ -55,6 +56,7 @@ class BlockingRobot:
         token: str | None = None,
         bearer: str | None = None,
         device: str = "main",
+        memory: str | Path | Memory | None = None,
         options: Options | None = None,
         connector: Connector | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class BlockingRobot:
             token=token,
             bearer=bearer,
             device=device,
+            memory=memory,
             options=options,
             connector=connector,
         )
@@ -119,6 +122,8 @@ class BlockingRobot:
     whoami = _waits(Robot.whoami)
     ping = _waits(Robot.ping)
     wait_online = _waits(Robot.wait_online)
+    mark = _waits(Robot.mark)
+    drop = _waits(Robot.drop)
 
     def events(self, *, timeout_s: float | None = None) -> Iterator[Event]:
         """Iterate over events as `Robot.events` does; end when none comes for ``timeout_s`` seconds."""
@@ -137,6 +142,10 @@ class BlockingRobot:
     def done(self, event: Event) -> None:
         """Say that everything up to ``event`` is processed; needed only after a ``break``."""
         self._run(_called(self._robot.done, event))
+
+    def waiting(self) -> list[Waiting]:
+        """Return the sends that wait in the memory; see `Robot.waiting`."""
+        return self._run(_called(self._robot.waiting))
 
     def direct(self, other: str) -> str:
         """Return the conversation between this robot and another."""

@@ -78,13 +78,13 @@ class Calls:
         machine = self._link.machine
         machine.inbox.place(conv, after)
         await self._ask(wire.Follow(self._id(), conv, after), Repeat.SAFE)
-        machine.followed.add(conv)
+        machine.follows.wanted.add(conv)
         return after
 
     async def unfollow(self, conv: str) -> None:
         """Receive a conversation no longer."""
         conv = names.conversation(conv)
-        self._link.machine.followed.discard(conv)
+        self._link.machine.follows.wanted.discard(conv)
         await self._ask(wire.Unfollow(self._id(), conv), Repeat.SAFE)
 
     async def ping(self) -> ClockReading:

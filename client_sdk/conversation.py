@@ -5,6 +5,7 @@ Sans-I/O; the parts of `inbox`.
 
 from typing import Final
 
+from client_sdk.memory import Place
 from imserver.protocol.client_frames import Ack
 
 ACK_DELAY_S: Final = 0.05
@@ -18,19 +19,33 @@ class Conversation:
 
     Attributes:
         received: seq of the last event let in; None while the next run says where the log goes on.
+        taken: seq up to which the application was handed the log.
         processed: seq up to which the application is done; None before its first event.
+        kept: seq that the robot's memory has, or is getting; None if it has none of this numbering.
         acked: what the server knows to be processed.
         offered: highest seq that came over this connection: no more than that may be acked on it.
         head: highest seq known to exist.
     """
 
-    __slots__ = ("acked", "epoch", "head", "name", "offered", "processed", "received")
+    __slots__ = (
+        "acked",
+        "epoch",
+        "head",
+        "kept",
+        "name",
+        "offered",
+        "processed",
+        "received",
+        "taken",
+    )
 
     def __init__(self, name: str, epoch: str) -> None:
         self.name = name
         self.epoch = epoch
         self.received: int | None = None
         self.processed: int | None = None
+        self.kept: int | None = None
+        self.taken = 0
         self.acked = 0
         self.offered = 0
         self.head = 0
@@ -40,11 +55,19 @@ class Conversation:
         """Whether there is more in the log than was received."""
         return self.received is not None and self.received < self.head
 
-    def begin_epoch(self, epoch: str) -> None:
-        """Forget the places in a log that was restored since."""
+    def renumber(self, epoch: str, after: int) -> None:
+        """Go on behind ``after`` in a log whose further numbers are given anew."""
         self.epoch = epoch
-        self.processed = None
-        self.acked = self.offered = self.head = 0
+        self.processed = self.kept = None
+        self.received = self.taken = self.acked = self.offered = self.head = after
+
+    def process(self, seq: int) -> bool:
+        """Note that the application is done up to ``seq``, if it was handed that much; tell whether."""
+        if seq > self.taken:
+            return False
+        if self.processed is None or seq > self.processed:
+            self.processed = seq
+        return True
 
 
 class Acks:
@@ -81,6 +104,36 @@ class Acks:
         """Forget what was noted."""
         self._conversations.clear()
         self.due_s = None
+
+
+class Places:
+    """Conversations whose place has moved and is to go into the robot's memory.
+
+    Attributes:
+        due_s: when they go at the latest; None if there are none.
+    """
+
+    def __init__(self) -> None:
+        self._conversations: dict[Conversation, None] = {}
+        self.due_s: float | None = None
+
+    def note(self, conversation: Conversation, now_s: float) -> None:
+        """Note that more is processed."""
+        self._conversations[conversation] = None
+        if self.due_s is None:
+            self.due_s = now_s + ACK_DELAY_S
+
+    def take(self) -> list[Place]:
+        """Return the places to keep now. In one numbering they only move forwards."""
+        places = []
+        for conversation in self._conversations:
+            seq = conversation.processed
+            if seq is not None and (conversation.kept is None or seq > conversation.kept):
+                conversation.kept = seq
+                places.append(Place(conversation.name, conversation.epoch, seq))
+        self._conversations.clear()
+        self.due_s = None
+        return places
 
 
 class Repairs:

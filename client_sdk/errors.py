@@ -8,7 +8,8 @@ RobotError
 ├── StayAway         the server told this robot not to come back
 ├── WrongServer      the server is not the one that was pinned
 ├── MissedEvents     part of a log will never be delivered; says which
-└── KeyFileError     the key file is missing or is not a key
+├── KeyFileError     the key file is missing or is not a key
+└── MemoryFileError  the memory is somebody else's, in use, damaged, too new, or cannot be written
 
 What the caller itself got wrong (a bad name, a body that cannot be encoded) is a ``ValueError`` or
 ``TypeError``, raised before anything is sent.
@@ -85,11 +86,19 @@ class MissedEvents(RobotError):
     """
 
     def __init__(self, gap: Gap) -> None:
-        super().__init__(
-            f"events {gap.first} to {gap.last} of {gap.conv} will not be delivered: {gap.why}"
-        )
+        what = f"events {gap.first} to {gap.last} of {gap.conv} will not be delivered"
+        if gap.last < gap.first:
+            what = f"the log of {gap.conv} goes on anew behind {gap.after}"
+        super().__init__(f"{what}: {gap.why}")
         self.gap = gap
 
 
 class KeyFileError(RobotError):
     """The key file is missing or does not hold an Ed25519 private key; the text says what to do."""
+
+
+class MemoryFileError(RobotError):
+    """The robot's memory cannot be used; the text says why and what would be right.
+
+    If it happens while the robot runs, the robot is over: without its memory it cannot keep its promises.
+    """

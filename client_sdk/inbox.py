@@ -4,23 +4,28 @@ The story. A conversation has three places in its log: what was *received* into 
 application has *processed*, and what was *acked* on this connection. A run of events is let in only if it
 continues what was received. What was received before is skipped, so nothing is shown twice. If a run begins
 too late, a hole shows: it is dropped and the log is asked for again from the hole on, so nothing is skipped.
-What the server declares lost for good becomes a `Gap` in the queue, at its place.
+What the server declares lost for good becomes a `Gap` in the queue, at its place. If it is lost because the
+log was cut back (restored from a backup, or otherwise without its tail), its numbers will be given to other
+events: what was queued of them is dropped, and the places go back to where the server goes on.
 
 Memory is bounded by the server's promise: at most ``window`` events of a conversation beyond its acks, and
 acks follow what the application has processed. After a reconnect delivery resumes behind what was
-processed; what is still in the queue comes again and is skipped.
+processed; what is still in the queue comes again and is skipped. A robot with a memory begins a new process
+with the places of the one before.
 
 Sans-I/O: no clock, no socket. Called by the machine as frames come in and by the reader as it takes events.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+import msgspec
 from msgspec import Raw
 
-from client_sdk.conversation import Acks, Conversation, Repairs
-from client_sdk.records import Event, Gap
+from client_sdk.conversation import Acks, Conversation, Places, Repairs
+from client_sdk.memory import Place
+from client_sdk.records import RENUMBERING, RESTORED, Event, Gap
 from imserver.protocol.client_frames import Position
 from imserver.protocol.events import Event as WireEvent
 from imserver.protocol.server_frames import ConversationState, Deliver, Head
@@ -28,16 +33,21 @@ from imserver.protocol.server_frames import Gap as GapFrame
 
 Item: TypeAlias = Event | Gap
 
+POSITION_BYTES: Final = 40
+"""What a position takes in a frame besides its texts, at most."""
+
 
 class Inbox:
     """The conversations of a robot as they come in.
 
     Attributes:
         acks: what is processed and not acked yet.
+        places: what is processed and not in the robot's memory yet; None if it has no memory.
         repairs: what is missing.
         received: events handed to the application.
         repeated: events that came again.
         gaps: holes that will not be filled.
+        is_lost: there is a conversation that did not come at all: a new welcome tells where it begins.
     """
 
     def __init__(self, decode_body: Callable[[Raw], Any], *, window: int) -> None:
@@ -45,10 +55,12 @@ class Inbox:
         self._conversations: dict[str, Conversation] = {}
         self._queue: deque[tuple[Conversation, str, WireEvent] | Gap] = deque()
         self.acks = Acks(window)
+        self.places: Places | None = None
         self.repairs = Repairs(window)
         self.received = 0
         self.repeated = 0
         self.gaps = 0
+        self.is_lost = False
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -57,14 +69,36 @@ class Inbox:
         """Return a conversation's places, or None if it is not known here."""
         return self._conversations.get(conv)
 
-    def resume(self) -> dict[str, Position]:
-        """Begin a connection: return how far the application has processed each conversation."""
+    def due_s(self, *, acks: bool) -> float | None:
+        """Return when places, and ``acks`` too if they can be written, are to go out at the latest."""
+        dues = [self.acks.due_s if acks else None, self.places.due_s if self.places else None]
+        return min((due_s for due_s in dues if due_s is not None), default=None)
+
+    def recall(self, places: Iterable[Place]) -> None:
+        """Begin where an earlier process stopped; from now on places are noted for the memory."""
+        self.places = Places()
+        for place in places:
+            conversation = self._conversation(place.conv, place.epoch)
+            conversation.received = conversation.taken = place.seq
+            conversation.processed = conversation.kept = place.seq
+
+    def resume(self, bytes_max: int) -> dict[str, Position]:
+        """Begin a connection: return how far the application has processed each conversation.
+
+        Those that do not fit into ``bytes_max`` are left out: the server begins them at its own cursor, and
+        what is known here already is skipped when it comes.
+        """
         self.acks.clear()
         self.repairs.clear()
+        self.is_lost = False
         positions = {}
         for conversation in self._conversations.values():
             conversation.offered = 0
-            if conversation.processed is not None:
+            if conversation.processed is None:
+                continue
+            bytes_max -= len(conversation.name) + len(conversation.epoch) + POSITION_BYTES
+            if bytes_max >= 0:
+                conversation.offered = conversation.processed
                 positions[conversation.name] = Position(conversation.epoch, conversation.processed)
         return positions
 
@@ -78,15 +112,17 @@ class Inbox:
             conversation.acked = state.acked if processed is None else min(state.acked, processed)
             if conversation.received is None:
                 conversation.received = state.acked if processed is None else processed
-            if processed is not None:
-                conversation.offered = processed
+                conversation.taken = conversation.received
+            if processed is None:
+                conversation.offered = 0
+            else:
                 self.acks.note(conversation, 0.0)
 
     def place(self, conv: str, after: int) -> None:
         """Expect a conversation from after ``after`` on, as its reader asked."""
         conversation = self._conversation(conv, "")
         self._queue = deque(item for item in self._queue if _name_of(item) != conv)
-        conversation.received = after
+        conversation.received = conversation.taken = after
         conversation.processed = None
         conversation.acked = min(conversation.acked, after)
 
@@ -117,15 +153,26 @@ class Inbox:
         if conversation.processed is not None and conversation.processed > conversation.acked:
             self.acks.note(conversation, now_s)
 
-    def gap(self, frame: GapFrame) -> None:
-        """Put a hole that will not be filled in its place; the next run says where the log goes on."""
+    def gap(self, frame: GapFrame, now_s: float) -> None:
+        """Put a hole that will not be filled in its place; the log goes on where the server says."""
         conversation = self._conversation(frame.conv, frame.epoch)
-        self._lose(conversation, frame.epoch, (frame.from_, frame.to), frame.why)
+        if frame.epoch != conversation.epoch or frame.why in RENUMBERING:
+            self._cut_back(conversation, frame)
+            return
+        conversation.offered = max(conversation.offered, frame.to)
+        conversation.head = max(conversation.head, frame.to)
+        expected = frame.from_ if conversation.received is None else conversation.received + 1
+        if frame.from_ > expected:
+            self.repairs.ask(conversation, now_s)
+        elif frame.to >= expected:
+            self._skip(conversation, expected, frame.to, frame.why)
 
     def announced(self, frame: Head, now_s: float) -> None:
         """Note a conversation's head; if its events do not come in a while, they are asked for."""
         conversation = self._conversations.get(frame.conv)
-        if conversation is not None and conversation.epoch == frame.epoch:
+        if conversation is None:
+            self.is_lost = True  # only conversations that were delivered are announced
+        elif conversation.epoch == frame.epoch:
             conversation.head = max(conversation.head, frame.seq)
             if conversation.is_behind:
                 self.repairs.suspect(conversation, now_s)
@@ -135,8 +182,7 @@ class Inbox:
         conversation = self._conversations.get(conv)
         if conversation is not None and conversation.received is not None:
             first = conversation.received + 1
-            missing = (first, max(first, conversation.head))
-            self._lose(conversation, conversation.epoch, missing, why)
+            self._skip(conversation, first, max(first, conversation.head), why)
 
     def next(self) -> Item | None:
         """Take the next event or gap, or None if there is none yet."""
@@ -144,8 +190,11 @@ class Inbox:
             return None
         item = self._queue.popleft()
         if isinstance(item, Gap):
+            conversation = self._conversations[item.conv]
+            conversation.taken = max(conversation.taken, item.after)
             return item
         conversation, epoch, event = item
+        conversation.taken = event.seq
         self.received += 1
         return Event(
             conversation.name,
@@ -161,13 +210,14 @@ class Inbox:
 
     def processed(self, item: Item, now_s: float) -> bool:
         """Note that the application is done with an item; tell whether acks should go out at once."""
-        if isinstance(item, Gap):
-            return False
         conversation = self._conversations.get(item.conv)
         if conversation is None or conversation.epoch != item.epoch:
             return False
-        if conversation.processed is None or item.seq > conversation.processed:
-            conversation.processed = item.seq
+        seq = item.after if isinstance(item, Gap) else item.seq
+        if not conversation.process(seq):
+            return False
+        if self.places is not None:
+            self.places.note(conversation, now_s)
         return self.acks.note(conversation, now_s)
 
     def _conversation(self, name: str, epoch: str) -> Conversation:
@@ -180,18 +230,34 @@ class Inbox:
 
     def _change_epoch(self, conversation: Conversation, epoch: str, first: int) -> None:
         known = conversation.head if conversation.received is None else conversation.received
-        self._lose(conversation, epoch, (first, max(first, known)), "restored")
+        gap = Gap(conversation.name, epoch, first, max(first, known), RESTORED, first - 1)
+        self._renumber(conversation, gap)
 
-    def _lose(
-        self, conversation: Conversation, epoch: str, missing: tuple[int, int], why: str
-    ) -> None:
-        first, last = missing
+    def _cut_back(self, conversation: Conversation, frame: GapFrame) -> None:
+        renumbers = frame.why in RENUMBERING
+        after = frame.from_ - 1 if renumbers else frame.to
+        # A server whose own cursor is further than this side names a hole that ends before it begins.
+        first = min(frame.from_, frame.to + 1)
+        last = max(frame.to, after, conversation.received or 0)
+        gap = Gap(conversation.name, frame.epoch, first, last, frame.why, after)
+        self._renumber(conversation, gap)
+
+    def _renumber(self, conversation: Conversation, gap: Gap) -> None:
+        mine = [item for item in self._queue if _name_of(item) == conversation.name]
+        self._queue = deque(item for item in self._queue if _name_of(item) != conversation.name)
+        conversation.renumber(gap.epoch, gap.after)
+        first = min([gap.first, *(item.first for item in mine if isinstance(item, Gap))])
+        self._tell(conversation, msgspec.structs.replace(gap, first=first))
+
+    def _skip(self, conversation: Conversation, first: int, last: int, why: str) -> None:
+        conversation.received = last
+        gap = Gap(conversation.name, conversation.epoch, first, last, why, last)
+        self._tell(conversation, gap)
+
+    def _tell(self, conversation: Conversation, gap: Gap) -> None:
+        self._queue.append(gap)
         self.gaps += 1
-        self._queue.append(Gap(conversation.name, epoch, first, last, why))
         self.repairs.settle(conversation)
-        if conversation.epoch != epoch:
-            conversation.begin_epoch(epoch)
-        conversation.received = None
 
 
 def _name_of(item: tuple[Conversation, str, WireEvent] | Gap) -> str:

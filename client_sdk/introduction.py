@@ -43,6 +43,7 @@ class Introduction:
     exist, or the token be spent, because an earlier answer got lost, and then the proof decides.
 
     Attributes:
+        remembered: id of the server that the robot's memory belongs to; None until it is known.
         registration_refusal: why the server did not register the key, if it did not.
     """
 
@@ -65,6 +66,7 @@ class Introduction:
         self._auto = auto
         self._server = server
         self._registers = credentials.token is not None
+        self.remembered: str | None = None
         self.registration_refusal: Refused | None = None
 
     def registration(self, request_id: int) -> Register | None:
@@ -91,14 +93,27 @@ class Introduction:
             instance=self._instance,
         )
 
+    def refused(self, refusal: Refused) -> Refused:
+        """Return why the server does not want this robot, with what it said to its registration."""
+        earlier, message = self.registration_refusal, refusal.message
+        if earlier is not None:
+            message += f" (before that, the registration was refused: {earlier})"
+        return Refused(refusal.code, message, refusal.retry_after_ms)
+
     def proof(self, challenge: Challenge) -> Prove:
         """Return the answer to a challenge.
 
         Raises:
-            WrongServer: the challenge is not the pinned server's, or nothing but a bearer token is there.
+            WrongServer: the challenge is not the pinned server's or not the one of the robot's memory, or
+                nothing but a bearer token is there.
         """
         if self._server is not None and challenge.server != self._server:
             raise WrongServer(f"this is server {challenge.server}, and {self._server} was pinned")
+        if self.remembered not in (None, challenge.server):
+            raise WrongServer(
+                f"this is server {challenge.server}, and the robot's memory belongs to {self.remembered}: "
+                "give it a memory of its own for each server"
+            )
         key = self._credentials.key
         if key is None:
             raise WrongServer(

@@ -11,13 +11,15 @@ from typing import TypeVar
 from msgspec import Struct
 
 from client_sdk import tasks
-from client_sdk.errors import ConnectionLost, RobotError
+from client_sdk.errors import ConnectionLost, MemoryFileError, RobotError
+from client_sdk.keeper import Keeper
 from client_sdk.machine import Machine
 from client_sdk.outbox import Repeat
 from client_sdk.records import Sent
 from client_sdk.requests import Answer
 from client_sdk.states import State
 from client_sdk.transport import Connector, Transport, TransportClosed
+from client_sdk.watchers import Watchers
 from client_sdk.websocket import ABNORMAL
 from imserver.protocol.codec import Codec, InvalidFrame
 from imserver.protocol.errors import CloseCode
@@ -32,21 +34,29 @@ class Link:
 
     Attributes:
         machine: what decides.
+        keeper: the robot's memory, if it has one.
         reader: who reads the events; a newer one takes over.
         frames_ignored: frames that were not understood.
     """
 
     def __init__(
-        self, machine: Machine, connector: Connector, codec: Codec, *, frame_bytes_max: int
+        self,
+        machine: Machine,
+        connector: Connector,
+        codec: Codec,
+        *,
+        frame_bytes_max: int,
+        keeper: Keeper | None = None,
     ) -> None:
         self.machine = machine
+        self.keeper = keeper
         self._connector = connector
         self._codec = codec
         self._frame_bytes_max = frame_bytes_max
         self._transport: Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[Sent | Ok | Pong]] = {}
-        self._watchers: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        self._watchers = Watchers()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self.reader: object = None
@@ -57,9 +67,12 @@ class Link:
 
         Raises:
             ConnectionLost: it is not within ``timeout_s``; the text says what the last problem was.
-            RobotError: the server refused it for good.
+            RobotError: the server refused it for good, or the memory cannot be used.
         """
         self._loop = asyncio.get_running_loop()
+        if self.keeper is not None:
+            self.keeper.on_written = self._written
+            self.machine.recall(await self.keeper.open())
         self._task = tasks.start(self._run(), name="client_sdk.link", on_failure=self._broke)
         try:
             async with asyncio.timeout(timeout_s):
@@ -110,7 +123,7 @@ class Link:
             answer = await future
         finally:
             if self._waiting.pop(request_id, None) is not None:
-                self.machine.requests.outbox.end(request_id)
+                self.machine.requests.abandon(request_id)
         if not isinstance(answer, kind):
             raise RobotError(
                 f"the server answered with {answer!r}; it does not speak this protocol"
@@ -129,12 +142,7 @@ class Link:
         """
         while not ready():
             self.check_not_over()
-            future = self._loop.create_future()
-            self._watchers[future] = ready
-            try:
-                await future
-            finally:
-                del self._watchers[future]
+            await self._watchers.wait(ready)
 
     def perform_soon(self) -> None:
         """Perform at the end of this turn of the loop, once for all that asked."""
@@ -143,8 +151,10 @@ class Link:
             self._loop.call_soon(self.perform)
 
     def perform(self) -> None:
-        """Do what the machine says: write, answer, wake, hang up, set the timer."""
+        """Do what the machine says: keep, write, answer, wake, hang up, set the timer."""
         self._scheduled = False
+        if self.keeper is not None:
+            self.keeper.write(self._loop.time())
         self._write()
         for request_id, answer in self.machine.requests.take_ended():
             self._tell(request_id, answer)
@@ -153,20 +163,23 @@ class Link:
 
     def wake(self) -> None:
         """Wake those whose condition has come true."""
-        is_over = self.machine.state is State.OVER
-        for future, ready in self._watchers.items():
-            if (is_over or ready()) and not future.done():
-                future.set_result(None)
+        self._watchers.wake(everybody=self.machine.state is State.OVER)
 
     async def aclose(self) -> None:
         """Write the acks, close the connection in good order and end; who waits is told."""
         if self._task is None:
             return
         self.machine.flush_acks()
-        self._write()
-        self.machine.fail(None)
-        self.perform()
-        await tasks.end(self._task)
+        try:
+            if self.keeper is not None:
+                await self.keeper.drain()
+            self._write()
+            self.machine.fail(None)
+            self.perform()
+            await tasks.end(self._task)
+        finally:
+            if self.keeper is not None:
+                await self.keeper.aclose()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -246,6 +259,11 @@ class Link:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(due_s, self._tick) if due_s is not None else None
+
+    def _written(self, error: MemoryFileError | None) -> None:
+        if error is not None:
+            self.machine.fail(error)
+        self.perform()
 
     def _tick(self) -> None:
         self._timer = None

@@ -1,8 +1,8 @@
 """What a robot does next, decided without socket, clock or waiting.
 
 What came in, and the time, go in: `connected`, `received`, `disconnected`, `tick`, requests. What to do comes
-out: frames to write (`take_frames`), requests that ended, `hang_up`, `retry_at_s`, `failure`,
-`next_deadline_s`. `link` performs it; tests drive the machine by hand.
+out: frames to write (`take_frames`), requests that ended, `notes` for the robot's memory, `hang_up`,
+`retry_at_s`, `failure`, `next_deadline_s`. `link` performs it; tests drive the machine by hand.
 
     NEW → CONNECTING → [REGISTERING →] AUTHENTICATING → ONLINE → WAITING → CONNECTING → … → OVER
 
@@ -12,21 +12,27 @@ What passes by itself leads to WAITING, what does not to OVER, with a `failure`.
 import itertools
 import logging
 import random
+from collections.abc import Sequence
+from functools import partial
 from typing import assert_never
 
 from msgspec import Struct
 
 from client_sdk.backoff import Backoff, Reconnect
+from client_sdk.clock import WallClock, wall_clock_ms
 from client_sdk.errors import Refused, RobotError, WrongServer
+from client_sdk.follows import Follows
 from client_sdk.inbox import Inbox
 from client_sdk.introduction import Introduction
+from client_sdk.kept_sends import KeptSends
+from client_sdk.memory import Bound, Recollection
+from client_sdk.notes import Notes
 from client_sdk.options import Options
 from client_sdk.outbox import REQUESTS_MAX
 from client_sdk.requests import Requests
 from client_sdk.signals import SignalBoard
 from client_sdk.states import CONNECTED, MOVES, State
 from imserver.protocol import server_frames as wire
-from imserver.protocol.client_frames import Follow
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import MEANING, CloseCode, Retry
 from imserver.protocol.limits import Limits
@@ -39,8 +45,9 @@ class Machine:
 
     Attributes:
         inbox, requests, signals: what comes in and goes out.
+        notes: what goes into the robot's memory.
         ids: numbers for requests.
-        followed: conversations that were asked for by `follow` and are asked for again after a reconnect.
+        follows: conversations that were asked for.
         state: where the connection is.
         limits: the server's; the protocol's defaults before the first welcome.
         failure: why it is over; None if it was closed.
@@ -52,16 +59,23 @@ class Machine:
     """
 
     def __init__(
-        self, introduction: Introduction, options: Options, *, codec: Codec, dice: random.Random
+        self,
+        introduction: Introduction,
+        options: Options,
+        *,
+        codec: Codec,
+        dice: random.Random,
+        clock_ms: WallClock = wall_clock_ms,
     ) -> None:
         self._introduction = introduction
         self._open_timeout_s = options.open_timeout_s
         self._reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
         self.inbox = Inbox(codec.decode_body, window=options.window)
-        self.requests = Requests(dice)
+        self.notes = Notes()
+        self.requests = Requests(dice, self.notes, KeptSends(codec, clock_ms, options))
         self.signals = SignalBoard(codec.decode_body, signals_max=options.signals_max)
         self.ids = itertools.count(1)
-        self.followed: set[str] = set()
+        self.follows = Follows(self.ids)
         self.state = State.NEW
         self.limits = Limits()
         self.failure: RobotError | None = None
@@ -70,16 +84,20 @@ class Machine:
         self.last_problem = "no attempt was made"
         self.connections = 0
         self._frames: list[Struct] = []
-        self._follows: dict[int, str] = {}
+        self._attempt = 0
         self.open_by_s = 0.0
-        self._online_since_s: float | None = None
-        self._at_once = False
-        self._retry_after_ms: int | None = None
-        self._bye: wire.Bye | None = None
+
+    def recall(self, recollection: Recollection) -> None:
+        """Begin with what the robot's memory holds; from now on it is kept."""
+        self.notes.keeps = True
+        self._introduction.remembered = recollection.server
+        self.inbox.recall(recollection.places)
+        self.requests.recall(recollection.sends, self.ids)
 
     def connecting(self, now_s: float) -> None:
         """Begin an attempt to connect."""
         self._move(State.CONNECTING)
+        self._attempt += 1
         self.open_by_s = now_s + self._open_timeout_s
 
     def connected(self) -> None:
@@ -105,32 +123,30 @@ class Machine:
             case wire.SignalValue():
                 self.signals.put(frame)
             case wire.Gap():
-                self.inbox.gap(frame)
+                self.inbox.gap(frame, now_s)
             case wire.Head():
                 self.inbox.announced(frame, now_s)
             case wire.Challenge() | wire.Welcome():
                 self._greeted(frame, now_s)
             case wire.Bye():
-                self._bye = frame
+                self._reconnect.told(frame)
             case wire.StreamChunk() | wire.Receipt():
                 _log.debug("frame.without_a_reader", extra={"frame": type(frame).__name__})
             case _:
                 assert_never(frame)
         self._ask_repairs()
+        if self.inbox.is_lost and self.state is State.ONLINE:
+            self.hang_up = (CloseCode.NORMAL, "a conversation is missing")
 
     def disconnected(self, code: int, reason: str, now_s: float) -> None:
         """The transport is gone, or did not come up: decide whether and when to connect again."""
         if self.state is State.OVER:
             return
-        if self._bye is not None:
-            code, reason = self._bye.code, self._bye.reason
-            self._retry_after_ms = self._bye.retry_after
-        if self._online_since_s is not None:
-            self._reconnect.held(now_s - self._online_since_s)
-        self.last_problem = f"{reason or 'the connection was lost'} ({code})"
+        self.last_problem, wait = self._reconnect.after(code, reason, now_s)
         self.requests.connection_lost()
-        wait = 0.0 if self._at_once else self._reconnect.after(code, reason, self._retry_after_ms)
-        self._forget_connection()
+        self._frames.clear()
+        self.follows.clear()
+        self.hang_up = None
         if isinstance(wait, RobotError):
             self.fail(wait)
         else:
@@ -145,18 +161,21 @@ class Machine:
     def tick(self, now_s: float) -> None:
         """Do what is due."""
         self.requests.tick(now_s)
+        due_s = self.inbox.due_s(acks=self.state is State.ONLINE)
+        if due_s is not None and due_s <= now_s:
+            self.flush_acks()
         if self.state is State.ONLINE:
             self.inbox.repairs.tick(now_s)
             self._ask_repairs()
-            if self.inbox.acks.due_s is not None and self.inbox.acks.due_s <= now_s:
-                self.flush_acks()
         elif self.state in CONNECTED and now_s >= self.open_by_s:
             self.hang_up = (CloseCode.GOING_AWAY, "the server did not say welcome in time")
 
     def flush_acks(self) -> None:
-        """Write the acks that wait for company."""
-        if self.state is State.ONLINE:
-            self._frames.extend(self.inbox.acks.take())
+        """Write the acks that wait for company, once the robot's memory has the places."""
+        places = self.inbox.places.take() if self.inbox.places is not None else []
+        acks = self.inbox.acks.take() if self.state is State.ONLINE else []
+        if places or acks:
+            self.notes.add(*places, then=partial(self._say, self._attempt, acks))
 
     def fail(self, failure: RobotError | None) -> None:
         """End it for good: with an error for all who wait, or with None because it was asked for."""
@@ -175,12 +194,18 @@ class Machine:
 
     def next_deadline_s(self) -> float | None:
         """Return when `tick` has something to do."""
-        dues = [self.requests.outbox.next_deadline_s()]
-        if self.state is State.ONLINE:
-            dues += [self.inbox.acks.due_s, self.inbox.repairs.next_deadline_s()]
+        is_online = self.state is State.ONLINE
+        dues = [self.requests.next_deadline_s(), self.notes.due_s, self.inbox.due_s(acks=is_online)]
+        if is_online:
+            dues.append(self.inbox.repairs.next_deadline_s())
         elif self.state in CONNECTED and self.hang_up is None:
             dues.append(self.open_by_s)
         return min((due_s for due_s in dues if due_s is not None), default=None)
+
+    def _say(self, attempt: int, frames: Sequence[Struct]) -> None:
+        """Write frames that belong to the connection of an attempt, if it is still there."""
+        if attempt == self._attempt and self.state in CONNECTED:
+            self._frames.extend(frames)
 
     def _move(self, state: State) -> None:
         if state not in MOVES[self.state]:
@@ -188,15 +213,10 @@ class Machine:
         _log.debug("robot.state", extra={"was": self.state.value, "is": state.value})
         self.state = state
 
-    def _forget_connection(self) -> None:
-        self._frames.clear()
-        self._follows.clear()
-        self._online_since_s = self._retry_after_ms = self._bye = self.hang_up = None
-        self._at_once = False
-
     def _say_hello(self) -> None:
         self._move(State.AUTHENTICATING)
-        self._frames.append(self._introduction.hello(self.inbox.resume()))
+        positions = self.inbox.resume(self.limits.frame_bytes_max // 2)
+        self._frames.append(self._introduction.hello(positions))
 
     def _greeted(self, frame: wire.Challenge | wire.Welcome, now_s: float) -> None:
         if self.state is not State.AUTHENTICATING:
@@ -204,77 +224,69 @@ class Machine:
         elif isinstance(frame, wire.Welcome):
             self._welcomed(frame, now_s)
         else:
-            try:
-                self._frames.append(self._introduction.proof(frame))
-            except WrongServer as problem:
-                self.fail(problem)
+            self._challenged(frame)
+
+    def _challenged(self, challenge: wire.Challenge) -> None:
+        try:
+            proof = self._introduction.proof(challenge)
+        except WrongServer as problem:
+            self.fail(problem)
+            return
+        say = partial(self._say, self._attempt, [proof])
+        if self.notes.keeps and self._introduction.remembered is None:
+            # A send must not go to one server, and after a crash again to another.
+            self._introduction.remembered = challenge.server
+            self.notes.add(Bound(challenge.server), then=say)
+        else:
+            say()
 
     def _welcomed(self, frame: wire.Welcome, now_s: float) -> None:
         self._move(State.ONLINE)
-        self._online_since_s = now_s
+        self._reconnect.opened(now_s)
         self.connections += 1
         self.limits = frame.limits
         self.requests.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
         self.inbox.welcome(frame.conversations)
-        for conv in self.followed:
+        for conv in self.follows.wanted:
             conversation = self.inbox.known(conv)
             if conversation is not None and conversation.received is not None:
-                self._follow(conv, conversation.received)
+                self._frames.append(self.follows.ask(conv, conversation.received))
 
     def _answered(self, frame: wire.Ok | wire.Pong) -> None:
         if self.state is State.REGISTERING:
             self._introduction.registration_answered(None)
             self._say_hello()
-        elif self._follows.pop(frame.id, None) is None:
+        elif self.follows.ended(frame.id) is None:
             self.requests.answered(frame)
 
     def _refused(self, frame: wire.Error, now_s: float) -> None:
         refusal = Refused(frame.code, frame.message, frame.retry_after)
         passes = MEANING[frame.code][0] is not Retry.NEVER
-        if self.state is State.REGISTERING:
-            self._registration_refused(refusal, passes=passes, fatal=frame.fatal)
-        elif self.state is State.AUTHENTICATING:
-            self._hello_refused(refusal, passes=passes)
+        if self.state in (State.REGISTERING, State.AUTHENTICATING):
+            self._greeting_refused(refusal, passes=passes, fatal=frame.fatal)
         elif frame.id is None:
             _log.warning("server.error", extra={"code": frame.code, "problem": frame.message})
-        elif frame.id in self._follows:
-            conv = self._follows.pop(frame.id)
+        elif (conv := self.follows.ended(frame.id)) is not None:
             if not passes:
                 self.inbox.beyond_repair(conv, frame.message)
         else:
             self.requests.refused(frame.id, refusal, now_s)
 
-    def _registration_refused(self, refusal: Refused, *, passes: bool, fatal: bool) -> None:
+    def _greeting_refused(self, refusal: Refused, *, passes: bool, fatal: bool) -> None:
         if passes:
-            self._try_later(refusal)
-            return
-        self._introduction.registration_answered(refusal)
-        if fatal:
-            self._at_once = True
+            self._reconnect.retry_after_ms = refusal.retry_after_ms
             self.hang_up = (CloseCode.NORMAL, "")
+        elif self.state is State.AUTHENTICATING:
+            self.fail(self._introduction.refused(refusal))
         else:
-            self._say_hello()
-
-    def _hello_refused(self, refusal: Refused, *, passes: bool) -> None:
-        if passes:
-            self._try_later(refusal)
-            return
-        earlier = self._introduction.registration_refusal
-        message = refusal.message
-        if earlier is not None:
-            message += f" (before that, the registration was refused: {earlier})"
-        self.fail(Refused(refusal.code, message, refusal.retry_after_ms))
-
-    def _try_later(self, refusal: Refused) -> None:
-        self._retry_after_ms = refusal.retry_after_ms
-        self.hang_up = (CloseCode.NORMAL, "")
+            self._introduction.registration_answered(refusal)
+            if fatal:
+                self._reconnect.at_once = True
+                self.hang_up = (CloseCode.NORMAL, "")
+            else:
+                self._say_hello()
 
     def _ask_repairs(self) -> None:
         for conv, after in self.inbox.repairs.take():
             _log.warning("events.repair", extra={"conv": conv, "after": after})
-            self._follow(conv, after)
-
-    def _follow(self, conv: str, after: int) -> None:
-        request_id = next(self.ids)
-        self._follows[request_id] = conv
-        self._frames.append(Follow(request_id, conv, after))
+            self._frames.append(self.follows.ask(conv, after))

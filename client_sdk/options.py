@@ -26,6 +26,8 @@ class Options(Struct, frozen=True, kw_only=True):
         ping_interval_s: silence after which the server is pinged; after twice as long it counts as dead.
         backoff_base_s: the first wait before a new attempt is up to this long; it doubles each time.
         backoff_cap_s: no wait before a new attempt is longer, unless the server asked for it.
+        waiting_max: most sends that may wait in the robot's memory; beyond it they are refused at once.
+        waiting_bytes_max: the same in bytes.
         signals_max: most unread signals that are kept; beyond it the one unread longest is dropped.
         frame_bytes_max: largest frame accepted from a server that has not yet told its own limit.
         server: id of the deployment, to be sure that it is the right one; any if None.
@@ -41,6 +43,8 @@ class Options(Struct, frozen=True, kw_only=True):
     ping_interval_s: _Seconds = 20.0
     backoff_base_s: _Seconds = 0.2
     backoff_cap_s: _Seconds = 10.0
+    waiting_max: _Count = 10_000
+    waiting_bytes_max: _Count = 64 * 1024 * 1024
     signals_max: _Count = 4096
     frame_bytes_max: _Count = 4 * 1024 * 1024
     server: str | None = None

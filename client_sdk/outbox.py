@@ -2,11 +2,11 @@
 
 Every request ends in exactly one way: answered, refused, or given up at its deadline. A send that lost its
 connection, or met a refusal that passes by itself, is written again with the same cid; the server stores it
-once. Memory is bounded by the callers: each entry is one caller that waits. What is written and unanswered
-is bounded by count and bytes, so that a slow connection does not swell the socket's buffer.
+once. Memory is bounded by the callers: each entry is one caller that waits, or a send that `kept_sends` has
+counted. What is written and unanswered is bounded by count and bytes, so that a slow connection does not
+swell the socket's buffer.
 
-Sans-I/O. This one lives in memory and ends with the process; one that is kept in a file would stand beside
-it and be handed to the machine in its place.
+Sans-I/O. Called by `requests`.
 """
 
 import enum
@@ -39,21 +39,21 @@ class Request:
 
     Attributes:
         frame: what is written, each time the same.
-        deadline_s: when the caller is told that no outcome is known.
+        kept: it stays in the robot's memory when its caller gives up.
         written: it was written to some connection at least once.
         in_doubt: an earlier try may have been stored although no answer said so.
         refusal: the passing refusal that it met last, if any since it was written last.
     """
 
-    __slots__ = ("deadline_s", "frame", "id", "in_doubt", "refusal", "repeat", "size", "written")
+    __slots__ = ("frame", "id", "in_doubt", "kept", "refusal", "repeat", "size", "written")
 
     def __init__(
-        self, request_id: int, frame: Struct, *, repeat: Repeat, deadline_s: float
+        self, request_id: int, frame: Struct, *, repeat: Repeat, kept: bool = False
     ) -> None:
         self.id = request_id
         self.frame = frame
         self.repeat = repeat
-        self.deadline_s = deadline_s
+        self.kept = kept
         self.size = len(memoryview(frame.body)) if isinstance(frame, Send) else 0
         self.written = False
         self.in_doubt = False
@@ -72,6 +72,11 @@ class Request:
     def lost(self, why: str) -> RobotError:
         """Return what its caller is told when no answer will come."""
         cid = self.frame.cid if isinstance(self.frame, Send) else None
+        if self.kept:
+            return OutcomeUnknown(
+                f"{why}; the send with cid {cid!r} waits in the robot's memory and goes on from there",
+                cid,
+            )
         if self.refusal is not None and self.refusal.code is ErrorCode.RATE_LIMITED:
             return self.refusal
         if cid is not None:
@@ -96,7 +101,6 @@ class Outbox:
         self._in_flight: dict[int, Request] = {}
         self._bytes_in_flight = 0
         self._delayed: list[tuple[float, int]] = []
-        self._deadlines: list[tuple[float, int]] = []
         self.requests_max = REQUESTS_MAX
         self.resent = 0
 
@@ -107,10 +111,6 @@ class Outbox:
         """Take in a request; it is written when there is a connection and room."""
         self._requests[request.id] = request
         self._waiting.append(request.id)
-        heapq.heappush(self._deadlines, (request.deadline_s, request.id))
-        if len(self._deadlines) > 2 * len(self._requests) + REQUESTS_MAX:
-            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._requests]
-            heapq.heapify(self._deadlines)
 
     def get(self, request_id: int) -> Request | None:
         """Return the request, or None if it has ended."""
@@ -156,16 +156,10 @@ class Outbox:
         self._waiting.extendleft(reversed(again))
         return never
 
-    def tick(self, now_s: float) -> list[Request]:
-        """Let delayed requests go on; take out and return those whose deadline has passed."""
+    def tick(self, now_s: float) -> None:
+        """Let delayed requests go on."""
         while self._delayed and self._delayed[0][0] <= now_s:
             self._waiting.append(heapq.heappop(self._delayed)[1])
-        expired = []
-        while self._deadlines and self._deadlines[0][0] <= now_s:
-            request = self.end(heapq.heappop(self._deadlines)[1])
-            if request is not None:
-                expired.append(request)
-        return expired
 
     def clear(self) -> list[Request]:
         """Take out and return everything."""
@@ -174,16 +168,14 @@ class Outbox:
         self._waiting.clear()
         self._in_flight.clear()
         self._delayed.clear()
-        self._deadlines.clear()
         self._bytes_in_flight = 0
         return requests
 
     def next_deadline_s(self) -> float | None:
         """Return when `tick` has something to do."""
-        for heap in (self._deadlines, self._delayed):
-            while heap and heap[0][1] not in self._requests:
-                heapq.heappop(heap)
-        return min((heap[0][0] for heap in (self._deadlines, self._delayed) if heap), default=None)
+        while self._delayed and self._delayed[0][1] not in self._requests:
+            heapq.heappop(self._delayed)
+        return self._delayed[0][0] if self._delayed else None
 
     def _has_room(self) -> bool:
         if not self._in_flight:

@@ -1,10 +1,14 @@
 """The values that the SDK hands to its users. Frozen; nothing here waits or knows the network."""
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from client_sdk.states import State
+
+RESTORED: Final = "restored"
+RENUMBERING: Final = frozenset({RESTORED, "ahead"})
+"""Why a gap may mean that numbers are given anew."""
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -37,8 +41,13 @@ class Event(Struct, frozen=True, gc=False):
 class Gap(Struct, frozen=True):
     """Events ``first`` to ``last`` of a log that will not be delivered, and why.
 
-    ``why`` is ``restored`` if the log was restored from a backup: what had those numbers is gone, and the
-    numbers are given again to other events.
+    Attributes:
+        epoch: the epoch in which the log goes on.
+        last: one less than ``first`` if nothing is known to be lost and the log only has a new epoch.
+        why: ``retention`` if they were deleted for their age; ``restored`` if the log was restored from a
+            backup, ``ahead`` if the server lost its tail without: their numbers are given to other events.
+            Anything else is a server's refusal, in its words.
+        after: seq behind which the log goes on.
     """
 
     conv: str
@@ -46,6 +55,22 @@ class Gap(Struct, frozen=True):
     first: int
     last: int
     why: str
+    after: int
+
+
+class Waiting(Struct, frozen=True):
+    """A send in the robot's memory that is neither stored nor refused yet, as far as is known.
+
+    ``created_ms`` is in milliseconds since 1970 by this machine's clock; the other fields are those of
+    `Robot.send`.
+    """
+
+    conv: str
+    cid: str
+    kind: str
+    ref: int | None
+    body: Any
+    created_ms: int
 
 
 class Sent(Struct, frozen=True, gc=False):

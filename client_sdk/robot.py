@@ -17,15 +17,18 @@ from typing import Any, Literal, Self, overload
 from client_sdk.cids import Cids
 from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import KeyFileError
-from client_sdk.group_calls import GroupCalls
 from client_sdk.introduction import Credentials, Introduction
+from client_sdk.keeper import Keeper
+from client_sdk.kept_calls import KeptCalls
 from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.link import Link
 from client_sdk.machine import Machine
+from client_sdk.memory import Memory, Owner
 from client_sdk.options import Options, websocket_url
 from client_sdk.outbox import Repeat
 from client_sdk.payload import encode
 from client_sdk.records import Event, Gap, Sent, Statistics
+from client_sdk.sqlite_memory import SqliteMemory
 from client_sdk.states import State
 from client_sdk.streams import EventStream, SignalStream
 from client_sdk.transport import Connector
@@ -37,7 +40,7 @@ from imserver.protocol.events import EDIT, MESSAGE, REDACT, SEQ_MAX, SERVER_CID_
 from imserver.protocol.limits import CID_CHARS_MAX, KIND_CHARS_MAX, SIGNAL_KEY_CHARS_MAX
 
 
-class Robot(GroupCalls):
+class Robot(KeptCalls):
     """A robot that is online while its context is entered, and comes back by itself when cut off.
 
     Its methods may be called by any number of tasks of one event loop at a time; `events` is for one.
@@ -49,6 +52,8 @@ class Robot(GroupCalls):
         token: for the first time: enrolment token that registers the key. Harmless afterwards.
         bearer: instead of a key, a bearer token, as people and dashboards have.
         device: which of the robot's devices this is; each has its own cursors.
+        memory: file in which sends that wait and what is processed outlive the process (see `SqliteMemory`);
+            made if it is missing. One for each device, and for each server.
         options: see `Options`.
         connector: another way to the server than WebSockets; the tests' memory, for example.
 
@@ -66,6 +71,7 @@ class Robot(GroupCalls):
         token: str | None = None,
         bearer: str | None = None,
         device: str = "main",
+        memory: str | Path | Memory | None = None,
         options: Options | None = None,
         connector: Connector | None = None,
     ) -> None:
@@ -87,7 +93,13 @@ class Robot(GroupCalls):
                 websocket_url(url), codec, ping_interval_s=options.ping_interval_s, tls=options.tls
             )
         machine = Machine(introduction, options, codec=codec, dice=random.Random())
-        link = Link(machine, connector, codec, frame_bytes_max=options.frame_bytes_max)
+        link = Link(
+            machine,
+            connector,
+            codec,
+            frame_bytes_max=options.frame_bytes_max,
+            keeper=_keeper(memory, Owner(name, device), machine),
+        )
         super().__init__(link, codec, request_timeout_s=options.request_timeout_s)
         self.name = name
         self._options = options
@@ -99,6 +111,7 @@ class Robot(GroupCalls):
         Raises:
             ConnectionLost: not within the options' ``connect_timeout_s``.
             Refused, StayAway, WrongServer: the server does not want this robot.
+            MemoryFileError: the memory cannot be used, and why.
         """
         try:
             await self._link.open(self._options.connect_timeout_s)
@@ -146,7 +159,9 @@ class Robot(GroupCalls):
 
         Ends in one of three ways within ``timeout_s``, whatever happens to the connection meanwhile: stored,
         refused, or unknown. Any number may be under way at a time; what one task sends one after the other
-        is stored in that order.
+        is stored in that order. With a memory it is kept before it is written, and goes on being sent until
+        it is stored or refused, whatever becomes of this call and of the process; the same cid with the same
+        content then waits for the same send.
 
         Args:
             conv: ``g/<group>`` or ``d/<robot>/<robot>`` (see `direct`).
@@ -238,6 +253,14 @@ class Robot(GroupCalls):
             signals_dropped=machine.signals.dropped,
             frames_ignored=self._link.frames_ignored,
         )
+
+
+def _keeper(memory: str | Path | Memory | None, owner: Owner, machine: Machine) -> Keeper | None:
+    if memory is None:
+        return None
+    if isinstance(memory, str | Path):
+        memory = SqliteMemory(Path(memory))
+    return Keeper(memory, owner, notes=machine.notes)
 
 
 def _key(key: str | Path | RobotKey, name: str, *, may_create: bool) -> RobotKey:

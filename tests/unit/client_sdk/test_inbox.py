@@ -11,11 +11,13 @@ from imserver.protocol.server_frames import Gap as GapFrame
 from imserver.protocol.server_frames import Head
 from tests.unit.client_sdk.frames import CONV, EPOCH, run, state
 
+BYTES = 100_000
+
 
 @pytest.fixture
 def inbox():
     inbox = Inbox(msgspec.msgpack.decode, window=8)
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state()])
     return inbox
 
@@ -70,7 +72,7 @@ def test_a_hole_is_asked_for_once_until_patience_ends(inbox):
 
 def test_a_hole_after_a_reconnect_is_asked_for_at_once(inbox):
     inbox.deliver(run(2, 2), 0.0)
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state(head=3)])
     inbox.deliver(run(3, 3), 0.1)
     assert inbox.repairs.take() == [(CONV, 0)]
@@ -133,27 +135,29 @@ def test_of_what_came_only_what_is_processed_is_acked(inbox):
     assert inbox.acks.take() == [Ack(CONV, 1)]
 
 
-def test_a_gap_before_a_reconnect_does_not_make_the_server_begin_anew(inbox):
+def test_a_gap_that_is_told_again_after_a_reconnect_is_shown_once(inbox):
     inbox.deliver(run(1, 3), 0.0)
     take(inbox)
-    inbox.gap(GapFrame(CONV, EPOCH, from_=4, to=6, why="retention"))
-    inbox.resume()
+    gap = GapFrame(CONV, EPOCH, from_=4, to=6, why="retention")
+    inbox.gap(gap, 0.0)
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 3)}
     inbox.welcome([state(head=8, acked=1)])
-    inbox.deliver(run(4, 8), 0.0)
-    assert seqs(take(inbox)) == [(4, 6), 4, 5, 6, 7, 8]
+    inbox.gap(gap, 0.0)
+    inbox.deliver(run(7, 8), 0.0)
+    assert seqs(take(inbox)) == [(4, 6), 7, 8]
 
 
 def test_resume_tells_what_was_processed(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.processed(inbox.next(), 0.0)
     inbox.next()
-    assert inbox.resume() == {CONV: Position(EPOCH, 1)}
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 1)}
 
 
 def test_what_is_queued_survives_a_reconnect_and_is_not_shown_twice(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.processed(inbox.next(), 0.0)
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state(head=5)])
     inbox.deliver(run(2, 5), 0.0)
     assert seqs(take(inbox)) == [2, 3, 4, 5]
@@ -163,7 +167,7 @@ def test_after_a_reconnect_no_more_is_acked_than_came_over_it(inbox):
     inbox.deliver(run(1, 3), 0.0)
     first, *others = take(inbox, process=False)
     inbox.processed(first, 0.0)
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state(head=3, acked=1)])
     for item in others:
         inbox.processed(item, 0.0)
@@ -175,7 +179,7 @@ def test_after_a_reconnect_no_more_is_acked_than_came_over_it(inbox):
 def test_acks_go_on_behind_the_resumed_place_though_another_device_is_further(inbox):
     inbox.deliver(run(1, 2), 0.0)
     take(inbox)
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state(head=9, acked=9)])
     inbox.deliver(run(3, 4), 0.0)
     take(inbox)
@@ -186,14 +190,14 @@ def test_an_ack_that_the_server_lost_is_said_again(inbox):
     inbox.deliver(run(1, 3), 0.0)
     take(inbox)
     assert inbox.acks.take() == [Ack(CONV, 3)]
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state(head=3, acked=0)])
     assert inbox.acks.take() == [Ack(CONV, 3)]
 
 
 def test_a_gap_stands_in_its_place(inbox):
     inbox.deliver(run(1, 1), 0.0)
-    inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=4, why="retention"))
+    inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=4, why="retention"), 0.0)
     inbox.deliver(run(5, 5), 0.0)
     assert seqs(take(inbox)) == [1, (2, 4), 5]
     assert inbox.repairs.take() == []
@@ -202,12 +206,12 @@ def test_a_gap_stands_in_its_place(inbox):
 def test_a_restored_log_is_told_and_its_numbers_are_shown_again(inbox):
     inbox.deliver(run(1, 5), 0.0)
     take(inbox)
-    inbox.resume()
+    inbox.resume(BYTES)
     inbox.welcome([state(epoch="e2", head=4, acked=3)])
-    inbox.gap(GapFrame(CONV, "e2", from_=4, to=5, why="restored"))
+    inbox.gap(GapFrame(CONV, "e2", from_=4, to=5, why="restored"), 0.0)
     inbox.deliver(run(4, 4, epoch="e2"), 0.0)
     gap, event = take(inbox)
-    assert gap == Gap(CONV, "e2", 4, 5, "restored")
+    assert gap == Gap(CONV, "e2", 4, 5, "restored", 3)
     assert (event.epoch, event.seq) == ("e2", 4)
     assert inbox.acks.take() == [Ack(CONV, 4)]
 

@@ -501,7 +501,7 @@ def test_followed_conversations_are_followed_again_from_where_they_were():
     driver = Driver(auto=False)
     driver.go_online()
     driver.machine.inbox.place(CONV, 4)
-    driver.machine.followed.add(CONV)
+    driver.machine.follows.wanted.add(CONV)
     driver.receive(run(5, 6))
     driver.lose()
     driver.go_online()

@@ -266,7 +266,7 @@ async def test_a_gap_is_an_error_unless_it_is_asked_for(server, dock):
     async with server.robot("r1") as r1:
         with pytest.raises(MissedEvents, match="1 to 4 of g/dock") as caught:
             await anext(r1.events())
-        assert caught.value.gap == Gap(dock, "memory", 1, 4, "retention")
+        assert caught.value.gap == Gap(dock, "memory", 1, 4, "retention", 4)
         assert (await anext(r1.events())).seq == 5
 
 

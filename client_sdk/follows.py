@@ -1,0 +1,35 @@
+"""Conversations that are asked for by `follow`: by the application, or because something is missing.
+
+Sans-I/O. Called by the machine.
+"""
+
+import itertools
+
+from imserver.protocol.client_frames import Follow
+
+
+class Follows:
+    """Asked-for conversations.
+
+    Attributes:
+        wanted: those that the application asked for; they are asked for again after a reconnect.
+    """
+
+    def __init__(self, ids: "itertools.count[int]") -> None:
+        self._ids = ids
+        self._under_way: dict[int, str] = {}
+        self.wanted: set[str] = set()
+
+    def ask(self, conv: str, after: int) -> Follow:
+        """Return the frame that asks for a conversation from after ``after`` on."""
+        request_id = next(self._ids)
+        self._under_way[request_id] = conv
+        return Follow(request_id, conv, after)
+
+    def ended(self, request_id: int) -> str | None:
+        """Note an answer; return the conversation that was asked for, if it answers that."""
+        return self._under_way.pop(request_id, None)
+
+    def clear(self) -> None:
+        """Forget what is under way: its connection is gone."""
+        self._under_way.clear()
