@@ -5,9 +5,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
 DATA ?= ./imserver-data
+SEEDS ?= 2000
+FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench-quick clean FORCE
+.PHONY: help run demo test check docs bench-quick simulate clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -47,6 +49,9 @@ check-house: $(READY)
 
 docs: $(READY) ## write the generated pages of docs/
 	@$(BIN)/python -m tools.write_docs
+
+simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=2000 FIRST=0
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 bench-quick: $(READY) ## measure the hot path: some two minutes, one core for the server
 	@exec $(BIN)/python -m bench.quick

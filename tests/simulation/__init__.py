@@ -1,5 +1,5 @@
 """The deterministic simulator: the real server and the real SDK under a simulated clock, network and disk.
 
-One seed decides everything: what the robots do, which faults happen and when, how bytes are cut into pieces.
-`python -m tests.simulation --seeds 100` runs a hundred worlds; docs/explanation/simulation.md tells the story.
+One seed decides everything: what the robots do, which faults happen and when, how bytes are torn.
+`python -m tests.simulation --seeds 100` runs a hundred worlds; docs/explanation/simulation.md explains.
 """

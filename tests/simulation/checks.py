@@ -72,6 +72,9 @@ class Judge:
         if send is None or msgspec.msgpack.decode(event.body) != send.body:
             self._problem("G7, G22 nobody sent this", f"{conv}: {event}")
             return
+        known = self._intervals[conv].get(event.sender, [])
+        if is_group(conv) and not any(since < event.seq <= until for since, until in known):
+            self._problem("G13 sent by one who was no member", f"{conv}: {event}, {known}")
         durable_s = self._durable_at_s.get((conv, event.seq, event.cid), 0.0)
         before = [attempt for attempt in send.attempts if attempt.began_s <= durable_s]
         if before and all(attempt.outcome == REFUSED for attempt in before):
@@ -140,7 +143,8 @@ class Judge:
 
     def _start(self, life: Life, seen: Seen) -> None:
         """A process goes on no later than where the one before ended, or where its robot was added."""
-        done = life.before.get(seen.conv) or life.robot_before.get(seen.conv, 0)
+        # A device whose first acks were lost begins where another device of its robot is.
+        done = max(life.before.get(seen.conv, 0), life.robot_before.get(seen.conv, 0))
         if seen.seq > done + 1 and not self._adds(seen, life.robot):
             self._problem("G11 skipped over a restart", f"{life.name}: {seen}, processed {done}")
 

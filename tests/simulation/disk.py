@@ -88,7 +88,7 @@ class Disk:
             known.synced = True
 
     def sync_all(self) -> None:
-        """Make everything durable that a process finds when it opens the store, before it serves any of it."""
+        """Make everything durable that was written."""
         for known in self.transactions:
             known.synced = True
 
@@ -101,7 +101,7 @@ class Disk:
         return store
 
     def open(self) -> MemoryStore:
-        """Return the store as a process finds it that opens it now."""
+        """Return the store as a process finds it that opens it now, durable before any of it is served."""
         self.sync_all()
         store = self.replay()
         for conv, events in logs_of(store).items():
@@ -123,7 +123,7 @@ class SimStore:
 
     async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
         events, cursors = list(events), list(cursors)
-        outcomes = await self._write(
+        outcomes: list[Outcome] = await self._write(
             lambda memory: memory.append(events, cursors), [event.conv for event in events]
         )
         self.disk.trace.counts["commits"] += 1
@@ -155,11 +155,12 @@ class SimStore:
     async def register(
         self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
     ) -> RobotRecord:
-        return await self._write(
+        stored: RobotRecord = await self._write(
             lambda memory: memory.register(
                 robot, token_id=token_id, token_expires_ms=token_expires_ms
             )
         )
+        return stored
 
     async def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
         known = await self._read(lambda: self.memory.robot(robot.name))

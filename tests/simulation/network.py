@@ -241,7 +241,9 @@ class End(asyncio.Transport):
     def _arrival_s(self) -> float:
         network = self._network
         arrival_s = max(
-            network.timeline.now_s + network.delay(), self.line.stalled_until_s, self._last_arrival_s
+            network.timeline.now_s + network.delay(),
+            self.line.stalled_until_s,
+            self._last_arrival_s,
         )
         self._last_arrival_s = arrival_s
         return arrival_s
@@ -300,10 +302,10 @@ class End(asyncio.Transport):
         self._read_soon()
 
     def _read_soon(self) -> None:
-        if not self._read_is_due and self._protocol is not None and self._reading:
-            if self._unread or self._eof_arrived:
-                self._read_is_due = True
-                self.loop.call_soon(self._read)
+        can_read = self._protocol is not None and self._reading and not self._read_is_due
+        if can_read and (self._unread or self._eof_arrived):
+            self._read_is_due = True
+            self.loop.call_soon(self._read)
 
     def _read(self) -> None:
         self._read_is_due = False

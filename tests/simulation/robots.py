@@ -145,9 +145,7 @@ class Client:
             ping_interval_s=1.5,
             backoff_cap_s=1.0,
         )
-        robot = Robot(
-            URL, name=plan.robot, device=plan.device, bearer=self._token, options=options
-        )
+        robot = Robot(URL, name=plan.robot, device=plan.device, bearer=self._token, options=options)
         machine = robot._link.machine
         watch = Watch(self._trace, loop.name, plan.robot, json=plan.codec == "json")
         watch.tap(machine)
@@ -158,7 +156,7 @@ class Client:
                 tasks.create_task(self._talk(robot, life, tasks))
         except* RobotError as group:
             self._trace.problem("a robot gave up", f"{loop.name}: {group.exceptions!r}")
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001  whatever it is, it is a finding
             self._trace.problem("a robot broke", f"{loop.name}: {group.exceptions!r}")
 
     # Reading
@@ -194,10 +192,8 @@ class Client:
                     self._trace.counts["sends taken up after a restart"] += 1
                     tasks.create_task(self._attempt(robot, send, 8.0))
         while not society.healed:
-            await asyncio.sleep(dice.expovariate(plan.rate))
-            if society.healed:
-                break
             tasks.create_task(self._act(robot, life))
+            await asyncio.sleep(dice.expovariate(plan.rate))
         while True:
             for send in self.mine():
                 if not send.is_resolved and send.number not in self._asking:

@@ -1,7 +1,7 @@
 """The simulated server: a machine with a disk, and one life of the node after the other.
 
-A life is the real node, built by the real composition function. It ends by a kill, a power cut, a drain, or by
-itself when the store failed, and the next one begins a moment later with what the disk holds.
+A life is the real node, built by the real composition function. It ends by a kill, a power cut, a drain, or
+by itself when the store failed, and the next one begins a moment later with what the disk holds.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ class Server:
         except* StoreFailed:
             self.trace.counts["server stopped by a failed store"] += 1
             how = "stops because its store failed"
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001  whatever it is, it is a finding
             self.trace.problem("the node broke", f"{loop.name}: {group.exceptions!r}")
         self._end(loop, how, politely=True)
 
@@ -145,7 +145,9 @@ class Server:
         async with TaskScope() as scope:
 
             def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
-                if committing.done():  # a request in the last moments of a process whose store failed
+                if (
+                    committing.done()
+                ):  # a request in the last moments of a process whose store failed
                     work.close()
                 else:
                     scope.spawn(work, name=name)
@@ -174,5 +176,3 @@ class Server:
         loop.die()
         self.network.drop_process(loop, politely=politely)
         self.timeline.after(self._dice.uniform(*self.restart_s), self.start)
-
-

@@ -50,7 +50,10 @@ class Timeline:
         return steps
 
 
-class SimLoop(asyncio.AbstractEventLoop):
+_Loop: Any = asyncio.AbstractEventLoop  # whose stubs demand sockets, threads and signals as well
+
+
+class SimLoop(_Loop):  # type: ignore[misc]
     """The event loop of one life of one simulated process.
 
     Attributes:
@@ -211,8 +214,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             if not ready:  # killed
                 return
             handle = ready.popleft()
-            if not handle._cancelled:  # type: ignore[attr-defined]
-                handle._run()  # type: ignore[attr-defined]
+            if not handle._cancelled:
+                handle._run()
                 self.steps += 1
             if self._fuse:
                 self._fuse -= 1

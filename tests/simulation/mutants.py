@@ -1,0 +1,304 @@
+"""Breaches of the promises, each made in one place: the simulator must find every one of them.
+
+A mutant replaces one function of the product (or of the simulated store, where the breach is an engine's) by
+one with a mistake that somebody could make. A checker that lets one pass is a checker that lies.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from msgspec import structs
+
+from client_sdk.inbox import Inbox
+from client_sdk.outbox import Outbox
+from imserver.access.websocket import WebSocketLink
+from imserver.core.errors import StoreUnavailable
+from imserver.core.model import Cursor
+from imserver.data.memory import MemoryStore
+from imserver.logic import committer, groups
+from imserver.logic.committer import Committer
+from imserver.logic.delivery import Delivery
+from imserver.logic.session import Sessions
+from imserver.protocol.client_frames import Send
+from tests.simulation.disk import SimStore, Transaction, at_once
+
+
+class Mutant(NamedTuple):
+    """A breach: ``owner.name`` is replaced by ``stand_in``; ``story`` says what that amounts to.
+
+    ``breaks`` begins the name of a rule that must be found broken.
+    """
+
+    breaks: str
+    story: str
+    owner: Any
+    name: str
+    stand_in: Any
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Let the product have the mistake."""
+        with patch.object(self.owner, self.name, self.stand_in):
+            yield
+
+
+# The commit
+
+
+class _Deaf:
+    """Stands for a waiter who was told already."""
+
+    def on_outcome(self, _outcome: object) -> None:
+        """Hear nothing."""
+
+    def on_refusal(self, _refusal: object) -> None:
+        """Hear nothing."""
+
+
+def _foresee(log: Any, batch: Sequence[Any]) -> list[Any]:
+    store: SimStore = log
+    return at_once(store.disk.replay().append([append for append, _ in batch], []))
+
+
+_write = Committer._write
+
+
+async def _ack_before_commit(self: Committer, batch: list[Any], cursors: list[Cursor]) -> None:
+    for (_, waiter), outcome in zip(batch, _foresee(self._log, batch), strict=True):
+        waiter.on_outcome(outcome)
+    await _write(self, [(append, _Deaf()) for append, _ in batch], cursors)
+
+
+async def _deliver_before_commit(self: Committer, batch: list[Any], cursors: list[Cursor]) -> None:
+    publish = self._publish
+    for run in committer._runs(batch, _foresee(self._log, batch)):
+        publish(run)
+    self._publish = lambda _run: None
+    try:
+        await _write(self, batch, cursors)
+    finally:
+        self._publish = publish
+
+
+# The store
+
+
+async def _written_is_enough(self: SimStore, transaction: Transaction) -> None:
+    await asyncio.sleep(self.disk.dice.uniform(*self.disk.health.write_s))
+    if self.disk.dice.random() < 0.05:  # the system writes its cache back now and then
+        self.disk.sync_all()
+
+
+def _sync_again(self: SimStore, transaction: Transaction) -> None:
+    self.forget_at_random(transaction)  # and the second sync finds the pages clean, and succeeds
+
+
+def _carry_on(self: SimStore, transaction: Transaction) -> None:
+    self.forget_at_random(transaction)
+    raise StoreUnavailable("simulated: the sync failed")
+
+
+def _count_on(self: SimStore, apply: Any) -> None:
+    """Advance the counters although nothing was stored: the next event leaves a hole."""
+    foreseen = self.disk.replay()
+    at_once(apply(foreseen))
+    holes = {
+        conv: len(foreseen._logs[conv].events) - len(log.events)
+        for conv, log in self.memory._logs.items()
+    }
+
+    async def count_on(memory: MemoryStore) -> None:
+        for conv, count in holes.items():
+            log = memory._logs[conv]
+            log.events += [log.events[-1]] * count
+
+    at_once(count_on(self.memory))
+    self.disk.transactions.append(Transaction(count_on, synced=True))
+
+
+_append = MemoryStore._append
+
+
+def _append_whatever_the_cid(self: MemoryStore, asked: Any) -> Any:
+    log = self._logs.get(asked.conv)
+    if log is not None:
+        log.by_cid.clear()
+    return _append(self, asked)
+
+
+def _append_by_a_window_of_cids(self: MemoryStore, asked: Any) -> Any:
+    log = self._logs.get(asked.conv)
+    while log is not None and len(log.by_cid) > 4:
+        del log.by_cid[next(iter(log.by_cid))]
+    return _append(self, asked)
+
+
+# Sessions and delivery
+
+_start, _ack = Sessions._start, Sessions.ack
+_give_page = Delivery._give_page
+
+
+def _start_one_late(self: Sessions, *args: Any) -> int:
+    start = _start(self, *args)
+    return min(start + 1, args[2].head) if args[3] else start
+
+
+def _start_one_early(self: Sessions, *args: Any) -> int:
+    return max(_start(self, *args) - 1, 0)
+
+
+def _ack_all_that_was_sent(self: Sessions, session: Any, conv: str, seq: int) -> None:
+    _ack(self, session, conv, seq)
+    reader = session.readers[conv]
+    self._committer.move_cursor(
+        session.robot, session.device, reader.conversation.name, reader.sent
+    )
+
+
+def _lose_last_page(self: Delivery, reader: Any, shared: Any, events: list[Any]) -> None:
+    if events[-1].seq == reader.goal:
+        reader.sent = reader.goal
+        reader.session.behind[reader] = None
+    else:
+        _give_page(self, reader, shared, events)
+
+
+def _give_page_twice(self: Delivery, reader: Any, shared: Any, events: list[Any]) -> None:
+    reader.session.peer.push(shared)
+    _give_page(self, reader, shared, events)
+
+
+_flush = WebSocketLink.flush
+
+
+def _flush_backwards(self: WebSocketLink) -> None:
+    self._out.reverse()
+    _flush(self)
+
+
+# The SDK
+
+_take, _deliver, _next = Outbox.take, Inbox.deliver, Inbox.next
+
+
+def _take_with_new_cids(self: Outbox) -> list[Any]:
+    again = {key for key in self._waiting if key in self._requests and self._requests[key].written}
+    frames: list[Any] = _take(self)
+    return [
+        structs.replace(frame, cid=frame.cid + "+")
+        if isinstance(frame, Send) and frame.id in again
+        else frame
+        for frame in frames
+    ]
+
+
+def _deliver_repeats(self: Inbox, frame: Any, now_s: float) -> None:
+    known = self.known(frame.conv)
+    if known is not None:
+        known.received = None
+    _deliver(self, frame, now_s)
+
+
+def _process_when_handed_out(self: Inbox) -> Any:
+    item = _next(self)
+    if item is not None:
+        self.processed(item, 0.0)
+    return item
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Do nothing."""
+
+
+MUTANTS = {
+    "ack-before-commit": Mutant(
+        "G1",
+        "the sender is told before the event is durable",
+        Committer,
+        "_write",
+        _ack_before_commit,
+    ),
+    "unsynced-commit": Mutant(
+        "G1",
+        "what is written counts as durable, as with synchronous=NORMAL",
+        SimStore,
+        "sync",
+        _written_is_enough,
+    ),
+    "no-cid-index": Mutant(
+        "G4",
+        "the store does not know which cids it has",
+        MemoryStore,
+        "_append",
+        _append_whatever_the_cid,
+    ),
+    "cid-window": Mutant(
+        "G4",
+        "the store knows the newest cids only",
+        MemoryStore,
+        "_append",
+        _append_by_a_window_of_cids,
+    ),
+    "deliver-before-commit": Mutant(
+        "G8", "members see events that may vanish", Committer, "_write", _deliver_before_commit
+    ),
+    "counter-after-failure": Mutant(
+        "G2", "a commit that failed moves the counter on", SimStore, "on_full", _count_on
+    ),
+    "sync-again": Mutant(
+        "G1", "a failed sync is tried again, and succeeds", SimStore, "on_broken_sync", _sync_again
+    ),
+    "carry-on": Mutant(
+        "G", "a commit of unknown outcome counts as not done", SimStore, "on_broken_sync", _carry_on
+    ),
+    "resume-late": Mutant("G11", "resume skips an event", Sessions, "_start", _start_one_late),
+    "resume-early": Mutant("G11", "resume repeats an event", Sessions, "_start", _start_one_early),
+    "cursor-ahead": Mutant(
+        "G11",
+        "the cursor moves to what was sent, not to what was processed",
+        Sessions,
+        "ack",
+        _ack_all_that_was_sent,
+    ),
+    "lost-last-page": Mutant(
+        "G11",
+        "the page that makes a reader level is not sent",
+        Delivery,
+        "_give_page",
+        _lose_last_page,
+    ),
+    "page-twice": Mutant("G11", "pages are sent twice", Delivery, "_give_page", _give_page_twice),
+    "joined-not-served": Mutant(
+        "G10",
+        "who joins while online receives nothing before the next session",
+        Sessions,
+        "_receive_new",
+        _nothing,
+    ),
+    "flush-backwards": Mutant(
+        "G11",
+        "the outbound buffer is written in the wrong order",
+        WebSocketLink,
+        "flush",
+        _flush_backwards,
+    ),
+    "removed-still-served": Mutant(
+        "G13", "who was removed goes on receiving", Delivery, "_cut_off", _nothing
+    ),
+    "removed-still-sends": Mutant(
+        "G13", "who is being removed may still send", groups, "_losing", lambda *_: set()
+    ),
+    "new-cid-each-time": Mutant(
+        "G7", "the SDK sends again under another cid", Outbox, "take", _take_with_new_cids
+    ),
+    "repeats-shown": Mutant(
+        "G9", "the SDK shows what it has shown before", Inbox, "deliver", _deliver_repeats
+    ),
+    "processed-too-early": Mutant(
+        "G11", "the SDK acks an event when it hands it out", Inbox, "next", _process_when_handed_out
+    ),
+}
