@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench-quick simulate clean FORCE
+.PHONY: help run demo test check docs bench-quick simulate chaos clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -55,6 +55,11 @@ simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=200
 
 bench-quick: $(READY) ## measure the hot path: some two minutes, one core for the server
 	@exec $(BIN)/python -m bench.quick
+
+MINUTES ?= 20
+chaos: $(READY) ## break things under load for MINUTES=20 (or SECONDS=…); as root also disks and clocks
+	@tools/set_up_chaos.sh
+	@exec $(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),$$(( $(MINUTES) * 60 ))) --seed "$(SEED)"
 
 clean: ## remove what the commands above made, except data
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,83 @@
+"""Faults of the process: it is killed, stopped for a while, told to end, and has a rival."""
+
+import asyncio
+import random
+import signal
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.world import World
+
+EXIT_LIMIT_S = 15.0
+"""A drain may take ``drain_timeout_s``, 10 s, and a little."""
+
+
+async def kill(world: World, _dice: random.Random) -> None:
+    world.fault("kill")
+    await world.server.kill()
+    await world.restart("kill")
+
+
+async def kill_twice(world: World, dice: random.Random) -> None:
+    after_s = dice.uniform(0.0, 1.0)
+    world.fault("kill while starting", after_s=round(after_s, 3))
+    await world.server.kill()
+    starting = asyncio.create_task(world.server.start())
+    await asyncio.sleep(after_s)
+    await world.server.kill()
+    await asyncio.wait({starting})
+    starting.exception()  # that it was not ready is what was wanted
+    await world.restart("kill while starting")
+
+
+async def pause_server(world: World, dice: random.Random) -> None:
+    for_s = dice.choice([0.5, 2.0, 6.0])
+    world.fault("pause server", for_s=for_s)
+    world.server.signal(signal.SIGSTOP)
+    await asyncio.sleep(for_s)
+    world.server.signal(signal.SIGCONT)
+    world.healed("pause server", limit_s=5.0)
+    await world.expect_running("pause server")
+
+
+async def pause_client(world: World, dice: random.Random) -> None:
+    client, for_s = dice.choice(world.fleet.clients), dice.choice([1.0, 4.0])
+    world.fault("pause client", for_s=for_s)
+    client.signal(signal.SIGSTOP)
+    await asyncio.sleep(for_s)
+    client.signal(signal.SIGCONT)
+    world.healed("pause client")
+
+
+async def terminate(world: World, dice: random.Random) -> None:
+    again_s = dice.uniform(0.0, 0.3)
+    world.fault("SIGTERM twice", again_after_s=round(again_s, 3))
+    world.server.signal(signal.SIGTERM)
+    await asyncio.sleep(again_s)
+    world.server.signal(signal.SIGTERM)
+    status = await world.server.wait_exit(within_s=EXIT_LIMIT_S)
+    if status is None:
+        world.finding("SIGTERM twice", f"the server has not ended within {EXIT_LIMIT_S:g} s")
+        await world.server.kill()
+    elif status != 0:
+        words = world.server.last_words()
+        world.finding("SIGTERM twice", f"the server ended with status {status}, not 0: {words}")
+    await world.restart("SIGTERM twice")
+
+
+async def second_server(world: World, _dice: random.Random) -> None:
+    world.fault("second server")
+    status, words = await world.server.start_second()
+    if status in (None, 0):
+        world.finding("second server", f"a second server was let onto the directory: {words}")
+    world.healed("second server", f"it was refused: {words.splitlines()[-1] if words else ''}")
+    await world.expect_running("second server")
+
+
+FAULTS = (
+    Fault("kill", "SIGKILL of the server; first ack within 5 s of its new start", kill, often=18),
+    Fault("kill while starting", "SIGKILL, and another one while it starts", kill_twice),
+    Fault("pause server", "SIGSTOP of the server for 0.5 to 6 s, then SIGCONT", pause_server),
+    Fault("pause client", "SIGSTOP of a client process, then SIGCONT", pause_client, often=2),
+    Fault("SIGTERM twice", "SIGTERM twice in mid-load: exit 0 in time, all acked", terminate),
+    Fault("second server", "another server on the same directory is refused", second_server),
+)

@@ -1,0 +1,140 @@
+"""The client processes, as the run sees them."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from tests.chaos.orders import ClientOrder, Phase, Report, decode_report, encode
+
+REPORT_BYTES_MAX = 1024 * 1024
+QUIT_S = 20.0
+
+
+class ClientProcess:
+    """One process of robots.
+
+    Attributes:
+        report: its last.
+    """
+
+    def __init__(self, order: ClientOrder, folder: Path, *, number: int) -> None:
+        self.order = order
+        self.report = Report()
+        self._order_file = folder / f"client-{number}.json"
+        self._errors_file = folder / f"client-{number}-stderr.txt"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._done: asyncio.Event = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start the process."""
+        self._order_file.write_bytes(encode(self.order))
+        with self._errors_file.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.chaos.client",
+                str(self._order_file),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                limit=REPORT_BYTES_MAX,
+            )
+        self._reading = asyncio.create_task(self._read())
+
+    async def enter(self, phase: Phase) -> None:
+        """Lead it into a phase, and return when that is done."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._done.clear()
+        self._process.stdin.write(phase.encode() + b"\n")
+        await self._done.wait()
+        if self._process.returncode not in (None, 0):
+            raise ChildProcessError(f"a client process has died: {self.errors()[-2_000:]}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it is there."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    def errors(self) -> str:
+        """Return what it wrote to standard error."""
+        return self._errors_file.read_text() if self._errors_file.exists() else ""
+
+    async def end(self) -> None:
+        """Let it quit, or kill it."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self.signal(signal.SIGCONT)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            try:
+                async with asyncio.timeout(QUIT_S):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        if self._reading is not None:
+            await self._reading
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.report = decode_report(line)
+            if self.report.done is not None:
+                self._done.set()
+        await self._process.wait()
+        self._done.set()
+
+
+class Fleet:
+    """All client processes."""
+
+    def __init__(self, clients: list[ClientProcess]) -> None:
+        self.clients = clients
+
+    async def start(self) -> None:
+        """Start them all."""
+        for client in self.clients:
+            await client.start()
+
+    async def enter(self, phase: Phase, *, within_s: float) -> None:
+        """Lead them all into a phase; return when all have done it.
+
+        Raises:
+            TimeoutError: they have not in time.
+        """
+        async with asyncio.timeout(within_s), asyncio.TaskGroup() as group:
+            for client in self.clients:
+                group.create_task(client.enter(phase))
+
+    def total(self) -> Report:
+        """Return the sum of their last reports."""
+        total = Report()
+        for client in self.clients:
+            total.acked += client.report.acked
+            total.refused += client.report.refused
+            total.unknown += client.report.unknown
+            total.received += client.report.received
+            total.reconnects += client.report.reconnects
+            total.problems = total.problems + client.report.problems
+        return total
+
+    async def wait_acks(self, more: int, *, within_s: float) -> bool:
+        """Return whether ``more`` sends were acked within so many seconds."""
+        goal = self.total().acked + more
+        try:
+            async with asyncio.timeout(within_s):
+                while self.total().acked < goal:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True
+
+    async def end(self) -> None:
+        """End every process."""
+        for client in self.clients:
+            await client.end()

@@ -1,0 +1,73 @@
+"""What the run and its client processes say to each other: a line of JSON each, over their pipes."""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+Phase: TypeAlias = Literal["connect", "create", "send", "settle", "drain", "quit"]
+"""The phases of a client process, in order. It answers each with a `Report` that names it as done."""
+
+
+class RobotOrder(Struct, frozen=True):
+    """A robot of a client process.
+
+    Attributes:
+        name, token, key: who it is, its enrolment token, and its key file.
+        convs: where it sends.
+        creates: groups that it makes, with their further members.
+    """
+
+    name: str
+    token: str
+    key: str
+    convs: tuple[str, ...]
+    creates: dict[str, tuple[str, ...]] = {}
+
+
+class ClientOrder(Struct, frozen=True):
+    """What a client process does.
+
+    Attributes:
+        url: where its robots connect to.
+        robots: its robots.
+        history: file that it records its history in.
+        seed: of its bodies and its pace.
+        rate: sends a second that each robot begins, when it can.
+        in_flight: sends that each robot has under way at most.
+        deadline_s: after which a send's outcome counts as unknown.
+    """
+
+    url: str
+    robots: tuple[RobotOrder, ...]
+    history: str
+    seed: str
+    rate: float = 40.0
+    in_flight: int = 8
+    deadline_s: float = 5.0
+
+
+class Report(Struct, omit_defaults=True):
+    """Where a client process is.
+
+    Attributes:
+        acked, refused: sends that ended so.
+        unknown: sends without a definite outcome as yet, apart from those under way.
+        received: events shown to the robots.
+        reconnects: sessions opened again.
+        done: the phase that has just ended.
+        problems: what should not have happened.
+    """
+
+    acked: int = 0
+    refused: int = 0
+    unknown: int = 0
+    received: int = 0
+    reconnects: int = 0
+    done: str | None = None
+    problems: list[str] = []
+
+
+decode_report = msgspec.json.Decoder(Report).decode
+decode_order = msgspec.json.Decoder(ClientOrder).decode
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,232 @@
+"""A run from its beginning to its verdict.
+
+Robots come online and make their groups; the nemesis breaks things while they talk; then everything is
+healed, every unknown send is asked for again until it has an outcome, and every member reads its logs to
+the end. The server is told to end, and what all robots wrote down is judged against the store, by two
+judges.
+"""
+
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from imserver.verify import Report as Verified
+from imserver.verify import read_data_directory, verify
+from tests.chaos import nemesis
+from tests.chaos.disk import Disk
+from tests.chaos.fleet import ClientProcess, Fleet
+from tests.chaos.journal import Journal
+from tests.chaos.orders import ClientOrder, Report, RobotOrder
+from tests.chaos.proxy import CALM, Proxy
+from tests.chaos.second_opinion import Judge, Opinion, read_histories
+from tests.chaos.server import ChaosServer
+from tests.chaos.world import World, abilities
+
+SETTLE_LIMIT_S = 90.0
+START_LIMIT_S = 90.0
+GROUP_MEMBERS = 3
+PROCESSES = 4
+DISK_BYTES = 2 * 1024**3
+
+
+class Plan(Struct, frozen=True):
+    """What a run is to be.
+
+    Attributes:
+        seconds: how long the nemesis is at work.
+        seed: of everything that is drawn.
+        folder: where the run's files go.
+        faults: names of the faults that may come; all if empty.
+        robots, groups: how many.
+        rate: sends a second that each robot begins, when it can.
+        direct: so many of the client processes go past the proxy.
+        durability: of the server.
+        package: folder with another copy of ``imserver`` to run; a broken one, to see that it is noticed.
+        keep: keep the histories and the data.
+    """
+
+    seconds: float
+    seed: str
+    folder: str
+    faults: tuple[str, ...] = ()
+    robots: int = 24
+    groups: int = 12
+    rate: float = 40.0
+    direct: int = 1
+    durability: str = "full"
+    package: str | None = None
+    keep: bool = False
+
+
+class Outcome(Struct):
+    """What came of a run."""
+
+    plan: Plan
+    report: Report
+    opinion: Opinion
+    verified: Verified
+    skipped: dict[str, str]
+    steps: int
+    ok_times: list[float]
+    took_s: float
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether both judges found nothing."""
+        return self.opinion.is_clean and self.verified.clean
+
+
+async def run(plan: Plan, journal: Journal) -> Outcome:
+    """Carry out a plan; what was made on the machine for it is gone afterwards, however it ends."""
+    began_s = time.monotonic()
+    folder = Path(plan.folder)
+    able = abilities()
+    faults, skipped = nemesis.possible(frozenset(plan.faults), able)
+    for name, reason in skipped.items():
+        journal.note("skipped", name, f"SKIPPED: {reason}")
+    steps = nemesis.draw_schedule(plan.seed, faults)
+    nemesis.write_schedule(folder / "schedule.jsonl", steps)
+    async with _world(plan, journal, has_disk=able["disk"] is None) as world:
+        await _gather(world)
+        until_s = time.monotonic() + plan.seconds
+        done = await nemesis.carry_out(world, plan.seed, steps, until_s=until_s)
+        await _settle(world)
+        report = world.fleet.total()
+        await _end(world)
+        judge, opinion, verified = await asyncio.to_thread(_judge, world)
+    return Outcome(
+        plan=plan,
+        report=report,
+        opinion=opinion,
+        verified=verified,
+        skipped=skipped,
+        steps=done,
+        ok_times=judge.ok_times,
+        took_s=time.monotonic() - began_s,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _world(plan: Plan, journal: Journal, *, has_disk: bool) -> AsyncIterator[World]:
+    folder = Path(plan.folder)
+    disk = Disk(folder, size_bytes=DISK_BYTES) if has_disk else None
+    proxy = Proxy(random.Random(f"{plan.seed} proxy"))
+    place = disk.mount_point if disk is not None else folder
+    server = ChaosServer(
+        place / "data",
+        folder / "server-stderr.txt",
+        arguments=("--durability", plan.durability),
+        package=Path(plan.package) if plan.package else None,
+    )
+    world = World(folder, server, proxy, Fleet([]), journal, disk)
+    try:
+        if disk is not None:
+            await asyncio.to_thread(disk.make)
+        await server.start()
+        await proxy.start()
+        proxy.target = server.port
+        world.fleet = Fleet(_clients(plan, server, proxy.port))
+        await world.fleet.start()
+        yield world
+    finally:
+        await world.fleet.end()
+        await server.kill()
+        await proxy.aclose()
+        if disk is not None:
+            await asyncio.to_thread(disk.remove)
+        if not plan.keep:
+            shutil.rmtree(folder / "data", ignore_errors=True)
+            shutil.rmtree(folder / "histories", ignore_errors=True)
+
+
+def _clients(plan: Plan, server: ChaosServer, proxy_port: int) -> list[ClientProcess]:
+    folder = Path(plan.folder)
+    for name in ("histories", "keys"):
+        (folder / name).mkdir(exist_ok=True)
+    names = [f"robot-{number:02}" for number in range(plan.robots)]
+    convs: dict[str, list[str]] = {name: [] for name in names}
+    creates: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in names}
+    for number in range(plan.groups):
+        group = f"group-{number:02}"
+        members = [names[(number * 2 + step * 5) % plan.robots] for step in range(GROUP_MEMBERS)]
+        creates[members[0]][group] = tuple(members[1:])
+        for member in members:
+            convs[member].append(f"g/{group}")
+    for one, other in zip(names[::2], names[1::2], strict=False):
+        for name in (one, other):
+            convs[name].append(f"d/{one}/{other}")
+    clients = []
+    for number in range(PROCESSES):
+        port = server.port if number < plan.direct else proxy_port
+        robots = tuple(
+            RobotOrder(
+                name,
+                server.enroll(name),
+                str(folder / "keys" / f"{name}.key"),
+                tuple(convs[name]),
+                creates[name],
+            )
+            for name in names[number::PROCESSES]
+        )
+        order = ClientOrder(
+            f"ws://127.0.0.1:{port}",
+            robots,
+            str(folder / "histories" / f"client-{number}.jsonl"),
+            f"{plan.seed} client {number}",
+            rate=plan.rate,
+        )
+        clients.append(ClientProcess(order, folder, number=number))
+    return clients
+
+
+async def _gather(world: World) -> None:
+    await world.fleet.enter("connect", within_s=START_LIMIT_S)
+    await world.fleet.enter("create", within_s=START_LIMIT_S)
+    await world.fleet.enter("send", within_s=START_LIMIT_S)
+    if not await world.fleet.wait_acks(1, within_s=START_LIMIT_S):
+        raise TimeoutError(f"nothing was acked at the start: {world.fleet.total().problems}")
+
+
+async def _settle(world: World) -> None:
+    """Heal everything, resolve everything, drain everything."""
+    world.proxy.change(CALM)
+    await world.expect_running("the end")
+    for phase in ("settle", "drain"):
+        try:
+            await world.fleet.enter(phase, within_s=SETTLE_LIMIT_S)
+        except TimeoutError:
+            world.finding("the end", f"the robots could not {phase} in {SETTLE_LIMIT_S:g} s")
+    for problem in world.fleet.total().problems:
+        world.finding("the robots", problem)
+
+
+async def _end(world: World) -> None:
+    await world.fleet.end()
+    for client in world.fleet.clients:
+        if client.errors():
+            world.finding("the robots", client.errors()[-2_000:])
+    for line in world.server.tracebacks():
+        world.finding("the server", line)
+    world.server.signal(signal.SIGTERM)
+    status = await world.server.wait_exit()
+    if status != 0:
+        world.finding("the end", f"the server ended with status {status}, not 0")
+
+
+def _judge(world: World) -> tuple[Judge, Opinion, Verified]:
+    files = sorted((world.folder / "histories").glob("*.jsonl"))
+    judge = read_histories(files)
+    opinion = judge.judge(world.server.data)
+    for witness in opinion.witnesses:
+        world.finding("second opinion", witness)
+    verified = verify([world.folder / "histories"], read_data_directory(world.server.data))
+    if not verified.clean:
+        world.finding("imserver verify", verified.to_text()[-4_000:])
+    return judge, opinion, verified

@@ -1,0 +1,166 @@
+"""What a run comes to, in numbers: the one source of the report's three forms."""
+
+import bisect
+from typing import Any
+
+from msgspec import Struct
+
+from tests.chaos.faults import ALL_FAULTS
+from tests.chaos.journal import Entry, Journal
+from tests.chaos.run import Outcome
+
+
+class FaultRow(Struct):
+    """A fault and what became of it: times in seconds from its healing to the next ack."""
+
+    name: str
+    says: str
+    count: int = 0
+    findings: int = 0
+    recovery_median_s: float | None = None
+    recovery_worst_s: float | None = None
+    limit_s: float | None = None
+    skipped: str | None = None
+
+
+class Summary(Struct):
+    """A run in numbers."""
+
+    verdict: str
+    clean: bool
+    seed: str
+    seconds: float
+    took_s: float
+    robots: int
+    groups: int
+    kills: int
+    power_cuts: int
+    server_starts: int
+    acked: int
+    stored: int
+    received: int
+    refused: int
+    reconnects: int
+    lost: int
+    doubled: int
+    reordered: int
+    gaps: int
+    undelivered: int
+    unresolved: int
+    recovery_median_s: float | None
+    recovery_worst_s: float | None
+    faults: list[FaultRow]
+    findings: list[str]
+    verified: str
+    acks_per_second: list[int]
+    timeline: list[tuple[float, str, str]]
+    environment: dict[str, Any]
+
+
+def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -> Summary:
+    """Return the summary of a run; notes a finding for each recovery that took too long."""
+    ok_times = sorted(outcome.ok_times)
+    recoveries = _recoveries(journal, ok_times)
+    findings = [f"{entry.name}: {entry.text}" for entry in journal.of("finding")]
+    restarts = [took_s for healed, took_s in recoveries if healed.limit_s == _RESTART_LIMIT_S]
+    opinion, plan = outcome.opinion, outcome.plan
+    clean = outcome.is_clean and not findings
+    counts = _counts(journal)
+    return Summary(
+        verdict="clean" if clean else f"NOT CLEAN: {len(findings)} findings",
+        clean=clean,
+        seed=plan.seed,
+        seconds=plan.seconds,
+        took_s=round(outcome.took_s, 1),
+        robots=plan.robots,
+        groups=plan.groups,
+        kills=counts.get("kill", 0) + 2 * counts.get("kill while starting", 0),
+        power_cuts=sum(count for name, count in counts.items() if name.startswith("power cut")),
+        server_starts=len([e for e in journal.of("healed") if e.limit_s == _RESTART_LIMIT_S]) + 1,
+        acked=opinion.acked,
+        stored=opinion.stored,
+        received=outcome.report.received,
+        refused=outcome.report.refused,
+        reconnects=outcome.report.reconnects,
+        lost=opinion.lost,
+        doubled=opinion.doubled,
+        reordered=opinion.reordered,
+        gaps=opinion.gaps,
+        undelivered=opinion.undelivered,
+        unresolved=opinion.unresolved,
+        recovery_median_s=_median(restarts),
+        recovery_worst_s=max(restarts, default=None),
+        faults=_rows(outcome, journal, recoveries, counts),
+        findings=findings,
+        verified=outcome.verified.to_text(),
+        acks_per_second=_per_second(ok_times, journal.began_s),
+        timeline=[
+            (round(entry.t - journal.began_s, 2), entry.kind, entry.name)
+            for entry in journal.entries
+            if entry.kind in {"fault", "healed", "finding"}
+        ],
+        environment=environment,
+    )
+
+
+_RESTART_LIMIT_S = 5.0
+
+
+def _recoveries(journal: Journal, ok_times: list[float]) -> list[tuple[Entry, float]]:
+    """Return for each healing how long the next ack took, and note those that took too long."""
+    found = []
+    for healed in journal.of("healed"):
+        at = bisect.bisect_right(ok_times, healed.t)
+        if healed.limit_s is None or at == len(ok_times):
+            continue
+        took_s = round(ok_times[at] - healed.t, 3)
+        found.append((healed, took_s))
+        if took_s > healed.limit_s:
+            late = f"first ack {took_s:.2f} s after it was healed; at most {healed.limit_s:g} s"
+            journal.note("finding", healed.name, late)
+    return found
+
+
+def _counts(journal: Journal) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for entry in journal.of("fault"):
+        counts[entry.name] = counts.get(entry.name, 0) + 1
+    return counts
+
+
+def _rows(
+    outcome: Outcome,
+    journal: Journal,
+    recoveries: list[tuple[Entry, float]],
+    counts: dict[str, int],
+) -> list[FaultRow]:
+    rows = []
+    for fault in ALL_FAULTS:
+        times = [took_s for healed, took_s in recoveries if healed.name == fault.name]
+        limits = [healed.limit_s for healed, _ in recoveries if healed.name == fault.name]
+        rows.append(
+            FaultRow(
+                fault.name,
+                fault.says,
+                count=counts.get(fault.name, 0),
+                findings=len([e for e in journal.of("finding") if e.name == fault.name]),
+                recovery_median_s=_median(times),
+                recovery_worst_s=max(times, default=None),
+                limit_s=limits[0] if limits else None,
+                skipped=outcome.skipped.get(fault.name),
+            )
+        )
+    return rows
+
+
+def _median(values: list[float]) -> float | None:
+    return sorted(values)[len(values) // 2] if values else None
+
+
+def _per_second(ok_times: list[float], began_s: float) -> list[int]:
+    seconds: list[int] = []
+    for t in ok_times:
+        at = max(0, int(t - began_s))
+        seconds.extend([0] * (at + 1 - len(seconds)))
+        seconds[at] += 1
+    return seconds
