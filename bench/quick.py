@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--patience",
         type=float,
-        default=5.0,
+        default=2.0,
         help="seconds to wait before a run for a calm machine",
     )
     parser.add_argument(
