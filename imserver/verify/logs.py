@@ -192,11 +192,20 @@ class Logs:
             log = self._raw[conv] = ConversationLog(conv, epoch, is_raw=True)
             log.fold_members(())
             return log
+        return self._observed_log(conv, epoch)
+
+    def _observed_log(self, conv: str, epoch: str) -> ConversationLog:
         by_epoch = self._observed.setdefault(conv, {})
-        observed = by_epoch.get(epoch)
-        if observed is None:
-            observed = by_epoch[epoch] = ConversationLog(conv, epoch, is_raw=False)
-        return observed
+        log = by_epoch.get(epoch)
+        if log is not None:
+            return log
+        if not epoch and by_epoch:
+            return next(reversed(by_epoch.values()))
+        # What was said before anybody named an epoch is taken for the first that is named.
+        log = by_epoch.pop("", None) or ConversationLog(conv, epoch, is_raw=False)
+        log.epoch = epoch
+        by_epoch[epoch] = log
+        return log
 
 
 def _apply(members: dict[str, list[tuple[int, int]]], change: MembershipChange, seq: int) -> None:

@@ -15,8 +15,8 @@ from imserver.verify.sessions import Session
 class _Report(NamedTuple):
     clock: str
     t: float
-    seq: int
     where: int
+    seq: int
 
 
 class Cursors:
@@ -32,7 +32,7 @@ class Cursors:
         self._findings.checked[Guarantee.G12] += 1
         if record.type == "ok":
             key = (session.client, session.device, record.conv)
-            report = _Report(session.clock, record.t, record.seq, place)
+            report = _Report(session.clock, record.t, place, record.seq)
             self._reports.setdefault(key, []).append(report)
             return
         run = session.runs.get(record.conv)

@@ -141,7 +141,7 @@ class Sends:
         sending, seq = request.sending, record.seq
         assert sending is not None, "asked before"
         assert seq is not None, "the reader refuses an ok without"
-        self._check_agreement(session, record, place, sending=sending)
+        self._check_agreement(session, record, place, request=request)
         if sending.acked == -1 or sending.epoch != record.epoch:
             sending.epoch, sending.seq = record.epoch, seq
             sending.acked, sending.acked_s = place, record.t
@@ -154,18 +154,21 @@ class Sends:
             row.extend((request.where, seq, place))
 
     def _check_agreement(
-        self, session: Session, record: Send, place: int, *, sending: Sending
+        self, session: Session, record: Send, place: int, *, request: OpenRequest
     ) -> None:
+        sending = request.sending
         other: Sending | None = self._by_cid(record.conv, session.client)[record.cid]
-        while other is not None:
+        while other is not None and sending is not None:
             if other.acked != -1 and other.epoch == record.epoch:
                 if other is not sending:
+                    sending.clock = MIXED_CLOCKS  # whose place that is cannot be told
                     self._findings.add(
                         Guarantee.G4,
                         f"{session.client} sent two different events to {record.conv} with cid "
                         f"{record.cid}, and both were acked (the second must be refused)",
                         other.invoked,
                         other.acked,
+                        request.where,
                         place,
                     )
                 elif other.seq != record.seq:
