@@ -1,6 +1,7 @@
-"""``check`` and ``version``: look after a deployment."""
+"""``check``, ``backup``, ``restore``, ``accept-loss`` and ``version``: look after a deployment."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,12 +9,18 @@ import imserver
 from imserver.cli.failure import CommandFailed
 from imserver.cli.options import DEFAULT_DATA, DataOption
 from imserver.cli.text import printable
-from imserver.data.directory import DATABASE_NAME
+from imserver.data.directory import DATABASE_NAME, DataDirectory
+
+if TYPE_CHECKING:
+    from imserver.data.sqlite_check import Report
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(check)
+    app.command()(backup)
+    app.command()(restore)
+    app.command("accept-loss")(accept_loss)
     app.command()(version)
 
 
@@ -34,9 +41,57 @@ def check(data: DataOption = DEFAULT_DATA) -> None:
     typer.echo(f"{database} is sound: {report.conversations} conversations, {report.events} events")
 
 
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new directory.")],
+    data: DataOption = DEFAULT_DATA,
+    with_key: Annotated[
+        bool,
+        typer.Option("--with-key", help="Copy the deployment's key, too: it can make every token."),
+    ] = False,
+) -> None:
+    """Copy the store as it is now into a new directory, whether a server runs or not, and check the copy."""
+    from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
+
+    _database(data)
+    report = sqlite_backup.backup(DataDirectory(data), target, with_key=with_key)
+    typer.echo(f"{target} holds {_totals(report)}")
+
+
+def restore(
+    source: Annotated[
+        Path, typer.Option("--from", metavar="BACKUP", help="The directory that backup made.")
+    ],
+    data: DataOption = DEFAULT_DATA,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a store that is there, for good.")
+    ] = False,
+) -> None:
+    """Put a backup into an empty data directory. Robots are told that what came after it is lost."""
+    from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
+
+    report = sqlite_backup.restore(source, DataDirectory(data), force=force)
+    typer.echo(f"{data} holds {_totals(report)}; every conversation has a new epoch")
+
+
+def accept_loss(data: DataOption = DEFAULT_DATA) -> None:
+    """Go on with a store that lost its end, where there is no backup. Robots are told what is lost."""
+    from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
+
+    database = _database(data)
+    report = sqlite_backup.accept_loss(DataDirectory(data))
+    if report is None:
+        typer.echo(f"{database} has lost nothing; it is as it was")
+    else:
+        typer.echo(f"{data} holds {_totals(report)}; every conversation has a new epoch")
+
+
 def version() -> None:
     """Print the version."""
     typer.echo(f"imserver {imserver.__version__}")
+
+
+def _totals(report: "Report") -> str:
+    return f"{report.conversations} conversations, {report.events} events"
 
 
 def _database(data: Path) -> Path:

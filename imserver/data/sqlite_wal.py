@@ -103,6 +103,14 @@ def index_path(database: Path) -> Path:
     return database.with_name(database.name + "-shm")
 
 
+def has_log(database: Path) -> bool:
+    """Tell whether anything stands in the WAL of ``database``: closing a store empties and removes it."""
+    try:
+        return wal_path(database).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def find_damage(database: Path) -> Damage | None:
     """Look through the WAL of ``database``, which no process may have open; None if nothing is lost.
 

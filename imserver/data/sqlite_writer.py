@@ -26,7 +26,7 @@ from imserver.core.model import Append, Cursor, Outcome, RobotRecord
 from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
 from imserver.data.sqlite_file import Durability, extended_code, is_damage, open_for_writing
 from imserver.data.sqlite_statements import load_statements
-from imserver.data.sqlite_wal import index_path, wal_path
+from imserver.data.sqlite_wal import has_log
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, RobotName
 
@@ -69,8 +69,7 @@ class Writer:
 
     def __init__(self, path: Path, durability: Durability, health: StoreHealth) -> None:
         self._health = health
-        # A store that was closed leaves neither file.
-        self._in_doubt = wal_path(path).exists() or index_path(path).exists()
+        self._in_doubt = has_log(path)
         self._db = open_for_writing(path, durability, statements=STATEMENTS)
         self._db.set_wal_hook(self._count_pages)
         self._appender = LogAppender(self._db)
