@@ -9,7 +9,7 @@ from websockets.typing import Origin
 
 from imserver.access.context import Context
 from imserver.access.flusher import Flusher
-from imserver.access.wheel import Timed, Wheel
+from imserver.access.wheel import TICK_S, Timed, Wheel
 
 VISITORS_RESERVE: Final = 256
 
@@ -19,6 +19,13 @@ class Registered(Timed, Protocol):
 
     def shutdown(self) -> None:
         """Say goodbye and close."""
+
+
+class Visitor(Protocol):
+    """A connection that has not become a session's."""
+
+    def check_deadline(self) -> None:
+        """Give up if what it is to bring is overdue."""
 
 
 class Door:
@@ -42,6 +49,7 @@ class Door:
         self.context = context
         self.flusher = Flusher()
         self.wheel = Wheel()
+        self.wheel.add(self, TICK_S)
         self.origins: Sequence[Origin | None] = [
             None,
             *(Origin(origin) for origin in context.settings.origins),
@@ -50,7 +58,7 @@ class Door:
         self.write_buffer_bytes_max = write_buffer_bytes_max
         self.hello_timeout_s = hello_timeout_s
         self._inside: set[Registered] = set()
-        self._visitors = 0
+        self._visitors: set[Visitor] = set()
         self._draining = False
         self._empty = asyncio.Event()
 
@@ -60,21 +68,27 @@ class Door:
         self.context.metrics.connections.set(len(self._inside))
         self.wheel.add(link, self.hello_timeout_s)
 
-    def enter_visitor(self) -> bool:
+    def enter_visitor(self, visitor: Visitor) -> bool:
         """Count a connection that has not become a session's; False if there are too many of all kinds.
 
         A reserve beyond the cap keeps the port's health and metrics within reach of its operators.
         """
         most = self.context.settings.connections_max + VISITORS_RESERVE
-        if len(self._inside) + self._visitors >= most:
+        if len(self._inside) + len(self._visitors) >= most:
             self.context.metrics.turned_away.inc()
             return False
-        self._visitors += 1
+        self._visitors.add(visitor)
         return True
 
-    def leave_visitor(self) -> None:
-        """Count one less."""
-        self._visitors -= 1
+    def leave_visitor(self, visitor: Visitor) -> None:
+        """Let go of a connection that is closed, or handed over to a session's protocol."""
+        self._visitors.discard(visitor)
+
+    def on_timer(self) -> float:
+        """Look at the deadlines of the visitors; called by the wheel."""
+        for visitor in list(self._visitors):
+            visitor.check_deadline()
+        return TICK_S
 
     def leave(self, link: Registered) -> None:
         """Let a link go whose transport is closed."""

@@ -28,7 +28,7 @@ class HttpLink(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take in a stranger, or turn it away at once when far too many are here."""
         super().connection_made(transport)
-        if not self._door.enter_visitor():
+        if not self._door.enter_visitor(self):
             self._turn_away(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self._is_inside = True
@@ -63,9 +63,11 @@ class HttpLink(HttpToolsProtocol):
         self._leave()
         self._in_head = False
         super().handle_websocket_upgrade()
+        # It refers back to us: without the knot both are freed at once.
+        self.parser = None  # type: ignore[assignment]
 
-    def on_timer(self) -> None:
-        """Give up on a head that does not end; called by the wheel."""
+    def check_deadline(self) -> None:
+        """Give up on a head that does not end; called each second."""
         if self._in_head and self._door.wheel.tick >= self._head_due:
             cycle: RequestResponseCycle | None = self.cycle
             is_answering = cycle is not None and not cycle.response_complete
@@ -75,7 +77,7 @@ class HttpLink(HttpToolsProtocol):
     def _begin_head(self) -> None:
         self._in_head = True
         self._head_bytes = 0
-        self._head_due = self._door.wheel.add(self, self._door.hello_timeout_s)
+        self._head_due = self._door.wheel.due(self._door.hello_timeout_s)
 
     def _turn_away(self, status: HTTPStatus) -> None:
         text = f"{status.phrase}.\n".encode()
@@ -88,4 +90,4 @@ class HttpLink(HttpToolsProtocol):
     def _leave(self) -> None:
         if self._is_inside:
             self._is_inside = False
-            self._door.leave_visitor()
+            self._door.leave_visitor(self)

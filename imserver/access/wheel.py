@@ -26,9 +26,13 @@ class Wheel:
 
     def add(self, timed: Timed, after_s: float) -> int:
         """Call ``timed`` back in ``after_s`` seconds; return the tick at which that will be."""
-        due = self.tick + min(max(1, round(after_s / TICK_S)), _TICKS - 1)
+        due = self.due(after_s)
         self._slots[due % _TICKS].append(timed)
         return due
+
+    def due(self, after_s: float) -> int:
+        """Return the tick that comes ``after_s`` seconds from now."""
+        return self.tick + min(max(1, round(after_s / TICK_S)), _TICKS - 1)
 
     async def run(self) -> None:
         """Turn until cancelled."""
