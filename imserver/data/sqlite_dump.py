@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.model import Cursor
-from imserver.data.sqlite_file import open_for_reading
+from imserver.data.sqlite_file import is_damage, lost_commits, open_for_reading
 from imserver.data.sqlite_statements import load_statements
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
@@ -23,11 +23,12 @@ _SQL: Final = load_statements("sqlite_dump.sql")
 
 
 class LogHeader(Struct, frozen=True):
-    """A conversation, and the number by which its rows refer to it."""
+    """A conversation, the number by which its rows refer to it, and the first seq that is kept."""
 
     id: int
     conv: str
     epoch: str
+    floor: int
 
 
 class StoreDump:
@@ -60,13 +61,17 @@ def open_dump(path: Path) -> Iterator[StoreDump]:
         StoreTooNew: a newer version wrote it.
         StoreUnavailable: it does not exist or cannot be read; also inside the context.
     """
+    damage = lost_commits(path)
+    if damage is not None:
+        # SQLite must not open the file: its index of the WAL is evidence, and would be made anew.
+        raise StoreCorrupt(f"the write-ahead log of {path}: {damage}")
     db = open_for_reading(path)
     try:
         with db:  # one snapshot for all questions
             yield StoreDump(db)
-    except (apsw.CorruptError, apsw.NotADBError) as exc:
-        raise StoreCorrupt(f"{path} is too damaged to be read: {exc}") from exc
     except apsw.Error as exc:
+        if is_damage(exc):
+            raise StoreCorrupt(f"{path} is too damaged to be read: {exc}") from exc
         raise StoreUnavailable(f"{path} cannot be read now: {exc}") from exc
     finally:
         db.close()

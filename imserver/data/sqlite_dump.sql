@@ -1,7 +1,7 @@
 -- The whole of a store, row by row, for who judges it from outside.
 
 -- name: conversations
-SELECT id, name, epoch FROM conversations;
+SELECT id, name, epoch, floor FROM conversations;
 
 -- name: events
 -- In the order of the file: each log together, in order of seq.

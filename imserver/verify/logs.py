@@ -57,7 +57,7 @@ class ConversationLog:
     Attributes:
         conv, epoch: which; an empty epoch is an unknown one.
         is_raw: it was read from the store.
-        floor: events up to this seq were removed by retention.
+        floor: the first seq that retention has kept.
         entries: the events by seq.
         places: seq by sender and cid.
         doubles: cids that stand there twice.
@@ -70,7 +70,7 @@ class ConversationLog:
         self.conv = conv
         self.epoch = epoch
         self.is_raw = is_raw
-        self.floor = 0
+        self.floor = 1
         self.entries: dict[int, Entry] = {}
         self.places: dict[str, dict[str, int]] = {}
         self.doubles: list[Double] = []
@@ -79,9 +79,9 @@ class ConversationLog:
         self.members: dict[str, list[tuple[int, int]]] | None = None
 
     def raise_floor(self, floor: int) -> None:
-        """Note that the events up to ``floor`` were removed by retention."""
+        """Note that the events before ``floor`` were removed by retention."""
         self.floor = max(self.floor, floor)
-        self.head = max(self.head, floor)
+        self.head = max(self.head, floor - 1)
 
     def put(self, seq: int, entry: Entry) -> None:
         """Take in an event."""
@@ -99,9 +99,9 @@ class ConversationLog:
     def missing(self, *, most: int) -> list[tuple[int, int]]:
         """Return the first ``most`` ranges of seq that the log lacks below its head."""
         holes: list[tuple[int, int]] = []
-        if len(self.entries) == self.head - self.floor:
+        if len(self.entries) == self.head - self.floor + 1:
             return holes
-        expected = self.floor + 1
+        expected = self.floor
         for seq in sorted(self.entries):
             if seq > expected:
                 holes.append((expected, seq - 1))
@@ -112,7 +112,7 @@ class ConversationLog:
         """Work out the memberships from the log's own events, in order."""
         if not is_group(self.conv):
             self.members = {robot: [(1, FOREVER)] for robot in _pair(self.conv)}
-        elif self.floor == 0:
+        elif self.floor == 1:
             self.members = {}
             for seq, change in changes:
                 _apply(self.members, change, seq)

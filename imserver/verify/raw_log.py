@@ -11,7 +11,7 @@ from imserver.core.errors import ImserverError
 from imserver.core.membership_changes import change_of
 from imserver.core.model import MembershipChange
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.sqlite_dump import open_dump
+from imserver.data.sqlite_dump import LogHeader, open_dump
 from imserver.protocol.events import SERVER_KINDS, Event
 from imserver.verify.body_hash import body_sha, stored_body_sha
 from imserver.verify.history import HistoryUnusable
@@ -24,7 +24,7 @@ _NO_BODY: Final = Raw(b"")
 class _LogLine(Struct, gc=False):
     """An event in a file: with its body, or with the body's hash.
 
-    ``floor`` tells, on any line of its conversation, up to which seq retention has removed the log.
+    ``floor`` tells, on any line of its conversation, which is the first seq that retention has kept.
     """
 
     conv: Name
@@ -36,7 +36,7 @@ class _LogLine(Struct, gc=False):
     ref: Place | None = None
     body: Raw = _NO_BODY
     body_sha: Sha | None = None
-    floor: Place = 0
+    floor: Seq = 1
 
 
 _decode_line: Final = msgspec.json.Decoder(_LogLine).decode
@@ -75,6 +75,12 @@ class _Loading:
         return self.log
 
 
+def _loading(header: LogHeader) -> _Loading:
+    loading = _Loading(header.conv, header.epoch)
+    loading.log.raise_floor(header.floor)
+    return loading
+
+
 def no_log() -> Logs:
     """Return logs that are known from the clients' observations alone."""
     return Logs()
@@ -93,7 +99,7 @@ def read_data_directory(data: Path) -> Logs:
     logs = Logs(str(data))
     try:
         with open_dump(path) as dump:
-            loading = {head.id: _Loading(head.conv, head.epoch) for head in dump.conversations()}
+            loading = {head.id: _loading(head) for head in dump.conversations()}
             for number, event in dump.events():
                 target = loading.get(number)
                 if target is None:

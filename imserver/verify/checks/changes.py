@@ -65,7 +65,7 @@ class Changes:
         """Look for the acked changes in the logs."""
         for acked in self._acked:
             log = self._logs.of(acked.conv, acked.epoch)
-            if not log.is_raw or acked.seq <= log.floor:
+            if not log.is_raw or acked.seq < log.floor:
                 continue
             self._findings.checked[Guarantee.G1] += 1
             entry = log.entries.get(acked.seq)

@@ -102,10 +102,9 @@ class Settlement:
         self, log: ConversationLog, client: str, cid: str, *, sending: Sending
     ) -> None:
         if not log.is_raw:
-            if self._logs.is_raw:
-                self._findings.notes["acks under an epoch before a restore, not judged by G1"] += 1
+            self._settle_restored(log.conv, client, cid, sending=sending)
             return
-        if sending.seq <= log.floor:
+        if sending.seq < log.floor:
             self._findings.notes["acked events that retention has removed since"] += 1
             return
         self._findings.checked[Guarantee.G1] += 1
@@ -126,6 +125,17 @@ class Settlement:
             sending.acked,
             witness_of(log, place or sending.seq),
         )
+
+    def _settle_restored(self, conv: str, client: str, cid: str, *, sending: Sending) -> None:
+        """Count what was acked under an epoch that the store does not have any more: a restore may lose the
+        end of a log, and says so by the new epoch."""
+        if not self._logs.is_raw:
+            return
+        found = self._found(conv, client, cid, sending=sending)
+        if found is not None and found[0].is_raw:
+            self._findings.checked[Guarantee.G1] += 1
+        else:
+            self._findings.notes["acked events that a restore of the store has lost"] += 1
 
     def _report_other_content(
         self, log: ConversationLog, client: str, cid: str, *, sending: Sending

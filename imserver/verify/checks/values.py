@@ -65,7 +65,7 @@ class Values:
     def _first_word(self, log: ConversationLog, record: Seen, content: Content, place: int) -> None:
         if not log.is_raw:
             log.put(record.seq, Entry(record.sender, record.cid, record.kind, content, place))
-        elif record.seq > log.floor:
+        elif record.seq >= log.floor:
             self._findings.add(
                 Guarantee.G8,
                 f"{record.client} was shown {log.conv} {record.seq}, which is not in the log "

@@ -2,6 +2,7 @@
 
 import pytest
 
+from imserver.verify.guarantees import Guarantee
 from tests.unit.verify.story import GROUP, Story
 
 OTHER_EPOCH = "epoch-2"
@@ -151,11 +152,12 @@ def test_behind_a_restore_nothing_may_be_skipped(story, judge):
 
 def test_acks_before_a_restore_are_told_and_not_called_lost(story, tmp_path):
     story["r1"].open()
-    invoked = story["r1"].invoke(GROUP)
-    story["r1"].stored(invoked, 11)["epoch"] = "epoch-0"
+    story["r1"].send(GROUP)["epoch"] = "epoch-0"
+    story["r1"].stored(story["r1"].invoke(GROUP), 12)["epoch"] = "epoch-0"
     report = story.judge(tmp_path)
     assert report.clean, report.to_text()
-    assert report.notes["acks under an epoch before a restore, not judged by G1"] == 1
+    assert report.of(Guarantee.G1).count == 1
+    assert report.notes["acked events that a restore of the store has lost"] == 1
 
 
 def test_whoever_left_goes_on_with_the_event_that_added_it_again(story, judge):
@@ -223,7 +225,7 @@ def test_events_below_the_floor_are_no_hole_and_their_acks_no_loss(story, tmp_pa
     story.append(GROUP, "r9", cid="last", kind="message", body=0)
     tell_gap(story["r1"], 1, 11)
     show(story["r1"], 12)
-    story.logs[GROUP] = [{**story.logs[GROUP][-1], "floor": sent["seq"]}]
+    story.logs[GROUP] = [{**story.logs[GROUP][-1], "floor": sent["seq"] + 1}]
     story["r1"].close(drained=True)
     report = story.judge(tmp_path)
     assert report.clean, report.to_text()
