@@ -37,6 +37,7 @@ from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.listings import Listings
+from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import LogicMetrics
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.send import Sending
@@ -100,12 +101,11 @@ def build(settings: Settings, given: Collaborators) -> Node:
         conversations,
         delivery,
         committer,
-        cursors=given.store,
+        losses=LossWatch(given.store, metrics),
         presence=_presence(settings, given, signals, conversations),
         clock=given.clock,
         ids=given.ids,
         limits=settings.limits,
-        metrics=metrics,
         node=name,
     )
     requests = _requests(

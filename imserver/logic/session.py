@@ -3,28 +3,25 @@
 A (robot, device) pair has at most one session: a new one replaces the old, which is told not to come back.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from imserver.core.clock import Clock
-from imserver.core.errors import Refusal, StoreUnavailable
+from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
 from imserver.core.model import Membership
-from imserver.data.store import Cursors, Registry
+from imserver.data.store import Registry
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import PAGES_IN_FLIGHT_MAX, Delivery, Reader
-from imserver.logic.metrics import LogicMetrics
+from imserver.logic.losses import LossWatch
 from imserver.logic.peer import Peer
 from imserver.protocol.client_frames import Hello, Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import ConversationState, Gap, Welcome
-
-_log = logging.getLogger("imserver.session")
 
 
 class Session:
@@ -109,17 +106,15 @@ class Sessions:
         delivery: Delivery,
         committer: Committer,
         *,
-        cursors: Cursors,
+        losses: LossWatch,
         presence: PresenceSink,
         clock: Clock,
         ids: Ids,
         limits: Limits,
-        metrics: LogicMetrics,
         node: str,
     ) -> None:
         self._registry = registry
-        self._cursors = cursors
-        self._metrics = metrics
+        self._losses = losses
         self.held = conversations
         self._delivery = delivery
         self._committer = committer
@@ -155,7 +150,7 @@ class Sessions:
         """
         await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
-        if await self._note_losses(hello, adopted):
+        if await self._losses.note(hello, [membership for membership, _ in adopted]):
             adopted = await self._adopt(robot, device)
         if peer.is_closed:
             return None
@@ -245,39 +240,6 @@ class Sessions:
             self._opening[robot] -= 1
             if not self._opening[robot]:
                 del self._opening[robot]
-
-    async def _note_losses(
-        self, hello: Hello, adopted: list[tuple[Membership, Conversation]]
-    ) -> bool:
-        """Raise the alarm if the client has seen events that are not there; tell whether any time passed.
-
-        It is a witness of what nothing else can show: that the store lost its last commits.
-        """
-        lost = False
-        for membership, _ in adopted:
-            position = hello.resume.get(membership.conv)
-            if position is None or position.epoch != membership.epoch:
-                continue
-            if position.seq > membership.head:
-                lost = True
-                await self._note_loss(hello, membership, position.seq)
-        return lost
-
-    async def _note_loss(self, hello: Hello, membership: Membership, seen: int) -> None:
-        try:
-            halted = await self._cursors.note_loss(membership.conv, seen)
-        except StoreUnavailable:
-            halted = False  # a full disk must not keep the robot from reading
-        self._metrics.losses.inc()
-        facts = {
-            "robot": hello.robot,
-            "device": hello.device,
-            "conv": membership.conv,
-            "seen": seen,
-            "head": membership.head,
-            "halted": halted,
-        }
-        _log.error("data_loss.suspected", extra=facts)
 
     def _take_place(self, session: Session) -> str:
         devices = self._by_robot.setdefault(session.robot, {})

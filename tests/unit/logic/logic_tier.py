@@ -17,6 +17,7 @@ from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.listings import Listings
+from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import LogicMetrics
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.send import Sending
@@ -88,12 +89,11 @@ class LogicTier:
             self.conversations,
             self.delivery,
             self.committer,
-            cursors=self.store,
+            losses=LossWatch(self.store, self.metrics),
             presence=self.presence,
             clock=self.clock,
             ids=self.ids,
             limits=self.limits,
-            metrics=self.metrics,
             node="node-1",
         )
         self.groups = Groups(
