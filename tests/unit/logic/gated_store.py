@@ -56,7 +56,7 @@ class GatedStore(MemoryStore):
 
     Attributes:
         commits, pages, memberships_read, conversations_read, names_read: gates before the answers.
-        fails: what the next appends raise, one after the other.
+        fails, page_fails, reads_fail: what the next appends, pages, and reads of a record raise.
         calls: events and cursors of every append that was stored.
     """
 
@@ -69,6 +69,7 @@ class GatedStore(MemoryStore):
         self.names_read = Gate()
         self.fails: list[StoreUnavailable | StoreFailed] = []
         self.page_fails: list[StoreUnavailable | StoreFailed] = []
+        self.reads_fail: list[StoreUnavailable | StoreFailed] = []
         self.attempts = 0
         self.pages_read = 0
         self.calls: list[tuple[list[Append], list[Cursor]]] = []
@@ -106,14 +107,23 @@ class GatedStore(MemoryStore):
         return found
 
     async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        self._fail_a_read()
         found = await super().conversation(conv)
         await self.conversations_read.passed()
         return found
+
+    async def robot(self, name: RobotName) -> RobotRecord | None:
+        self._fail_a_read()
+        return await super().robot(name)
 
     async def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
         found = await super().known_robots(names)
         await self.names_read.passed()
         return found
+
+    def _fail_a_read(self) -> None:
+        if self.reads_fail:
+            raise self.reads_fail.pop(0)
 
     async def enlist(self, *names: str) -> None:
         """Register robots without keys."""

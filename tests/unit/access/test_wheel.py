@@ -1,0 +1,118 @@
+"""The wheel of deadlines and the flusher of writes."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imserver.access import wheel as wheel_module
+from imserver.access.flusher import Flusher
+from imserver.access.wheel import Wheel
+
+
+class Alarm:
+    """Notes the ticks at which it was called back, and asks for the next ones it was given."""
+
+    def __init__(self, wheel: Wheel, *again_s: float) -> None:
+        self.rang: list[int] = []
+        self._wheel = wheel
+        self._again_s = list(again_s)
+
+    def on_timer(self) -> float | None:
+        self.rang.append(self._wheel.tick)
+        return self._again_s.pop(0) if self._again_s else None
+
+
+def turn(wheel: Wheel, ticks: int) -> None:
+    for _ in range(ticks):
+        wheel._turn()
+
+
+@given(before=st.integers(0, 300), after_s=st.floats(0, 127, exclude_max=True))
+def test_a_deadline_is_kept_within_a_tick_wherever_the_wheel_stands(
+    before: int, after_s: float
+) -> None:
+    wheel = Wheel()
+    turn(wheel, before)
+    alarm = Alarm(wheel)
+    due = wheel.add(alarm, after_s)
+    turn(wheel, 128)
+    assert alarm.rang == [due]
+    assert abs(due - before - max(after_s, 1)) <= 0.5
+
+
+def test_whoever_asks_again_is_called_again() -> None:
+    wheel = Wheel()
+    alarm = Alarm(wheel, 3, 5)
+    wheel.add(alarm, 2)
+    turn(wheel, 40)
+    assert alarm.rang == [2, 5, 10]
+
+
+def test_many_share_a_tick_and_a_member_may_have_several() -> None:
+    wheel = Wheel()
+    alarms = [Alarm(wheel) for _ in range(3)]
+    for alarm in alarms:
+        wheel.add(alarm, 4)
+        wheel.add(alarm, 6)
+    turn(wheel, 10)
+    assert [alarm.rang for alarm in alarms] == [[4, 6]] * 3
+
+
+async def test_the_wheel_turns_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheel_module, "TICK_S", 0.001)
+    wheel = Wheel()
+    alarm = Alarm(wheel)
+    wheel.add(alarm, 0.003)
+    turning = asyncio.get_running_loop().create_task(wheel.run())
+    async with asyncio.timeout(5):
+        while not alarm.rang:
+            await asyncio.sleep(0.001)
+    assert alarm.rang == [3]
+    turning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await turning
+
+
+class Tap:
+    """Counts how often it was flushed."""
+
+    def __init__(self, then: Callable[[], None] | None = None) -> None:
+        self.count = 0
+        self._then = then
+
+    def flush(self) -> None:
+        self.count += 1
+        if self._then is not None:
+            self._then()
+
+
+async def test_nothing_is_flushed_within_the_tick() -> None:
+    flusher, tap = Flusher(), Tap()
+    flusher.add(tap)
+    assert tap.count == 0
+    await asyncio.sleep(0)
+    assert tap.count == 1
+
+
+async def test_all_are_flushed_in_the_order_they_came_and_once() -> None:
+    flusher, order = Flusher(), []
+    taps = [Tap(lambda n=n: order.append(n)) for n in range(5)]  # type: ignore[misc]
+    for tap in taps:
+        flusher.add(tap)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_what_is_queued_during_a_flush_waits_for_the_next_tick() -> None:
+    flusher = Flusher()
+    second = Tap()
+    first = Tap(lambda: flusher.add(second))
+    flusher.add(first)
+    await asyncio.sleep(0)
+    assert (first.count, second.count) == (1, 0)
+    await asyncio.sleep(0)
+    assert (first.count, second.count) == (1, 1)
