@@ -206,6 +206,15 @@ async def test_fragments_are_one_message(node: NodeInMemory, codec: Codec) -> No
     assert client.control(Opcode.PONG) == [b"between"]
 
 
+@pytest.mark.parametrize("between", [b"", frame(Opcode.PING, b"beat")])
+async def test_a_message_within_another_breaks_the_rfc(node: NodeInMemory, between: bytes) -> None:
+    client = await opened(node)
+    client.feed(message(b"\x82", fin=False) + between)
+    client.feed(message(ping(1)))
+    await client.tick()
+    assert client.close_code == CloseCode.PROTOCOL_ERROR and pongs(client) == []
+
+
 async def test_a_letter_cut_in_two_by_fragments_is_whole_again(node: NodeInMemory) -> None:
     client = await opened(node, JSON)
     raw = '{"t":"ping","id":7,"x":"ä"}'.encode()
@@ -280,12 +289,17 @@ async def test_fragments_that_are_too_much_together_are_over_the_limit() -> None
 
 async def test_text_that_is_not_utf8_gets_an_error_and_then_1007(node: NodeInMemory) -> None:
     client = await opened(node, JSON)
-    client.feed(message(b'{"t":"ping","id":1,"x":"\xff"}', JSON) + message(ping(2, JSON), JSON))
+    await client.say(frames.CreateGroup(1, "a"))
+    await node.settle()
+    late = message(b'{"t":"send","id":2,"conv":"g/a","cid":"c","body":1}', JSON)
+    client.feed(message(b'{"t":"ping","id":1,"x":"\xff"}', JSON) + late)
     await client.tick()
+    await node.settle()
     error = client.frames[-1]
     assert isinstance(error, Error) and error.fatal and error.code is ErrorCode.BAD_FRAME
     assert client.close_code == 1007 and client.transport.is_closed()
-    assert pongs(client) == [], "what follows in the same piece is not carried out"
+    events = node.store._logs["g/a"].events
+    assert len(events) == 1, "what follows in the same piece is not carried out"
 
 
 @pytest.mark.parametrize(
