@@ -18,7 +18,7 @@ from imserver.protocol.events import (
     Event,
 )
 from imserver.protocol.names import is_group
-from tests.simulation.history import REFUSED, STORED, History, Life, Seen, Send
+from tests.simulation.history import HOLE, REFUSED, STORED, History, Life, Seen, Send
 from tests.simulation.trace import Trace
 
 Logs = dict[str, list[Event]]
@@ -131,6 +131,10 @@ class Judge:
     def _life(self, life: Life) -> None:
         last: dict[str, int] = {}
         for seen in life.seen:
+            if seen.kind == HOLE:
+                self._hole(life, seen)
+                last.pop(seen.conv, None)
+                continue
             self._seen(seen, life.name)
             self._allowed(life, seen)
             expected = last.get(seen.conv)
@@ -140,6 +144,12 @@ class Judge:
                 rule = "G9 an event twice" if seen.seq <= expected else "G9 an event skipped"
                 self._problem(rule, f"{life.name}: {seen} after {expected}")
             last[seen.conv] = seen.seq
+
+    def _hole(self, life: Life, hole: Seen) -> None:
+        """Only who was removed may be told of events that will not come."""
+        intervals = self._intervals.get(hole.conv, {}).get(life.robot, [])
+        if not any(hole.body - 1 <= until <= hole.seq for _, until in intervals):
+            self._problem("G9 a gap for no reason", f"{life.name}: {hole}, {intervals}")
 
     def _start(self, life: Life, seen: Seen) -> None:
         """A process goes on no later than where the one before ended, or where its robot was added."""

@@ -5,6 +5,8 @@ from typing import Any
 from msgspec import Struct
 
 STORED, REFUSED, UNKNOWN = "stored", "refused", "unknown"
+HOLE = "@hole"
+"""The kind of what an application was given in place of events ``body`` to ``seq``, which will not come."""
 
 
 class Attempt(Struct):
@@ -53,7 +55,7 @@ class Send(Struct):
 
 
 class Seen(Struct, gc=False):
-    """An event as an application was given it."""
+    """An event as an application was given it; ``done_s`` is when it had processed it."""
 
     at_s: float
     conv: str
@@ -62,6 +64,7 @@ class Seen(Struct, gc=False):
     cid: str
     kind: str
     body: Any
+    done_s: float | None = None
 
 
 class Life(Struct):

@@ -42,7 +42,7 @@ class ClientPlan(Struct, frozen=True):
     Attributes:
         rate: actions a second.
         burst: most sends at a time without waiting for the answers.
-        remembers: its process has an outbox on disk and asks again after its own restart.
+        remembers: it has a memory that outlives its process, and asks again after its own restart.
         read_s: most time it takes to process an event.
         boldness: how much of what it does changes groups instead of sending.
     """

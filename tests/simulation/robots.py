@@ -12,10 +12,21 @@ from typing import Any
 from client_sdk import OutcomeUnknown, Refused, Robot, RobotError
 from client_sdk.options import Options
 from client_sdk.records import Gap
+from client_sdk.volatile_memory import VolatileMemory
 from imserver.core.tokens import bearer
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import direct
-from tests.simulation.history import REFUSED, STORED, UNKNOWN, Attempt, History, Life, Seen, Send
+from tests.simulation.history import (
+    HOLE,
+    REFUSED,
+    STORED,
+    UNKNOWN,
+    Attempt,
+    History,
+    Life,
+    Seen,
+    Send,
+)
 from tests.simulation.network import Network
 from tests.simulation.plan import ClientPlan
 from tests.simulation.server import AUTHORITY
@@ -59,10 +70,13 @@ class Client:
         self._trace = society.trace
         self._dice = random.Random(f"client {seed} {plan.number}")
         self._lives = 0
+        self._life = 0
+        self._robot: Robot | None = None
         self._dead: list[SimLoop] = []
         self._paused_s = 0.0
         self._wall_skew_ms = 0.0
         self._asking: set[int] = set()
+        self._memory = VolatileMemory() if plan.remembers else None
         claims = bearer(
             plan.robot, token_id="0" * 20, now_ms=WALL_START_MS, ttl_ms=10 * 365 * 86_400_000
         )
@@ -89,6 +103,7 @@ class Client:
         plan, history = self.plan, society.history
         before = history.done_by(plan.robot, plan.device)
         life = Life(name, plan.robot, plan.device, before=before)
+        self._life, self._robot = len(history.lives), None
         history.lives.append(life)
         loop.inside(loop.create_task, self._live(loop, life))
 
@@ -126,6 +141,16 @@ class Client:
             loop.bury()
         self._dead.clear()
 
+    def is_level(self, conv: str, head: int) -> bool:
+        """Tell whether the SDK has everything up to ``head``, and the application has processed it."""
+        if self._robot is None:
+            return False
+        inbox = self._robot._link.machine.inbox
+        known = inbox.known(conv)
+        life = self._society.history.lives[self._life]
+        idle = not len(inbox) and (not life.seen or life.seen[-1].done_s is not None)
+        return idle and known is not None and (known.received or 0) >= head
+
     def mine(self) -> list[Send]:
         """Return what this device wanted to send."""
         return [
@@ -145,7 +170,17 @@ class Client:
             ping_interval_s=1.5,
             backoff_cap_s=1.0,
         )
-        robot = Robot(URL, name=plan.robot, device=plan.device, bearer=self._token, options=options)
+        if self._memory is not None:
+            self._memory.close()  # its lock died with the process that held it
+        robot = Robot(
+            URL,
+            name=plan.robot,
+            device=plan.device,
+            bearer=self._token,
+            memory=self._memory,
+            options=options,
+        )
+        self._robot = robot
         machine = robot._link.machine
         watch = Watch(self._trace, loop.name, plan.robot, json=plan.codec == "json")
         watch.tap(machine)
@@ -165,7 +200,9 @@ class Client:
         loop, dice, timeline = asyncio.get_running_loop(), self._dice, self._society.timeline
         async for item in robot.events(gaps=True):
             if isinstance(item, Gap):
-                self._trace.problem("G9 gap", f"{life.name}: {item}")
+                hole = Seen(timeline.now_s, item.conv, item.last, "", item.why, HOLE, item.first)
+                life.seen.append(hole)
+                self._trace.counts["gaps told"] += 1
                 continue
             seen = Seen(
                 timeline.now_s, item.conv, item.seq, item.sender, item.cid, item.kind, item.body
@@ -180,13 +217,14 @@ class Client:
                 await asyncio.sleep(self.slow_until_s - loop.time())
             if self.plan.read_s:
                 await asyncio.sleep(dice.uniform(0.0, self.plan.read_s))
+            seen.done_s = timeline.now_s
             life.done[item.conv] = max(item.seq, life.done.get(item.conv, 0))
 
     # Talking
 
     async def _talk(self, robot: Robot, life: Life, tasks: asyncio.TaskGroup) -> None:
         society, dice, plan = self._society, self._dice, self.plan
-        if plan.remembers:
+        if dice.random() < 0.5:
             for send in self.mine():
                 if not send.is_resolved:
                     self._trace.counts["sends taken up after a restart"] += 1

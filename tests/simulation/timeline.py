@@ -18,6 +18,7 @@ from typing import Any
 from tests.simulation.trace import Trace
 
 WALL_START_MS = 1_750_000_000_000
+_THREAD_S = (0.000_1, 0.004)
 
 
 class Timeline:
@@ -175,6 +176,30 @@ class SimLoop(_Loop):  # type: ignore[misc]
             self._tasks = [task for task in self._tasks if not task.done()]
         return task
 
+    def run_in_executor(
+        self, _executor: Any, work: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Have a thread do ``work``: at some moment, and be told of it at a later one."""
+        future = self.create_future()
+        done_s, told_s = (self.dice.uniform(*_THREAD_S) for _ in range(2))
+        self._timeline.after(done_s, self._work, work, args, (future, told_s))
+        return future
+
+    def _work(
+        self,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        then: tuple[asyncio.Future[Any], float],
+    ) -> None:
+        if not self.alive:
+            return
+        future, told_s = then
+        try:
+            result, error = work(*args), None
+        except Exception as exc:  # noqa: BLE001  it is raised where the thread is waited for
+            result, error = None, exc
+        self._timeline.after(told_s, self.call_soon, _settle, future, result, error)
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if self.alive and not isinstance(error, asyncio.CancelledError):
@@ -221,6 +246,15 @@ class SimLoop(_Loop):  # type: ignore[misc]
                 self._fuse -= 1
                 if not self._fuse and self._on_blown is not None:
                     self._on_blown()
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _close_quietly(task: asyncio.Task[Any]) -> None:

@@ -3,8 +3,11 @@
 import gc
 import logging
 import random
+import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from imserver.core.model import Append, Created, RobotRecord
@@ -14,7 +17,7 @@ from imserver.logic.membership import body_of
 from imserver.protocol.events import GROUP_CREATED, Role
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
-from tests.simulation import faults
+from tests.simulation import faults, second_opinion
 from tests.simulation.checks import Judge, members_of
 from tests.simulation.disk import Disk, Transaction, logs_of
 from tests.simulation.faults import Victims
@@ -46,9 +49,9 @@ class Result(NamedTuple):
 class World:
     """Everything that exists in a run."""
 
-    def __init__(self, plan: Plan, *, verbose: bool = False) -> None:
+    def __init__(self, plan: Plan, trace: Trace) -> None:
         self.plan = plan
-        self.trace = Trace(verbose=verbose)
+        self.trace = trace
         self.timeline = Timeline()
         self.history = History()
         network = Network(self.timeline, self.trace, random.Random(f"network {plan.seed}"))
@@ -79,6 +82,10 @@ class World:
         self._converge()
         logs = logs_of(self.disk.replay())
         Judge(self.history, logs, self.disk.durable_at_s, self.trace).judge()
+        devices = Counter(client.robot for client in self.plan.clients)
+        second_opinion.judge(
+            self.history, logs, self.trace, alone={r for r, n in devices.items() if n == 1}
+        )
 
     def bury(self) -> None:
         """Take the world apart."""
@@ -106,49 +113,65 @@ class World:
         missing = [f"{send} is unknown" for send in self.history.sends if not send.is_resolved]
         if missing:
             return missing
-        done = {}
-        for client in self.plan.clients:
-            # A device that never acked begins where another device of its robot is.
-            done[client] = self.history.done_by(client.robot, None)
         for conv, log in logs_of(self.disk.replay()).items():
             members = members_of(log) if is_group(conv) else set(_pair(conv))
-            for client in self.plan.clients:
-                level = done[client].get(conv, 0)
-                if client.robot in members and level < len(log):
-                    missing.append(f"{client.robot}/{client.device}: {conv} {level} of {len(log)}")
+            missing += [
+                f"{client.name} has not all {len(log)} events of {conv}"
+                for client in self.victims.clients
+                if client.plan.robot in members and not client.is_level(conv, len(log))
+            ]
         return missing
 
 
 def run(plan: Plan, *, verbose: bool = False) -> Result:
     """Run a plan and return what came of it."""
-    watch = _ErrorWatch()
+    trace = Trace(verbose=verbose)
+    with _undisturbed(), _overheard(trace), simulated_machine():
+        _live_through(plan, trace)
+    for finding in trace.findings:
+        trace.note(0.0, str(finding))
+    return Result(plan, trace.digest(), trace.findings, trace)
+
+
+def _live_through(plan: Plan, trace: Trace) -> None:
+    world = World(plan, trace)
+    try:
+        world.run()
+    finally:
+        world.bury()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep finalisers from running at random moments, and what they say about killed processes from view."""
+    collecting, unraisable = gc.isenabled(), sys.unraisablehook
+    gc.disable()
+    sys.unraisablehook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+            gc.collect(0)
+    finally:
+        sys.unraisablehook = unraisable
+        if collecting:
+            gc.enable()
+
+
+@contextmanager
+def _overheard(trace: Trace) -> Iterator[None]:
+    """Take what the product logs as its own fault for a finding."""
+    watch = _ErrorWatch(trace)
     loggers = [logging.getLogger(name) for name in ("imserver", "client_sdk")]
     for logger in loggers:
         logger.addHandler(watch)
         logger.propagate = False
-    collecting = gc.isenabled()
-    gc.disable()  # finalisers run when they are called, not when memory happens to be tight
     try:
-        # A process that is killed leaves coroutines behind that never ran.
-        with simulated_machine(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            world = World(plan, verbose=verbose)
-            watch.world = world
-            try:
-                world.run()
-            finally:
-                watch.world = None
-                world.bury()
+        yield
     finally:
-        if collecting:
-            gc.enable()
         for logger in loggers:
             logger.removeHandler(watch)
             logger.propagate = True
-    trace = world.trace
-    for finding in trace.findings:
-        trace.note(world.timeline.now_s, str(finding))
-    return Result(plan, trace.digest(), trace.findings, trace)
 
 
 def first_finding(seeds: Iterable[int], *, rule: str = "") -> Result | None:
@@ -161,21 +184,17 @@ def first_finding(seeds: Iterable[int], *, rule: str = "") -> Result | None:
 
 
 class _ErrorWatch(logging.Handler):
-    """Takes what the product logs as its own fault for a finding."""
-
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace) -> None:
         super().__init__(logging.ERROR)
-        self.world: World | None = None
+        self._trace = trace
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.world is None:
-            return
         error = record.exc_info[1] if record.exc_info else None
         text = f"{record.getMessage()}: {error!r}"
         if "simulated" in text or "simulated" in str(getattr(record, "reason", "")):
-            self.world.trace.counts["faults that the server logged"] += 1
+            self._trace.counts["faults that the server logged"] += 1
         else:
-            self.world.trace.problem("an error was logged", text)
+            self._trace.problem("an error was logged", text)
 
 
 def _settings(plan: Plan) -> Settings:

@@ -1,0 +1,104 @@
+"""Has the product's own verifier judge the same run, from records made of the history and the disk's log.
+
+The two judges were written apart. Where they disagree, one of them is wrong.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from imserver.protocol.events import Event
+from imserver.verify import Guarantee, HistoryWriter, body_sha, read_log_file, verify
+from imserver.verify import records as step
+from imserver.verify.report import Report
+from tests.simulation.disk import EPOCH
+from tests.simulation.history import HOLE, REFUSED, STORED, Attempt, History, Life, Seen, Send
+from tests.simulation.trace import Trace
+
+
+def judge(history: History, logs: dict[str, list[Event]], trace: Trace, *, alone: set[str]) -> None:
+    """Note what the verifier finds broken.
+
+    Where a robot has several devices, one that never acked in a conversation begins where another one is. The
+    verifier does not know that rule, so of G11 only the robots ``alone`` with one device are judged by it.
+    No session is told to be drained: who was removed while it was away is owed nothing more, which a history
+    does not show. That everybody is level in the end is `world`'s to find.
+    """
+    with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
+        report = _report(Path(folder), history, logs)
+    for violation in report.violations:
+        robot = violation.sentence.partition("/")[0]
+        if violation.guarantee is Guarantee.G11 and robot not in alone:
+            continue
+        witnesses = "; ".join(evidence.text for evidence in violation.witnesses)
+        rule = f"{violation.guarantee} by imserver verify"
+        trace.problem(rule, f"{violation.sentence} ({witnesses})")
+
+
+def _report(folder: Path, history: History, logs: dict[str, list[Event]]) -> Report:
+    path, raw = folder / "history.jsonl", folder / "log.jsonl"
+    with HistoryWriter(path) as writer:
+        for life in history.lives:
+            records = sorted(_steps(life, history), key=lambda record: record.t)
+            began_s = records[0].t if records else 0.0
+            who: Any = {"client": life.robot, "session": life.name}
+            writer.write(step.SessionOpen(t=began_s, device=life.device, **who))
+            for record in records:
+                writer.write(record)
+    lines = (_log_line(conv, event) for conv, log in logs.items() for event in log)
+    raw.write_bytes(b"\n".join(lines))
+    return verify([path], read_log_file(raw))
+
+
+def _log_line(conv: str, event: Event) -> bytes:
+    fields: dict[str, Any] = msgspec.structs.asdict(event)
+    del fields["ts"]
+    body = msgspec.msgpack.decode(event.body)
+    return msgspec.json.encode(fields | {"conv": conv, "epoch": EPOCH, "body": body})
+
+
+def _steps(life: Life, history: History) -> Iterator[Any]:
+    for send in history.sends:
+        for attempt in send.attempts:
+            if attempt.of == life.name:
+                yield from _of_attempt(life, send, attempt)
+    for seen in life.seen:
+        yield _of_seen(life, seen)
+        if seen.done_s is not None:
+            who: Any = {"client": life.robot, "session": life.name}
+            yield step.Ack(t=seen.done_s, conv=seen.conv, seq=seen.seq, **who)
+
+
+def _of_attempt(life: Life, send: Send, attempt: Attempt) -> Iterator[step.Send]:
+    who: Any = {"client": life.robot, "session": life.name, "conv": send.conv, "cid": send.cid}
+    sha = body_sha(send.body)
+    yield step.Send(t=attempt.began_s, type="invoke", body_sha=sha, **who)
+    ended_s = attempt.ended_s
+    if ended_s is None:
+        return
+    if attempt.outcome == STORED:
+        yield step.Send(t=ended_s, type="ok", epoch=EPOCH, seq=attempt.seq, dup=attempt.dup, **who)
+    elif attempt.outcome == REFUSED:
+        yield step.Send(t=ended_s, type="fail", code=attempt.why.partition(":")[0], **who)
+    else:
+        yield step.Send(t=ended_s, type="unknown", **who)
+
+
+def _of_seen(life: Life, seen: Seen) -> step.Receive | step.Gap:
+    who: Any = {"client": life.robot, "session": life.name, "t": seen.at_s}
+    if seen.kind == HOLE:
+        hole: Any = {"from_": seen.body, "to": seen.seq, "why": seen.cid}
+        return step.Gap(conv=seen.conv, epoch=EPOCH, **hole, **who)
+    return step.Receive(
+        conv=seen.conv,
+        epoch=EPOCH,
+        seq=seen.seq,
+        sender=seen.sender,
+        cid=seen.cid,
+        kind=seen.kind,
+        body_sha=body_sha(seen.body),
+        **who,
+    )
