@@ -1,7 +1,7 @@
 """The contract of the route tier's port, as far as one node can see it: every engine passes all of it.
 
-An engine's test class inherits `RouterContract` and gives a fixture ``router``. How fast a hint arrives is the
-engine's business: the tests wait until it is there.
+An engine's test class inherits `RouterContract` and gives a fixture ``router``. How fast a hint arrives is
+the engine's business: the tests wait until it is there.
 """
 
 import asyncio
