@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -20,7 +21,7 @@ from imserver.verify.records import Position
 from imserver.verify.verifier import verify
 
 SHA = "a" * 64
-ME = {"client": "r1", "session": "s1"}
+ME: dict[str, Any] = {"client": "r1", "session": "s1"}
 OPEN = records.SessionOpen(t=1.0, **ME)
 INVOKE = records.Send(t=2.0, **ME, type="invoke", conv="g/a", cid="1", body_sha=SHA)
 OK = records.Send(t=3.0, **ME, type="ok", conv="g/a", cid="1", epoch="e", seq=1)

@@ -8,6 +8,7 @@ from imserver.core.model import Added, Append, Created, Cursor, Removed, RobotRe
 from imserver.data.directory import DATABASE_NAME
 from imserver.data.sqlite import SqliteStore
 from imserver.protocol.events import Role
+from imserver.protocol.names import RobotName
 from imserver.verify.body_hash import body_sha
 from imserver.verify.history import HistoryUnusable
 from imserver.verify.logs import FOREVER, content_of
@@ -19,13 +20,14 @@ def append(cid, *, conv="g/a", kind="message", body=None, change=None, sender="r
     return Append(conv, 1, sender, cid, kind, encoded, None, change)
 
 
+R1, R2, R3 = RobotName("r1"), RobotName("r2"), RobotName("r3")
 EVENTS = [
-    append("@1", kind="group_created", change=Created({"r1": Role.OWNER}, False)),
-    append("@2", kind="members_added", change=Added(("r2", "r3"), Role.MEMBER)),
+    append("@1", kind="group_created", change=Created({R1: Role.OWNER}, False)),
+    append("@2", kind="members_added", change=Added((R2, R3), Role.MEMBER)),
     append("a", body={"n": 1}),
     append("b", body=b"\x00\x01", sender="r2"),
-    append("@3", kind="members_removed", change=Removed(("r2",))),
-    append("@4", kind="members_added", change=Added(("r2",), Role.MEMBER)),
+    append("@3", kind="members_removed", change=Removed((R2,))),
+    append("@4", kind="members_added", change=Added((R2,), Role.MEMBER)),
     append("c", conv="d/r1/r2", body=7),
 ]
 
