@@ -109,8 +109,25 @@ class Member(Struct, frozen=True):
     since: int
 
 
+class Keep(Struct, frozen=True):
+    """What is kept of a log: an event goes if any of these lets it go. The head is kept always.
+
+    Attributes:
+        since_ms: events older than this go, and with them all before them; None: of any age.
+        events: how many of the newest stay; None: any number.
+        body_bytes: the newest stay whose bodies take no more than this; None: any size.
+    """
+
+    since_ms: int | None = None
+    events: int | None = None
+    body_bytes: int | None = None
+
+
 class ConversationRecord(Struct, frozen=True):
-    """A conversation with its head and members. A group that ended has ``deleted`` and no members."""
+    """A conversation with its head and members. A group that ended has ``deleted`` and no members.
+
+    ``floor`` is the seq of the first event that is kept.
+    """
 
     conv: ConversationName
     epoch: str
@@ -118,6 +135,7 @@ class ConversationRecord(Struct, frozen=True):
     open: bool
     deleted: bool
     members: dict[RobotName, Member]
+    floor: int = 1
 
 
 class Membership(Struct, frozen=True, gc=False):
@@ -127,6 +145,7 @@ class Membership(Struct, frozen=True, gc=False):
         since: seq of the event that added the robot.
         device_acked: this device's cursor, None if it never acked here.
         robot_acked: the furthest cursor of any of the robot's devices, None if none ever acked here.
+        floor: seq of the first event that is kept.
     """
 
     conv: ConversationName
@@ -136,6 +155,7 @@ class Membership(Struct, frozen=True, gc=False):
     since: int
     device_acked: int | None
     robot_acked: int | None
+    floor: int = 1
 
 
 class GroupSummary(Struct, frozen=True):

@@ -18,6 +18,7 @@ from imserver.core.model import (
     Deleted,
     GroupSummary,
     Halted,
+    Keep,
     Member,
     Membership,
     MembershipChange,
@@ -43,12 +44,21 @@ from imserver.protocol.names import (
 class _Log:
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
+        self.floor = 1
         self.events: list[Event] = []
         self.by_cid: dict[tuple[str, str], Event] = {}
         self.members: dict[RobotName, Member] = {}
         self.open = False
         self.deleted = False
         self.seen: int | None = None
+
+    @property
+    def head(self) -> int:
+        return self.floor - 1 + len(self.events)
+
+    def place(self, seq: int) -> int:
+        """Return where in ``events`` the one with ``seq`` stands, or would, cut to its length."""
+        return min(max(seq - self.floor, 0), len(self.events))
 
 
 class MemoryStore:
@@ -79,7 +89,8 @@ class MemoryStore:
         log = self._logs.get(conv)
         if log is None:
             return []
-        return _within(log.events[max(after, 0) : max(after, 0) + limit], bytes_max)
+        start = log.place(after + 1)
+        return _within(log.events[start : start + limit], bytes_max)
 
     async def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
@@ -87,15 +98,15 @@ class MemoryStore:
         log = self._logs.get(conv)
         if log is None:
             return []
-        end = max(min(before - 1, len(log.events)), 0)
+        end = log.place(before)
         newest_first = log.events[max(end - limit, 0) : end][::-1]
         return _within(newest_first, bytes_max)[::-1]
 
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
         log = self._logs.get(conv)
-        if log is None or not 1 <= seq <= len(log.events):
+        if log is None or not log.floor <= seq <= log.head:
             return None
-        return log.events[seq - 1]
+        return log.events[log.place(seq)]
 
     async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         wanted = set(seqs)
@@ -107,6 +118,35 @@ class MemoryStore:
                 if known is None or known.kind != REDACT or event.kind == REDACT:
                     found[event.ref] = event
         return found
+
+    async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
+        log = self._logs.get(conv)
+        if log is None:
+            return 0
+        first = log.head + 1
+        size = 0
+        for event in reversed(log.events):
+            size += len(memoryview(event.body))
+            too_large = keep.body_bytes is not None and size > keep.body_bytes
+            too_many = keep.events is not None and log.head - event.seq >= keep.events
+            if too_large or too_many:
+                break
+            first = event.seq
+        if keep.since_ms is not None:
+            young = (event.seq for event in log.events if event.ts >= keep.since_ms)
+            first = max(first, next(young, log.head))
+        return min(first, log.head)
+
+    async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
+        log = self._logs.get(conv)
+        if log is None:
+            return 0
+        end = min(log.place(min(below, log.head)), limit)
+        for event in log.events[:end]:
+            del log.by_cid[event.sender, event.cid]
+        del log.events[:end]
+        log.floor += end
+        return log.floor
 
     # Registry
 
@@ -147,7 +187,7 @@ class MemoryStore:
         if log is None:
             return None
         return ConversationRecord(
-            conv, log.epoch, len(log.events), log.open, log.deleted, dict(log.members)
+            conv, log.epoch, log.head, log.open, log.deleted, dict(log.members), log.floor
         )
 
     async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
@@ -165,7 +205,7 @@ class MemoryStore:
                 ConversationName(conv),
                 log.members[member].role if member in log.members else None,
                 len(log.members),
-                len(log.events),
+                log.head,
             )
             for conv, log in sorted(self._logs.items())
             if is_group(conv) and conv > after and not log.deleted
@@ -183,7 +223,7 @@ class MemoryStore:
 
     async def note_loss(self, conv: ConversationName, seen: int) -> bool:
         log = self._logs.get(conv)
-        if not self._in_doubt or log is None or seen <= len(log.events):
+        if not self._in_doubt or log is None or seen <= log.head:
             return False
         log.seen = max(seen, log.seen or 0)
         return True
@@ -215,7 +255,7 @@ class MemoryStore:
         if log.seen is not None:
             return Halted(log.seen)
         event = Event(
-            seq=len(log.events) + 1,
+            seq=log.head + 1,
             ts=asked.ts,
             sender=asked.sender,
             cid=asked.cid,
@@ -231,7 +271,7 @@ class MemoryStore:
 
     def _move(self, cursor: Cursor) -> None:
         log = self._logs.get(cursor.conv)
-        if log is None or not 0 <= cursor.seq <= len(log.events):
+        if log is None or not 0 <= cursor.seq <= log.head:
             return
         devices = self._cursors.setdefault(cursor.conv, {})
         key = (cursor.robot, cursor.device)
@@ -246,11 +286,12 @@ class MemoryStore:
         return Membership(
             conv=conv,
             epoch=log.epoch,
-            head=len(log.events),
+            head=log.head,
             role=member.role,
             since=member.since,
             device_acked=devices.get((robot, device)),
             robot_acked=max(acked) if acked else None,
+            floor=log.floor,
         )
 
 

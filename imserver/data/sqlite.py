@@ -19,6 +19,7 @@ from imserver.core.model import (
     ConversationRecord,
     Cursor,
     GroupSummary,
+    Keep,
     Membership,
     Outcome,
     RobotRecord,
@@ -96,6 +97,12 @@ class SqliteStore:
 
     async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         return await self._read(Reader.amendments, conv, seqs)
+
+    async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
+        return await self._read(Reader.first_kept, conv, keep)
+
+    async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
+        return await self._write(Writer.trim, conv, below, limit=limit)
 
     async def register(
         self, robot: RobotRecord, *, token_id: str, token_expires_ms: int

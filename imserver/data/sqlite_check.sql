@@ -5,16 +5,17 @@
 SELECT (SELECT count(*) FROM conversations), (SELECT count(*) FROM events);
 
 -- name: gap
--- Neighbours in the file: of one log they must follow each other, and each log begins at 1.
+-- Neighbours in the file: of one log they must follow each other, and each log begins at its floor.
 SELECT count(*),
   json_group_array(
     coalesce(name, 'conversation ' || (key >> 38)) || ': ' || before || ' is followed by ' || seq)
   FILTER (WHERE nth <= :limit)
 FROM (
-  SELECT key, seq, iif(last >> 38 = key >> 38, last & 274877906943, 0) AS before,
+  SELECT key, seq, iif(last >> 38 = key >> 38, last & 274877906943, floor - 1) AS before,
     row_number() OVER () AS nth
   FROM (SELECT key, seq, lag(key, 1, 0) OVER (ORDER BY key) AS last FROM events)
-  WHERE key <> last + 1 AND NOT (seq = 1 AND last >> 38 <> key >> 38)
+  LEFT JOIN (SELECT id, floor FROM conversations) ON id = key >> 38
+  WHERE key <> last + 1 AND NOT (seq = coalesce(floor, 1) AND last >> 38 <> key >> 38)
 ) LEFT JOIN conversations ON id = key >> 38;
 
 -- name: duplicate_cid

@@ -9,7 +9,7 @@ import apsw
 import msgspec
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
-from imserver.core.model import ConversationRecord, GroupSummary, Membership, RobotRecord
+from imserver.core.model import ConversationRecord, GroupSummary, Keep, Membership, RobotRecord
 from imserver.data.sqlite_file import SEQ_BITS, is_damage, open_for_reading
 from imserver.data.sqlite_rows import decode_events, encode_json
 from imserver.data.sqlite_statements import load_statements
@@ -80,6 +80,16 @@ class Reader:
             for event in self._page("amendments", values)
             if event.ref is not None  # always, by the query; here for the type
         }
+
+    def first_kept(self, conv: ConversationName, keep: Keep) -> int:
+        values: _Values = {
+            "conv": conv,
+            "since_ms": keep.since_ms,
+            "events": keep.events,
+            "body_bytes": keep.body_bytes,
+        }
+        row = self._row("first_kept", values)
+        return 0 if row is None else int(row[0])
 
     def robot(self, name: RobotName) -> RobotRecord | None:
         row = self._row("robot", {"name": name})

@@ -62,6 +62,33 @@ SELECT
   CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM deciding CROSS JOIN events USING (key);
 
+-- name: first_kept
+-- Each rule names a seq, null where it keeps everything; the highest counts. The sizes are summed up from the
+-- newest event backwards.
+WITH
+  log AS (
+    SELECT id << 38 AS base, floor,
+      coalesce(
+        (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
+         ORDER BY key DESC LIMIT 1), 0) AS head
+    FROM conversations WHERE name = :conv
+  ),
+  rules AS (
+    SELECT
+      head - :events + 1 AS by_count,
+      iif(:since_ms IS NULL, NULL, coalesce(
+        (SELECT key - base FROM events WHERE key >= base + floor AND key <= base + head AND ts >= :since_ms
+         ORDER BY key LIMIT 1), head)) AS by_age,
+      iif(:body_bytes IS NULL, NULL, coalesce(
+        (SELECT min(key) - base FROM (
+           SELECT key, sum(length(body)) OVER (ORDER BY key DESC ROWS UNBOUNDED PRECEDING) AS bytes
+           FROM events WHERE key >= base + floor AND key <= base + head)
+         WHERE bytes <= :body_bytes), head)) AS by_size
+    FROM log
+  )
+SELECT min(head, max(floor, coalesce(by_count, 0), coalesce(by_age, 0), coalesce(by_size, 0)))
+FROM log, rules;
+
 -- name: robot
 SELECT json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms)
 FROM robots WHERE name = :name;
@@ -86,16 +113,17 @@ SELECT json_object(
   'deleted', json(iif(deleted, 'true', 'false')),
   'members', json((
     SELECT json_group_object(robot, json_object('role', role, 'since', since))
-    FROM members WHERE conv = conversations.id)))
+    FROM members WHERE conv = conversations.id)),
+  'floor', floor)
 FROM conversations WHERE name = :conv;
 
 -- name: memberships
 -- Every conversation of :robot, with the cursor of :device and the furthest of all its devices.
 SELECT json_group_array(json_object(
   'conv', name, 'epoch', epoch, 'head', head, 'role', role, 'since', since,
-  'device_acked', device_acked, 'robot_acked', robot_acked))
+  'device_acked', device_acked, 'robot_acked', robot_acked, 'floor', floor))
 FROM (
-  SELECT name, epoch, role, since,
+  SELECT name, epoch, role, since, floor,
     coalesce(
       (SELECT key - (id << 38) FROM events WHERE key > id << 38 AND key < (id + 1) << 38
        ORDER BY key DESC LIMIT 1), 0) AS head,

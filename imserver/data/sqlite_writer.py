@@ -24,7 +24,13 @@ from msgspec.structs import replace
 from imserver.core.errors import ImserverError, Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, RobotRecord
 from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
-from imserver.data.sqlite_file import Durability, extended_code, is_damage, open_for_writing
+from imserver.data.sqlite_file import (
+    SEQ_BITS,
+    Durability,
+    extended_code,
+    is_damage,
+    open_for_writing,
+)
 from imserver.data.sqlite_statements import load_statements
 from imserver.data.sqlite_wal import has_log
 from imserver.protocol.errors import ErrorCode
@@ -33,6 +39,7 @@ from imserver.protocol.names import ConversationName, RobotName
 _SQL: Final = load_statements("sqlite_writes.sql")
 _CHECKPOINT_PAGES: Final = 4096  # 16 MiB
 _UNAVAILABLE: Final = "the store cannot take writes now, and nothing was stored: {}"
+_TRIM_BYTES: Final = 1024 * 1024
 _IDLE_S: Final = 0.5
 _DAY_MS: Final = 86_400_000
 _DEFINITE: Final = (
@@ -132,6 +139,21 @@ class Writer:
     def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
         with self._transaction():
             return self._robot(robot.name) or self._put_robot(replace(robot, public_key=None))
+
+    def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
+        with self._transaction():
+            row: Any = self._db.execute(_SQL["floor"], (conv,)).fetchone()
+            if row is None:
+                return 0
+            base, floor = int(row[0]), int(row[1])
+            bounds = {"base": base, "below": min(max(below, 0), 1 << SEQ_BITS), "limit": limit}
+            end = self._db.execute(_SQL["end_of_trim"], bounds | {"bytes_max": _TRIM_BYTES}).get
+            if end is None:
+                return floor
+            self._db.execute(_SQL["delete_events"], (base, end))
+            floor = int(end) - base + 1
+            self._db.execute(_SQL["raise_floor"], (floor, conv))
+        return floor
 
     def note_loss(self, conv: ConversationName, seen: int) -> bool:
         if not self._in_doubt:

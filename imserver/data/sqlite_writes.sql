@@ -50,6 +50,29 @@ FROM (
 -- name: halted
 SELECT count(*) FROM conversations WHERE seen IS NOT NULL;
 
+-- name: floor
+SELECT id << 38, floor FROM conversations WHERE name = ?;
+
+-- name: end_of_trim
+-- How far one step goes: the last of the :limit oldest events whose bodies, summed up, take at most :bytes_max
+-- (one at least), below :below and below the head.
+SELECT max(key) FROM (
+  SELECT key, row_number() OVER so_far AS row, sum(bytes) OVER so_far AS bytes
+  FROM (
+    SELECT key, length(body) AS bytes FROM events
+    WHERE key > :base AND key < min(:base + :below, (
+      SELECT max(key) FROM events WHERE key > :base AND key < :base + (1 << 38)))
+    ORDER BY key LIMIT :limit
+  )
+  WINDOW so_far AS (ORDER BY key ROWS UNBOUNDED PRECEDING)
+) WHERE bytes <= :bytes_max OR row = 1;
+
+-- name: delete_events
+DELETE FROM events WHERE key > ? AND key <= ?;
+
+-- name: raise_floor
+UPDATE conversations SET floor = ? WHERE name = ?;
+
 -- name: end_conversation
 UPDATE conversations SET deleted = 1 WHERE id = ?;
 

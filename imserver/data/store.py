@@ -17,6 +17,7 @@ from imserver.core.model import (
     ConversationRecord,
     Cursor,
     GroupSummary,
+    Keep,
     Membership,
     Outcome,
     RobotRecord,
@@ -50,7 +51,8 @@ class EventLog(Protocol):
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
     ) -> list[Event]:
         """Return the events that follow seq ``after``, in order and without gaps: at most ``limit``, and
-        as many as fit in ``bytes_max`` of bodies, but at least one if there is one."""
+        as many as fit in ``bytes_max`` of bodies, but at least one if there is one. Where those that follow
+        were let go (see `trim`), the page begins at the floor."""
 
     async def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
@@ -64,6 +66,21 @@ class EventLog(Protocol):
     async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         """Return, for each of ``seqs`` that was edited or redacted, the event that decides how it is shown:
         its redaction if there is one, else its last edit."""
+
+    async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
+        """Return the seq from which on ``keep`` keeps the log: not below its floor, not beyond its head; 0 if
+        there is no such conversation. Takes time with the number of events looked at."""
+
+    async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
+        """Let go of the oldest events, those below seq ``below``, and return the floor, the first seq kept.
+
+        At most ``limit`` events go, and few if they are large, so that it never takes long: call again
+        until the floor is where it should be. The head stays always. The floor moves in the same
+        transaction, and only upwards. A cid counts as used for as long as its event is kept.
+
+        Raises:
+            StoreUnavailable, StoreFailed: as for `append`.
+        """
 
 
 class Registry(Protocol):

@@ -23,6 +23,7 @@ from tests.contract.registry_contract import (
     MembershipContract,
     RegistryContract,
 )
+from tests.contract.retention_contract import RetentionContract
 
 CONVS = [ConversationName(name) for name in ("g/a", "g/b", "d/r1/r2", "d/r1/r3")]
 _convs = st.sampled_from(CONVS)
@@ -41,8 +42,14 @@ _appends = st.one_of(
     st.builds(change, _cids, st.just(Deleted()), st.sampled_from(CONVS[:2])),
 )
 _cursors = st.builds(cursor, st.integers(0, 6), _convs)
+_trims = st.tuples(_convs, st.integers(0, 9), st.integers(1, 3))
 _calls = st.lists(
-    st.tuples(st.lists(_appends, max_size=8), st.lists(_cursors, max_size=3)), max_size=6
+    st.tuples(
+        st.lists(_appends, max_size=8),
+        st.lists(_cursors, max_size=3),
+        st.lists(_trims, max_size=1),
+    ),
+    max_size=6,
 )
 
 
@@ -53,6 +60,7 @@ class Model:
         self.logs: dict[ConversationName, list[Append]] = {}
         self.ended: set[ConversationName] = set()
         self.cursors: dict[ConversationName, int] = {}
+        self.floors: dict[ConversationName, int] = {}
 
     def append(self, asked: Append) -> tuple[type, int | None, bool]:
         """Return the kind of outcome, its seq and whether it is a repeat."""
@@ -62,6 +70,8 @@ class Model:
                 return Missing, None, False
             log = self.logs[asked.conv] = []
         for seq, first in enumerate(log, 1):
+            if seq < self.floor(asked.conv):
+                continue
             if (first.sender, first.cid) == (asked.sender, asked.cid):
                 same = (first.kind, first.ref, first.body) == (asked.kind, asked.ref, asked.body)
                 return (Stored, seq, True) if same else (Mismatch, seq, False)
@@ -74,13 +84,30 @@ class Model:
             self.ended.add(asked.conv)
         return Stored, len(log), False
 
+    def floor(self, conv: ConversationName) -> int:
+        return self.floors.get(conv, 1)
+
+    def trim(self, conv: ConversationName, below: int, limit: int) -> int:
+        """Return the floor."""
+        head = len(self.logs.get(conv, []))
+        if not head:
+            return 0
+        floor = self.floor(conv)
+        self.floors[conv] = max(floor, min(below, head, floor + limit))
+        return self.floors[conv]
+
     def move(self, moved: Cursor) -> None:
         if moved.seq <= len(self.logs.get(moved.conv, [])) and moved.conv in self.logs:
             self.cursors[moved.conv] = max(moved.seq, self.cursors.get(moved.conv, 0))
 
 
 class StoreContract(
-    EventLogContract, MembershipContract, CursorContract, LossContract, RegistryContract
+    EventLogContract,
+    RetentionContract,
+    MembershipContract,
+    CursorContract,
+    LossContract,
+    RegistryContract,
 ):
     """All of it, and a comparison with the model."""
 
@@ -92,12 +119,15 @@ class StoreContract(
         async def compare() -> None:
             async with self.fresh_store() as store:
                 model = Model()
-                for asked, moved in calls:
+                for asked, moved, trims in calls:
                     outcomes = await store.append(asked, moved)
                     expected = [model.append(one) for one in asked]
                     for one in moved:
                         model.move(one)
                     assert [_seen(outcome) for outcome in outcomes] == expected
+                    for conv, below, limit in trims:
+                        floor = await store.trim(conv, below, limit=limit)
+                        assert floor == model.trim(conv, below, limit)
                 for conv in CONVS:
                     await _compare(store, model, conv)
 
@@ -108,7 +138,9 @@ async def _compare(store: Store, model: Model, conv: ConversationName) -> None:
     log = model.logs.get(conv, [])
     entries = await whole_log(store, conv)
     assert [_content(entry) for entry in entries] == [
-        (seq, one.sender, one.cid, one.kind, one.ref, one.body) for seq, one in enumerate(log, 1)
+        (seq, one.sender, one.cid, one.kind, one.ref, one.body)
+        for seq, one in enumerate(log, 1)
+        if seq >= model.floor(conv)
     ]
     acked = await store.acked(conv)
     assert acked == ({R1: model.cursors[conv]} if conv in model.cursors else {})

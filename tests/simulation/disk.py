@@ -20,6 +20,7 @@ from imserver.core.model import (
     ConversationRecord,
     Cursor,
     GroupSummary,
+    Keep,
     Membership,
     Outcome,
     RobotRecord,
@@ -149,6 +150,13 @@ class SimStore:
 
     async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         return await self._read(lambda: self.memory.amendments(conv, seqs))
+
+    async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
+        return await self._read(lambda: self.memory.first_kept(conv, keep))
+
+    async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
+        floor: int = await self._write(lambda memory: memory.trim(conv, below, limit=limit))
+        return floor
 
     # Registry
 

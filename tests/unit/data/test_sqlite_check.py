@@ -111,6 +111,22 @@ def test_what_must_not_be_is_found(path, sql, rule, count, witness):
     assert len(finding.witnesses) == min(count, 5)
 
 
+async def test_a_trimmed_log_has_no_gap(path):
+    store = await SqliteStore.open(path)
+    await store.trim(DOCK, 9, limit=100)
+    await store.aclose()
+    assert check(path).findings == ()
+
+
+async def test_events_below_or_above_the_floor_that_must_not_or_must_be_there_are_a_gap(path):
+    spoil(path, "UPDATE conversations SET floor = 4 WHERE name = 'g/dock'")
+    [finding] = check(path).findings
+    assert (finding.rule, finding.witnesses) == ("gap", ("g/dock: 3 is followed by 1",))
+    spoil(path, f"DELETE FROM events WHERE key BETWEEN {KEY} + 1 AND {KEY} + 5")
+    [finding] = check(path).findings
+    assert (finding.rule, finding.witnesses) == ("gap", ("g/dock: 3 is followed by 6",))
+
+
 def test_a_cid_that_stands_twice_is_found(path):
     # The unique index forbids it, so it takes the place of one that does not.
     spoil(
