@@ -8,7 +8,6 @@ There is no task and no timer per connection: the wheel calls for pings and dead
 """
 
 import asyncio
-import logging
 import struct
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -18,25 +17,21 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN, Protocol, Side
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from imserver.access import whole_frames
 from imserver.access.connection import Connection
 from imserver.access.door import Door
-from imserver.protocol.codec import BY_SUBPROTOCOL, JSON, MSGPACK, Codec
+from imserver.access.handshake import handshake_answer, new_handshake, quiet
+from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
-PATH: Final = "/v1/connect"
 FRAGMENTS_MAX: Final = 1_024
 CLOSE_TIMEOUT_S: Final = 5.0
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
 _LOST: Final = 0
-
-_quiet = logging.getLogger("imserver.websocket")
-_quiet.setLevel(logging.WARNING)  # the library logs every connection at INFO
 
 _short_header = struct.Struct("!BB").pack
 _middle_header = struct.Struct("!BBH").pack
@@ -65,13 +60,6 @@ class WebSocketForm:
 
 
 FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
-
-
-class _Handshake(ServerProtocol):
-    def select_subprotocol(self, subprotocols: Any) -> Subprotocol | None:
-        if not subprotocols:
-            return None
-        return super().select_subprotocol(subprotocols)
 
 
 class _Messages(Protocol):
@@ -112,11 +100,8 @@ class WebSocketLink(asyncio.Protocol):
     def __init__(self, door: Door, **_uvicorn: Any) -> None:
         self._door = door
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._websocket: _Handshake | _Messages = _Handshake(
-            origins=door.origins,
-            subprotocols=[Subprotocol(name) for name in BY_SUBPROTOCOL],
-            max_size=door.context.limits.frame_bytes_max,
-            logger=_quiet,
+        self._websocket: ServerProtocol | _Messages = new_handshake(
+            door.origins, bytes_max=door.context.limits.frame_bytes_max
         )
         self._connection: Connection | None = None
         self._fragments: list[bytes] | None = None
@@ -258,19 +243,7 @@ class WebSocketLink(asyncio.Protocol):
     def _on_request(self, request: Request) -> None:
         handshake = self._websocket
         assert isinstance(handshake, ServerProtocol), "requests come before the upgrade"
-        status = self._door.refuses()
-        if request.path.partition("?")[0] != PATH:
-            response = handshake.reject(HTTPStatus.NOT_FOUND, f"WebSockets connect at {PATH}.\n")
-        elif status is not None:
-            response = handshake.reject(status, "This node takes no new connections now.\n")
-            response.headers["Retry-After"] = "2"
-        elif request.headers.get_all("Sec-WebSocket-Version") not in ([], ["13"]):
-            text = "WebSockets here are of version 13 (RFC 6455).\n"
-            response = handshake.reject(HTTPStatus.UPGRADE_REQUIRED, text)
-            response.headers["Upgrade"] = "websocket"
-            response.headers["Sec-WebSocket-Version"] = "13"
-        else:
-            response = handshake.accept(request)
+        response = handshake_answer(handshake, request, refused_with=self._door.refuses())
         handshake.send_response(response)
         self._write_protocol_data(handshake.data_to_send())
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
@@ -283,7 +256,7 @@ class WebSocketLink(asyncio.Protocol):
             Side.SERVER,
             state=OPEN,
             max_size=self._door.context.limits.frame_bytes_max,
-            logger=_quiet,
+            logger=quiet,
         )
         self._connection = Connection(self, self.form.codec, self._door.context)
         self._door.context.metrics.accepted.inc()
