@@ -29,6 +29,7 @@ from imserver.core.errors import (
 )
 from imserver.data.sqlite_statements import load_script, load_statements
 from imserver.data.sqlite_wal import Damage, find_damage, keep_copy, wal_path
+from imserver.data.sqlite_wal_index import WriterConnection
 
 Durability: TypeAlias = Literal["full", "os"]
 """``full``: a commit outlives a power cut. ``os``: it outlives the process, not the machine."""
@@ -102,9 +103,10 @@ def open_for_writing(path: Path, durability: Durability, *, statements: int) -> 
     load_page_checksums()
     _refuse_damaged_wal(path, durability)
     try:
-        db = apsw.Connection(str(path), statementcachesize=statements)
+        db = WriterConnection(str(path), statementcachesize=statements)
         try:
             _prepare_writer(db, path, durability)
+            db.reserve_wal_index(path)
         except BaseException:
             db.close()
             raise
