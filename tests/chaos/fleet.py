@@ -53,8 +53,15 @@ class ClientProcess:
         if self._process.returncode not in (None, 0):
             raise ChildProcessError(f"a client process has died: {self.errors()[-2_000:]}")
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if it is there."""
+    def pause(self) -> None:
+        """Let the process stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let the process go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
@@ -67,7 +74,7 @@ class ClientProcess:
         if self._process is None:
             return
         if self._process.returncode is None:
-            self.signal(signal.SIGCONT)
+            self.go_on()
             assert self._process.stdin is not None
             self._process.stdin.close()
             try:

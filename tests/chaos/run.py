@@ -27,7 +27,7 @@ from tests.chaos.orders import ClientOrder, Report, RobotOrder
 from tests.chaos.proxy import CALM, Proxy
 from tests.chaos.second_opinion import Judge, Opinion, read_histories
 from tests.chaos.server import ChaosServer
-from tests.chaos.world import World, abilities
+from tests.chaos.world import Silence, World, abilities
 
 SETTLE_LIMIT_S = 90.0
 START_LIMIT_S = 90.0
@@ -75,6 +75,7 @@ class Outcome(Struct):
     skipped: dict[str, str]
     steps: int
     ok_times: list[float]
+    silences: list[Silence]
     took_s: float
 
     @property
@@ -109,6 +110,7 @@ async def run(plan: Plan, journal: Journal) -> Outcome:
         skipped=skipped,
         steps=done,
         ok_times=judge.ok_times,
+        silences=world.silences,
         took_s=time.monotonic() - began_s,
     )
 

@@ -106,10 +106,10 @@ class ChaosServer:
             return None, "it runs"
         return process.returncode, words.decode().strip()
 
-    def memory_bytes(self) -> int:
-        """Return the resident memory of the process."""
+    def descriptors(self) -> int:
+        """Return how many files and sockets the process has open."""
         assert self._life is not None
-        return self._life.rss()
+        return self._life.descriptors()
 
     def enroll(self, robot: str) -> str:
         """Return an enrolment token."""

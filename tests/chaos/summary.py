@@ -9,6 +9,9 @@ from tests.chaos.faults import ALL_FAULTS
 from tests.chaos.journal import Entry, Journal
 from tests.chaos.run import Outcome
 
+ON_THEIR_WAY_S = 0.5
+"""Acks that were written before a failure may be read by a busy robot this much later."""
+
 
 class FaultRow(Struct):
     """A fault and what became of it: times in seconds from its healing to the next ack."""
@@ -61,6 +64,7 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
     """Return the summary of a run; notes a finding for each recovery that took too long."""
     ok_times = sorted(outcome.ok_times)
     recoveries = _recoveries(journal, ok_times)
+    _check_silences(outcome, journal, ok_times)
     findings = [f"{entry.name}: {entry.text}" for entry in journal.of("finding")]
     restarts = [took_s for healed, took_s in recoveries if healed.limit_s == _RESTART_LIMIT_S]
     opinion, plan = outcome.opinion, outcome.plan
@@ -119,6 +123,17 @@ def _recoveries(journal: Journal, ok_times: list[float]) -> list[tuple[Entry, fl
             late = f"first ack {took_s:.2f} s after it was healed; at most {healed.limit_s:g} s"
             journal.note("finding", healed.name, late)
     return found
+
+
+def _check_silences(outcome: Outcome, journal: Journal, ok_times: list[float]) -> None:
+    """Note a finding for each time in which nothing may have been acked, and something was."""
+    for silence in outcome.silences:
+        since_s = silence.since_s + ON_THEIR_WAY_S
+        until_s = max(since_s, silence.until_s)
+        acks = bisect.bisect(ok_times, until_s) - bisect.bisect(ok_times, since_s)
+        if acks:
+            late = f"{acks} sends were acked after the disk had failed"
+            journal.note("finding", silence.name, late)
 
 
 def _counts(journal: Journal) -> dict[str, int]:

@@ -4,9 +4,10 @@ import asyncio
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.chaos.disk import Disk
 from tests.chaos.fleet import Fleet
@@ -19,6 +20,14 @@ RECOVERY_LIMIT_S = 5.0
 ISOLATED = "CHAOS_ISOLATED"
 """Set in the environment of a run that has its own namespaces of processes, mounts and network."""
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Silence(NamedTuple):
+    """A time in which nothing may be acked, on the monotonic clock."""
+
+    name: str
+    since_s: float
+    until_s: float
 
 
 @dataclass
@@ -34,6 +43,7 @@ class World:
     fleet: Fleet
     journal: Journal
     disk: Disk | None = None
+    silences: list[Silence] = field(default_factory=list)
 
     async def restart(
         self, name: str, *, environment: dict[str, str] | None = None, text: str = "started again"
@@ -54,6 +64,10 @@ class World:
         """Note something that must not be."""
         self.journal.note("finding", name, text)
 
+    def silent(self, name: str, *, since_s: float) -> None:
+        """Note that from a moment until now nothing may have been acked."""
+        self.silences.append(Silence(name, since_s, time.monotonic()))
+
     async def expect_running(self, name: str) -> None:
         """Note a finding, and start the server again, if it has ended."""
         if not self.server.running:
@@ -70,7 +84,6 @@ def abilities() -> dict[str, str | None]:
         "disk": not_isolated or _no_loop_device(),
         "strace": _missing("strace"),
         "nft": not_isolated or _missing("nft") or _no_netfilter(),
-        "prlimit": _missing("prlimit"),
         "memory cgroup": no_root or _no_cgroup("memory", "memory.limit_in_bytes"),
         "cpu cgroup": no_root or _no_cgroup("cpu", "cpu.cfs_quota_us"),
         "faketime": None if faketime_library() else "libfaketime is not installed",
@@ -79,10 +92,10 @@ def abilities() -> dict[str, str | None]:
 
 def faketime_library() -> Path | None:
     """Return the library that shifts a process's clock."""
-    name = "libfaketime.so.1"
+    name = "libfaketimeMT.so.1"
     places = [Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib")]
     for place in places:
-        for folder in [place / "faketime", *place.glob("*/faketime")]:
+        for folder in (place / "faketime", *place.glob("*/faketime")):
             if (folder / name).exists():
                 return folder / name
     return None

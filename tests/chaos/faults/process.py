@@ -42,9 +42,9 @@ async def pause_server(world: World, dice: random.Random) -> None:
 async def pause_client(world: World, dice: random.Random) -> None:
     client, for_s = dice.choice(world.fleet.clients), dice.choice([1.0, 4.0])
     world.fault("pause client", for_s=for_s)
-    client.signal(signal.SIGSTOP)
+    client.pause()
     await asyncio.sleep(for_s)
-    client.signal(signal.SIGCONT)
+    client.go_on()
     world.healed("pause client")
 
 
