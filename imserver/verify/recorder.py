@@ -122,6 +122,7 @@ class Recorder:
                     from_=item.first,
                     to=item.last,
                     why=item.why,
+                    after=item.after,
                 )
             else:
                 self._write(records.Receive, **_fields(item))

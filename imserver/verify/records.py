@@ -198,15 +198,17 @@ class Gap(_Record, frozen=True, kw_only=True, tag="gap"):
     Attributes:
         conv, epoch: where.
         from_: first missing seq, ``from`` in JSON.
-        to: last missing seq.
+        to: last missing seq; one less if nothing is missing and there is only a new epoch.
         why: in the server's words; after ``restored`` and ``ahead`` the numbers are given again.
+        after: seq behind which the log goes on, if that is known.
     """
 
     conv: Name
     epoch: str
     from_: Seq = field(name="from")
-    to: Seq
+    to: Place
     why: str = ""
+    after: Place | None = None
 
 
 class Ack(_Record, frozen=True, kw_only=True, tag="ack"):

@@ -71,7 +71,7 @@ class Deliveries:
     def on_gap(self, session: Session, record: Gap, place: int) -> None:
         """Take in that a range will not come."""
         self._findings.notes["gaps that clients were told of"] += 1
-        first, last = record.from_, max(record.from_, record.to)
+        first, last = record.from_, max(record.from_ - 1, record.to)
         run = session.runs.get(record.conv)
         if run is None:
             run = session.runs[record.conv] = Run("cursor", log=None, epoch=None)
@@ -93,6 +93,9 @@ class Deliveries:
             run.expect(first, last + 1)
             run.top = first - 1 if renumbered else last
             run.acked = 0
+            if record.after is not None:
+                run.expect(record.after + 1, record.after + 1)
+                run.top = record.after
         else:
             run.expect(run.low, max(run.due, last + 1))
             run.top = max(run.top, last)

@@ -30,8 +30,8 @@ def show(client, *seqs):
         client.shown(GROUP, seq)
 
 
-def tell_gap(client, first, last, *, why="retention", epoch="epoch-1"):
-    client.note("gap", conv=GROUP, epoch=epoch, **{"from": first}, to=last, why=why)
+def tell_gap(client, first, last, *, why="retention", **more):
+    client.note("gap", conv=GROUP, epoch="epoch-1", **{"from": first}, to=last, why=why, **more)
 
 
 def test_a_new_member_begins_with_the_event_that_added_it(story, judge):
@@ -148,6 +148,24 @@ def test_behind_a_restore_nothing_may_be_skipped(story, judge):
     tell_gap(story["r1"], 6, 6, why="restored")
     show(story["r1"], 8)
     assert judge() == {"G9"}
+
+
+def test_behind_a_gap_the_log_goes_on_where_the_client_was_told(story, judge):
+    story["r1"].open()
+    for event in story.logs[GROUP][:8]:
+        story["r1"].shown(GROUP, event["seq"])["epoch"] = "epoch-0"
+    tell_gap(story["r1"], 6, 8, why="restored", after=5)
+    show(story["r1"], 7)
+    assert judge() == {"G9"}
+
+
+def test_a_new_epoch_may_come_without_a_loss(story, judge):
+    story["r1"].open()
+    for event in story.logs[GROUP][:3]:
+        story["r1"].shown(GROUP, event["seq"])["epoch"] = "epoch-0"
+    tell_gap(story["r1"], 4, 3, why="restored", after=3)
+    show(story["r1"], 4, 5)
+    assert judge() == set()
 
 
 def test_acks_before_a_restore_are_told_and_not_called_lost(story, tmp_path):
