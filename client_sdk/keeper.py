@@ -72,6 +72,7 @@ class Keeper:
                 await self._loop.run_in_executor(thread, self._memory.close)
             finally:
                 thread.shutdown(wait=False)
+            thread.shutdown()  # it has nothing left to do: that is no wait
 
     def _wrote(self, writing: asyncio.Future[None]) -> None:
         self._writing = None

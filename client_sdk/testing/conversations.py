@@ -86,6 +86,13 @@ class MemoryConversation:
         if role not in roles:
             raise Refused(ErrorCode.FORBIDDEN, f"your role in {self.name} is {role.value}")
 
+    def cut_back(self, through: int, epoch: str) -> None:
+        """Lose the events behind ``through``; what has those numbers next is something else."""
+        for event in self._log[through:]:
+            del self._by_cid[(event.sender, event.cid)]
+        del self._log[through:]
+        self.epoch = epoch
+
     def change(self, kind: str, sender: str, body: Any) -> Event:
         """Apply a change of the membership and return the event that records it, not stored yet."""
         seq = self.head + 1

@@ -118,6 +118,20 @@ class MemoryServer:
         """Lose a log's events up to ``through``, as retention does."""
         self._node.conversations.get(conv).floor = through
 
+    def restore(self, conv: str, through: int, *, new_epoch: bool = True) -> None:
+        """Lose a log's events behind ``through``, as a server does that is restored from a backup.
+
+        Every connection breaks. Without a new epoch it is a server that lost its tail and does not know.
+        """
+        conversation = self._node.conversations.get(conv)
+        epoch = f"{conversation.epoch}+" if new_epoch else conversation.epoch
+        conversation.cut_back(through, epoch)
+        cursors = self._node.cursors
+        for key, seq in cursors.items():
+            if key[2] == conv:
+                cursors[key] = min(seq, through)
+        self.cut_connections()
+
     # For the robots' connections.
 
     async def connect(self, *, frame_bytes_max: int) -> Transport:

@@ -9,7 +9,7 @@ from client_sdk.errors import Refused
 from client_sdk.testing.conversations import MemoryConversation
 from client_sdk.testing.pipe import MemoryTransport
 from imserver.protocol import server_frames as wire
-from imserver.protocol.client_frames import Ack, ClientFrame, Hello, Prove, Register
+from imserver.protocol.client_frames import Ack, ClientFrame, Hello, Position, Prove, Register
 from imserver.protocol.codec import MSGPACK
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Event
@@ -137,4 +137,20 @@ class MemorySession:
         for conversation in self._node.conversations.of(hello.robot) if hello.auto else []:
             stored = self._node.cursor(hello.robot, hello.device, conversation)
             position = hello.resume.get(conversation.name)
-            self.follow(conversation, position.seq if position is not None else stored)
+            self.follow(conversation, self._start(conversation, position, stored))
+
+    def _start(
+        self, conversation: MemoryConversation, position: Position | None, stored: int
+    ) -> int:
+        if position is None:
+            return stored
+        is_known = position.epoch == conversation.epoch
+        if is_known and position.seq <= conversation.head:
+            return position.seq
+        why = "ahead" if is_known else "restored"
+        self.write(
+            wire.Gap(
+                conversation.name, conversation.epoch, from_=stored + 1, to=position.seq, why=why
+            )
+        )
+        return stored

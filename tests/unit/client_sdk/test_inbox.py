@@ -5,6 +5,7 @@ import pytest
 
 from client_sdk.conversation import ACK_DELAY_S, PATIENCE_S
 from client_sdk.inbox import Inbox
+from client_sdk.memory import Place
 from client_sdk.records import Event, Gap
 from imserver.protocol.client_frames import Ack, Position
 from imserver.protocol.server_frames import Gap as GapFrame
@@ -214,6 +215,112 @@ def test_a_restored_log_is_told_and_its_numbers_are_shown_again(inbox):
     assert gap == Gap(CONV, "e2", 4, 5, "restored", 3)
     assert (event.epoch, event.seq) == ("e2", 4)
     assert inbox.acks.take() == [Ack(CONV, 4)]
+
+
+def test_what_is_queued_of_a_tail_that_is_lost_is_not_shown(inbox):
+    inbox.deliver(run(1, 6), 0.0)
+    for _ in range(3):
+        inbox.processed(inbox.next(), 0.0)
+    inbox.resume(BYTES)
+    inbox.welcome([state(epoch="e2", head=2, acked=2)])
+    inbox.gap(GapFrame(CONV, "e2", from_=3, to=3, why="restored"), 0.0)
+    inbox.deliver(run(3, 4, epoch="e2"), 0.0)
+    gap, *events = take(inbox)
+    assert gap == Gap(CONV, "e2", 3, 6, "restored", 2)
+    assert [(event.epoch, event.seq) for event in events] == [("e2", 3), ("e2", 4)]
+
+
+def test_a_server_that_lost_its_tail_moves_the_places_back(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    take(inbox)
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 5)}
+    inbox.welcome([state(head=3, acked=3)])
+    inbox.gap(GapFrame(CONV, EPOCH, from_=4, to=5, why="ahead"), 0.0)
+    assert take(inbox) == [Gap(CONV, EPOCH, 4, 5, "ahead", 3)]
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 3)}
+    inbox.welcome([state(head=4, acked=3)])
+    inbox.deliver(run(4, 4), 0.0)
+    assert inbox.acks.take() == []
+    assert seqs(take(inbox)) == [4]
+    assert inbox.acks.take() == [Ack(CONV, 4)]
+
+
+def test_an_event_in_hand_does_not_move_the_place_in_a_tail_that_was_given_anew(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    *_, in_hand = take(inbox, process=False)
+    inbox.gap(GapFrame(CONV, EPOCH, from_=3, to=5, why="ahead"), 0.0)
+    inbox.deliver(run(3, 6), 0.0)
+    inbox.processed(in_hand, 0.0)
+    assert inbox.acks.take() == []
+    assert seqs(take(inbox)) == [(3, 5), 3, 4, 5, 6]
+
+
+def test_until_the_application_took_the_gap_the_place_does_not_move(inbox):
+    inbox.recall([Place(CONV, EPOCH, 5)])
+    inbox.resume(BYTES)
+    inbox.gap(GapFrame(CONV, "e2", from_=4, to=5, why="restored"), 0.0)
+    assert inbox.places.take() == []
+    inbox.processed(inbox.next(), 0.0)
+    assert inbox.places.take() == [Place(CONV, "e2", 3)]
+
+
+def test_a_gap_of_old_events_moves_the_place_behind_it(inbox):
+    inbox.recall([])
+    inbox.gap(GapFrame(CONV, EPOCH, from_=1, to=4, why="retention"), 0.0)
+    take(inbox)
+    assert inbox.places.take() == [Place(CONV, EPOCH, 4)]
+    assert inbox.acks.take() == [Ack(CONV, 4)]
+
+
+def test_behind_a_gap_of_old_events_nothing_may_be_missing_either(inbox):
+    inbox.gap(GapFrame(CONV, EPOCH, from_=1, to=4, why="retention"), 0.0)
+    inbox.deliver(run(6, 6), 0.0)
+    assert inbox.repairs.take() == [(CONV, 4)]
+    inbox.deliver(run(5, 6), 0.0)
+    assert seqs(take(inbox)) == [(1, 4), 5, 6]
+
+
+def test_a_gap_that_begins_too_late_is_a_hole_before_it(inbox):
+    inbox.deliver(run(1, 2), 0.0)
+    inbox.gap(GapFrame(CONV, EPOCH, from_=5, to=6, why="retention"), 0.0)
+    assert seqs(take(inbox)) == [1, 2]
+    assert inbox.repairs.take() == [(CONV, 2)]
+
+
+def test_a_gap_that_begins_early_is_told_from_what_is_missing(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=5, why="retention"), 0.0)
+    assert seqs(take(inbox)) == [1, 2, 3, (4, 5)]
+
+
+def test_a_server_whose_cursor_is_further_names_what_it_leaves_out(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    take(inbox)
+    inbox.gap(GapFrame(CONV, "e2", from_=6, to=3, why="restored"), 0.0)
+    inbox.deliver(run(6, 6, epoch="e2"), 0.0)
+    gap, event = take(inbox)
+    assert gap == Gap(CONV, "e2", 4, 5, "restored", 5)
+    assert event.seq == 6
+
+
+def test_a_head_of_a_conversation_that_never_came_asks_for_a_new_welcome(inbox):
+    inbox.announced(Head("g/unseen", EPOCH, 3), 0.0)
+    assert inbox.is_lost
+    inbox.resume(BYTES)
+    assert not inbox.is_lost
+
+
+def test_positions_that_do_not_fit_into_a_hello_are_left_to_the_server(inbox):
+    for n in range(100):
+        inbox.deliver(run(1, 2, conv=f"g/{n}"), 0.0)
+    take(inbox)
+    positions = inbox.resume(1000)
+    assert 5 < len(positions) < 30
+    inbox.welcome([state(conv=f"g/{n}", head=2, acked=1) for n in range(100)])
+    assert {ack.conv for ack in inbox.acks.take()} == set(positions)
+    for n in range(100):
+        inbox.deliver(run(2, 3, conv=f"g/{n}"), 0.0)
+    assert seqs(take(inbox)) == [3] * 100
 
 
 def test_a_new_epoch_is_never_silent(inbox):
