@@ -117,10 +117,11 @@ class Judge:
             self._problem("G8 seen and lost", f"{where}: {seen}")
             return
         body = msgspec.msgpack.decode(event.body)
-        if (event.sender, event.cid, event.kind, body) != (
+        if (event.sender, event.cid, event.kind, event.ref, body) != (
             seen.sender,
             seen.cid,
             seen.kind,
+            seen.ref,
             seen.body,
         ):
             self._problem("G3 another event at this place", f"{where}: {seen}, stored {event}")
@@ -130,17 +131,19 @@ class Judge:
 
     def _life(self, life: Life) -> None:
         last: dict[str, int] = {}
+        holes: dict[str, int] = {}
         for seen in life.seen:
             if seen.kind == HOLE:
                 self._hole(life, seen)
+                holes[seen.conv] = seen.seq
                 last.pop(seen.conv, None)
                 continue
             self._seen(seen, life.name)
             self._allowed(life, seen)
             expected = last.get(seen.conv)
-            if expected is None:
+            if expected is None and seen.seq != holes.get(seen.conv, 0) + 1:
                 self._start(life, seen)
-            elif seen.seq != expected + 1:
+            elif expected is not None and seen.seq != expected + 1:
                 rule = "G9 an event twice" if seen.seq <= expected else "G9 an event skipped"
                 self._problem(rule, f"{life.name}: {seen} after {expected}")
             last[seen.conv] = seen.seq

@@ -41,7 +41,7 @@ def heal(victims: Victims) -> None:
         victims.server.loop.put_fuse_out()
     victims.server.start()
     for client in victims.clients:
-        client.slow_until_s = 0.0
+        client.pace.slow_until_s = 0.0
         client.start()
 
 
@@ -155,6 +155,10 @@ def _kill_client(victims: Victims, fault: Fault, dice: random.Random) -> None:
     dice.choice(victims.clients).kill(fault.for_s)
 
 
+def _leave(victims: Victims, _fault: Fault, dice: random.Random) -> None:
+    dice.choice(victims.clients).leave()
+
+
 def _pause_client(victims: Victims, fault: Fault, dice: random.Random) -> None:
     dice.choice(victims.clients).pause(fault.for_s)
 
@@ -165,7 +169,7 @@ def _jump_client_clock(victims: Victims, _fault: Fault, dice: random.Random) -> 
 
 def _stall_reader(victims: Victims, fault: Fault, dice: random.Random) -> None:
     client = dice.choice(victims.clients)
-    client.slow_until_s = victims.timeline.now_s + 2 * fault.for_s
+    client.pace.slow_until_s = victims.timeline.now_s + 2 * fault.for_s
 
 
 _ACTS: dict[str, Callable[[Victims, Fault, random.Random], None]] = {
@@ -187,6 +191,7 @@ _ACTS: dict[str, Callable[[Victims, Fault, random.Random], None]] = {
     "pieces": _tear,
     "lag": _lag,
     "client kill": _kill_client,
+    "client leaves": _leave,
     "client pause": _pause_client,
     "client clock": _jump_client_clock,
     "stalled reader": _stall_reader,

@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from imserver.protocol.events import MESSAGE
+
 STORED, REFUSED, UNKNOWN = "stored", "refused", "unknown"
 HOLE = "@hole"
 """The kind of what an application was given in place of events ``body`` to ``seq``, which will not come."""
@@ -33,6 +35,8 @@ class Send(Struct):
     device: str
     conv: str
     cid: str
+    kind: str = MESSAGE
+    ref: int | None = None
     attempts: list[Attempt] = []
 
     @property
@@ -64,6 +68,7 @@ class Seen(Struct, gc=False):
     cid: str
     kind: str
     body: Any
+    ref: int | None = None
     done_s: float | None = None
 
 

@@ -29,6 +29,8 @@ FAULTS: Final = (
     "pieces",
     "lag",
     "client kill",
+    "client kill",
+    "client leaves",
     "client pause",
     "client clock",
     "stalled reader",
@@ -45,6 +47,7 @@ class ClientPlan(Struct, frozen=True):
         remembers: it has a memory that outlives its process, and asks again after its own restart.
         read_s: most time it takes to process an event.
         boldness: how much of what it does changes groups instead of sending.
+        has_key: it registers a key and proves it; otherwise it has a bearer token.
     """
 
     number: int
@@ -57,6 +60,7 @@ class ClientPlan(Struct, frozen=True):
     remembers: bool
     read_s: float
     boldness: float
+    has_key: bool
 
 
 class Fault(Struct, frozen=True):
@@ -125,6 +129,7 @@ def _clients(dice: random.Random) -> tuple[ClientPlan, ...]:
     devices = [(robot, "main") for robot in robots]
     if dice.random() < 0.4:
         devices.append((dice.choice(robots), "arm"))
+    with_key = {robot for robot in robots if dice.random() < 0.2}
     return tuple(
         ClientPlan(
             number=number,
@@ -135,8 +140,9 @@ def _clients(dice: random.Random) -> tuple[ClientPlan, ...]:
             window=dice.choice((1, 3, 16, 1_024)),
             codec=dice.choice(("msgpack", "msgpack", "json")),
             remembers=dice.random() < 0.5,
-            read_s=dice.choice((0.0, 0.0, 0.01, 0.2)),
+            read_s=dice.choice((0.0, 0.01, 0.2)),
             boldness=dice.choice((0.0, 0.1, 0.4)),
+            has_key=robot in with_key,
         )
         for number, (robot, device) in enumerate(devices)
     )

@@ -75,7 +75,8 @@ def _steps(life: Life, history: History) -> Iterator[Any]:
 def _of_attempt(life: Life, send: Send, attempt: Attempt) -> Iterator[step.Send]:
     who: Any = {"client": life.robot, "session": life.name, "conv": send.conv, "cid": send.cid}
     sha = body_sha(send.body)
-    yield step.Send(t=attempt.began_s, type="invoke", body_sha=sha, **who)
+    began: Any = {"kind": send.kind, "ref": send.ref, "body_sha": sha}
+    yield step.Send(t=attempt.began_s, type="invoke", **began, **who)
     ended_s = attempt.ended_s
     if ended_s is None:
         return
@@ -99,6 +100,7 @@ def _of_seen(life: Life, seen: Seen) -> step.Receive | step.Gap:
         sender=seen.sender,
         cid=seen.cid,
         kind=seen.kind,
+        ref=seen.ref,
         body_sha=body_sha(seen.body),
         **who,
     )

@@ -18,6 +18,7 @@ from imserver.protocol.events import GROUP_CREATED, Role
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
 from tests.simulation import faults, second_opinion
+from tests.simulation.application import Society
 from tests.simulation.checks import Judge, members_of
 from tests.simulation.disk import Disk, Transaction, logs_of
 from tests.simulation.faults import Victims
@@ -25,7 +26,7 @@ from tests.simulation.history import History
 from tests.simulation.machine import simulated_machine
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan, make_plan
-from tests.simulation.robots import Client, Society
+from tests.simulation.robots import Client
 from tests.simulation.server import Server
 from tests.simulation.timeline import WALL_START_MS, Timeline
 from tests.simulation.trace import Finding, Trace
