@@ -28,6 +28,7 @@ class Conversation:
 
     Attributes:
         head: seq of the last committed event; 0 for a direct line without one.
+        floor: seq of the first event that the store keeps, as far as it is known here; it only rises.
         members: those that are known here; all of them if ``members_complete``.
         membership_seq: seq of the last change of members that was applied here.
         revoking: robots whose removal or demotion is on its way into the log: they send no more.
@@ -44,6 +45,7 @@ class Conversation:
         "deleted",
         "demoting",
         "epoch",
+        "floor",
         "head",
         "members",
         "members_complete",
@@ -60,6 +62,7 @@ class Conversation:
         self.name = name
         self.epoch = epoch
         self.head = head
+        self.floor = 1
         self.open = False
         self.deleted = False
         self.members: dict[RobotName, Member] = {}
@@ -95,6 +98,12 @@ class Conversations:
             held.used = self._sweep
         return held
 
+    async def learn_floor(self, conversation: Conversation) -> None:
+        """Ask the store where the conversation's log begins now."""
+        record = await self._registry.conversation(conversation.name)
+        if record is not None:
+            conversation.floor = max(conversation.floor, record.floor)
+
     async def load(self, name: ConversationName) -> Conversation | None:
         """Return the conversation with all its members, or None if it does not exist."""
         while True:
@@ -122,9 +131,8 @@ class Conversations:
         elif held.membership_seq > membership.head:
             return None
         held.used = self._sweep
-        held.epoch = (
-            membership.epoch
-        )  # which is unknown of a direct line whose first event is on its way
+        # Of a direct line whose first event is on its way here, only the store knows it yet.
+        held.epoch = membership.epoch
         if not held.members_complete:
             held.members[robot] = Member(membership.role, membership.since)
         return held
@@ -152,5 +160,6 @@ class Conversations:
     def _complete(held: Conversation, record: ConversationRecord) -> None:
         held.members = dict(record.members)
         held.members_complete = True
+        held.floor = max(held.floor, record.floor)
         held.open = record.open
         held.deleted = record.deleted
