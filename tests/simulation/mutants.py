@@ -182,7 +182,7 @@ def _flush_backwards(self: WebSocketLink) -> None:
 
 # The SDK
 
-_take, _deliver, _next = Outbox.take, Inbox.deliver, Inbox.next
+_take, _deliver, _next, _welcome = Outbox.take, Inbox.deliver, Inbox.next, Inbox.welcome
 
 
 def _take_with_new_cids(self: Outbox) -> list[Any]:
@@ -208,6 +208,13 @@ def _process_when_handed_out(self: Inbox) -> Any:
     if item is not None:
         self.processed(item, 0.0)
     return item
+
+
+def _believe_the_cursor(self: Inbox, states: Any) -> None:
+    states = list(states)
+    _welcome(self, states)
+    for state in states:
+        self._conversations[state.conv].acked = state.acked
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -297,6 +304,13 @@ MUTANTS = {
     ),
     "repeats-shown": Mutant(
         "G9", "the SDK shows what it has shown before", Inbox, "deliver", _deliver_repeats
+    ),
+    "cursor-of-another": Mutant(
+        "G10",
+        "the SDK takes the cursor of another device for its own acks",
+        Inbox,
+        "welcome",
+        _believe_the_cursor,
     ),
     "processed-too-early": Mutant(
         "G11", "the SDK acks an event when it hands it out", Inbox, "next", _process_when_handed_out
