@@ -24,6 +24,8 @@ BREACHES = [
         "Only the node knows storage engines",
     ),
     ("imserver/access/door.py", "import apsw", "Only the node knows storage engines"),
+    ("imserver/verify/logs.py", "import imserver.logic.membership", "shares no code"),
+    ("imserver/node.py", "import imserver.verify", "Arrows point one way"),
     ("imserver/core/model.py", "import asyncio", "do no I/O"),
     ("imserver/protocol/codec.py", "import socket", "do no I/O"),
 ]

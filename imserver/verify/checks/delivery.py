@@ -223,10 +223,9 @@ class Endings:
             for session in ended:
                 self._check_session(session)
         for log in self._logs.raw():
-            for robot in log.members or ():
-                if log.member_until(robot) >= log.head:
-                    for session in drained.get(robot, ()):
-                        self._check_auto(session, log)
+            members = [robot for robot in log.members or () if log.member_until(robot) >= log.head]
+            for session in (ended for robot in members for ended in drained.get(robot, ())):
+                self._check_auto(session, log)
 
     def _note(self, session: Session, conv: str, run: Run) -> None:
         epoch = run.epoch or ""

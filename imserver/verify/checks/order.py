@@ -2,6 +2,7 @@
 (G5), and sends that follow each other on one connection keep their order (G6)."""
 
 import itertools
+from array import array
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -51,17 +52,21 @@ def check_pipelines(sessions: Iterable[Session], findings: Findings) -> None:
     """Judge the sends that say on which connection they were written."""
     for session in sessions:
         for (connection, conv), row in session.pipelines.items():
-            columns = (row[start::_FIELDS] for start in range(_FIELDS))
-            sends = sorted(zip(*columns, strict=True))
-            findings.checked[Guarantee.G6] += len(sends)
-            for before, after in itertools.pairwise(sends):
-                if after[1] <= before[1]:
-                    findings.add(
-                        Guarantee.G6,
-                        f"on connection {connection} {session.client} sent to {conv} what became "
-                        f"{before[1]} before what became {after[1]}",
-                        before[0],
-                        before[2],
-                        after[0],
-                        after[2],
-                    )
+            where = f"on connection {connection} {session.client} sent to {conv}"
+            _check_pipeline(row, findings, where=where)
+
+
+def _check_pipeline(row: "array[int]", findings: Findings, *, where: str) -> None:
+    columns = (row[start::_FIELDS] for start in range(_FIELDS))
+    sends = sorted(zip(*columns, strict=True))
+    findings.checked[Guarantee.G6] += len(sends)
+    for (invoked, seq, acked), (later_invoked, later_seq, later_acked) in itertools.pairwise(sends):
+        if later_seq <= seq:
+            findings.add(
+                Guarantee.G6,
+                f"{where} what became {seq} before what became {later_seq}",
+                invoked,
+                acked,
+                later_invoked,
+                later_acked,
+            )

@@ -1,7 +1,6 @@
 """Sends against the logs, when everybody's sends are known: see `sends` for what is judged."""
 
 from collections.abc import Iterator
-from math import inf
 
 from imserver.verify.checks.order import Timed, check_real_time
 from imserver.verify.checks.sends import MIXED_CLOCKS, ByCid, Sending
@@ -50,15 +49,9 @@ class Settlement:
         timed: dict[tuple[str, str], list[Timed]] = {}
         for client, by_cid in by_client.items():
             for cid, first in by_cid.items():
-                acked = 0
                 for sending in _variants(first):
                     log = self._settle_sending(conv, client, cid, sending=sending)
-                    acked += sending.acked != -1
-                    if log is not None and sending.clock != MIXED_CLOCKS:
-                        send = _timed(log, client, cid, sending=sending)
-                        timed.setdefault((log.epoch, sending.clock), []).append(send)
-                if acked:
-                    self._findings.checked[Guarantee.G4] += 1
+                    _time(timed, log, client, cid, sending=sending)
         for (epoch, _), sends in timed.items():
             check_real_time(self._logs.of(conv, epoch), sends, self._findings)
 
@@ -67,6 +60,7 @@ class Settlement:
     ) -> ConversationLog | None:
         """Judge a send; return the log in which it has a place, None if it has none."""
         if sending.acked != -1:
+            self._findings.checked[Guarantee.G4] += 1
             log = self._logs.of(conv, sending.epoch)
             self._settle_acked(log, client, cid, sending=sending)
             return log
@@ -241,9 +235,17 @@ def _variants(first: Sending) -> Iterator[Sending]:
         sending = sending.other
 
 
-def _timed(log: ConversationLog, client: str, cid: str, *, sending: Sending) -> Timed:
-    if sending.acked != -1:
-        return Timed(
-            sending.seq, sending.invoked_s, sending.acked_s, sending.invoked, sending.acked
-        )
-    return Timed(log.places[client][cid], sending.invoked_s, inf, sending.invoked, -1)
+def _time(
+    timed: dict[tuple[str, str], list[Timed]],
+    log: ConversationLog | None,
+    client: str,
+    cid: str,
+    *,
+    sending: Sending,
+) -> None:
+    """Put a send that has a place in a log with the others of its log and clock."""
+    if log is None or sending.clock == MIXED_CLOCKS:
+        return
+    seq = sending.seq or log.places[client][cid]
+    send = Timed(seq, sending.invoked_s, sending.acked_s, sending.invoked, sending.acked)
+    timed.setdefault((log.epoch, sending.clock), []).append(send)
