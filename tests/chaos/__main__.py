@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--robots", type=int, default=24)
     parser.add_argument("--groups", type=int, default=12)
-    parser.add_argument("--rate", type=float, default=40.0, help="sends a second of each robot")
+    parser.add_argument("--rate", type=float, default=60.0, help="sends a second of each robot")
     parser.add_argument("--durability", default="full", help="of the server: full or os")
     parser.add_argument("--package", help="folder with another copy of imserver to run")
     parser.add_argument("--keep", action="store_true", help="keep histories and data")

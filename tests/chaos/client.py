@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imserver.verify import HistoryWriter
-from tests.chaos.member import Member
+from tests.chaos.member import Member, Past, read_past
 from tests.chaos.orders import ClientOrder, Report, decode_order, encode
 
 REPORT_S = 0.1
@@ -16,8 +16,11 @@ REPORT_S = 0.1
 class Client:
     """The robots of this process, led through their phases."""
 
-    def __init__(self, order: ClientOrder, history: HistoryWriter) -> None:
-        self._members = [Member(order, robot, history) for robot in order.robots]
+    def __init__(self, order: ClientOrder, history: HistoryWriter, pasts: dict[str, Past]) -> None:
+        self._members = [
+            Member(order, robot, history=history, past=pasts.get(robot.name, Past()))
+            for robot in order.robots
+        ]
         self._problems: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,8 +101,9 @@ async def _standard_input() -> asyncio.StreamReader:
 
 def main() -> None:
     order = decode_order(Path(sys.argv[1]).read_bytes())
+    pasts = read_past(Path(order.history))
     with HistoryWriter(order.history, flush_each=True) as history:
-        asyncio.run(Client(order, history).run())
+        asyncio.run(Client(order, history, pasts).run())
 
 
 if __name__ == "__main__":

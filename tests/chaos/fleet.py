@@ -16,11 +16,13 @@ class ClientProcess:
 
     Attributes:
         report: its last.
+        earlier: the last ones of its earlier lives.
     """
 
     def __init__(self, order: ClientOrder, folder: Path, *, number: int) -> None:
         self.order = order
         self.report = Report()
+        self.earlier: list[Report] = []
         self._order_file = folder / f"client-{number}.json"
         self._errors_file = folder / f"client-{number}-stderr.txt"
         self._process: asyncio.subprocess.Process | None = None
@@ -52,6 +54,15 @@ class ClientProcess:
         await self._done.wait()
         if self._process.returncode not in (None, 0):
             raise ChildProcessError(f"a client process has died: {self.errors()[-2_000:]}")
+
+    async def kill(self) -> None:
+        """End it by SIGKILL."""
+        assert self._process is not None
+        assert self._reading is not None
+        self._signal(signal.SIGKILL)
+        await self._reading
+        self.earlier.append(self.report)
+        self.report = Report()
 
     def pause(self) -> None:
         """Let the process stand still."""
@@ -122,12 +133,13 @@ class Fleet:
         """Return the sum of their last reports."""
         total = Report()
         for client in self.clients:
-            total.acked += client.report.acked
-            total.refused += client.report.refused
+            for report in (client.report, *client.earlier):
+                total.acked += report.acked
+                total.refused += report.refused
+                total.received += report.received
+                total.reconnects += report.reconnects
+                total.problems = total.problems + report.problems
             total.unknown += client.report.unknown
-            total.received += client.report.received
-            total.reconnects += client.report.reconnects
-            total.problems = total.problems + client.report.problems
         return total
 
     async def wait_acks(self, more: int, *, within_s: float) -> bool:

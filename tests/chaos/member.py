@@ -3,12 +3,17 @@
 import asyncio
 import random
 from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from client_sdk import Event, Options, OutcomeUnknown, Refused, Robot, State
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import SEQ_MAX
-from imserver.verify import HistoryWriter
+from imserver.verify import HistoryReader, HistoryWriter
 from imserver.verify.recorder import Recorder
+from imserver.verify.records import Receive, Send
 from tests.chaos.orders import ClientOrder, RobotOrder
 
 OPTIONS = Options(
@@ -31,30 +36,60 @@ class StuckError(Exception):
     """A robot does not get where it should be by now; the text tells where it is."""
 
 
-class Outgoing:
+class Outgoing(NamedTuple):
     """A send that is to end in stored or refused, however often it has to be asked for."""
 
-    __slots__ = ("body", "cid", "conv")
+    conv: str
+    cid: str
 
-    def __init__(self, conv: str, cid: str, body: object) -> None:
-        self.conv = conv
-        self.cid = cid
-        self.body = body
+    def body(self) -> object:
+        """Return what is sent: it follows from the cid, so that it is the same in the robot's next life."""
+        dice = random.Random(self.cid)
+        is_big = dice.randrange(_BIG_BODY_ONE_IN) == 0
+        chars = dice.randrange(_BIG_BODY_CHARS if is_big else 160)
+        return {"n": chars, "text": "é" * (chars // 7) + "x" * chars}
+
+
+class Past(Struct):
+    """What a robot knows of its earlier lives: open sends, and how far it was shown each log."""
+
+    unsettled: dict[Outgoing, None] = {}
+    received_to: dict[str, int] = {}
+
+
+def read_past(history: Path) -> dict[str, Past]:
+    """Return what the robots of a history know, by name."""
+    pasts: dict[str, Past] = {}
+    if not history.exists():
+        return pasts
+    for _, record in HistoryReader(history):
+        past = pasts.setdefault(record.client, Past())
+        if isinstance(record, Send):
+            outgoing = Outgoing(record.conv, record.cid)
+            if record.type in {"ok", "fail"}:
+                past.unsettled.pop(outgoing, None)
+            else:
+                past.unsettled[outgoing] = None
+        elif isinstance(record, Receive):
+            past.received_to[record.conv] = record.seq
+    return pasts
 
 
 class Member:
     """A robot, its history and its counts."""
 
-    def __init__(self, order: ClientOrder, me: RobotOrder, history: HistoryWriter) -> None:
+    def __init__(
+        self, order: ClientOrder, me: RobotOrder, *, history: HistoryWriter, past: Past
+    ) -> None:
         self._order = order
         self._me = me
         self._dice = random.Random(f"{order.seed} {me.name}")
         self._count = 0
         self._slots = asyncio.Semaphore(order.in_flight)
-        self._unknown: deque[Outgoing] = deque()
+        self._unknown = deque(past.unsettled)
         self._is_sending = False
         self._under_way = 0
-        self.received_to: dict[str, int] = {}
+        self.received_to = dict(past.received_to)
         self.acked = self.refused = self.received = 0
         self.robot = Robot(order.url, name=me.name, key=me.key, token=me.token, options=OPTIONS)
         self._recorder = Recorder(self.robot, history)
@@ -149,7 +184,7 @@ class Member:
             self._count += 1
             cid = f"{self._recorder.session}-{self._count}"
             conv = self._dice.choice(self._me.convs)
-            await self._ask(Outgoing(conv, cid, self._body()))
+            await self._ask(Outgoing(conv, cid))
         finally:
             self._slots.release()
 
@@ -158,7 +193,7 @@ class Member:
         try:
             await self._recorder.send(
                 outgoing.conv,
-                outgoing.body,
+                outgoing.body(),
                 cid=outgoing.cid,
                 timeout_s=self._order.deadline_s,
             )
@@ -169,8 +204,3 @@ class Member:
             self.refused += 1
         finally:
             self._under_way -= 1
-
-    def _body(self) -> object:
-        is_big = self._dice.randrange(_BIG_BODY_ONE_IN) == 0
-        chars = self._dice.randrange(_BIG_BODY_CHARS if is_big else 160)
-        return {"n": self._count, "text": "é" * (chars // 7) + "x" * chars}

@@ -38,6 +38,7 @@ class ChaosServer:
         self._arguments = arguments
         self._environment = _environment_of(package)
         self._life: ServerProcess | None = None
+        self._is_starting = False
 
     async def start(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it and return when it says that it is ready."""
@@ -49,7 +50,11 @@ class ChaosServer:
         life.stderr_path = self._stderr
         life.port = self.port
         self._life = life
-        await asyncio.to_thread(life.start)
+        self._is_starting = True
+        try:
+            await asyncio.to_thread(life.start)
+        finally:
+            self._is_starting = False
         self.port = life.port
         self.starts += 1
 
@@ -72,6 +77,10 @@ class ChaosServer:
 
     async def kill(self) -> None:
         """End it by SIGKILL, if it is there."""
+        if self._life is None:
+            return
+        while self._is_starting and not self.running:
+            await asyncio.sleep(0.002)  # the process is about to be made
         self.signal(signal.SIGKILL)
         await self.wait_exit()
 

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import random
+import shutil
 
 from tests.chaos.disk import Disk
 from tests.chaos.faults.fault import Fault
+from tests.chaos.server import ChaosServer
 from tests.chaos.world import RECOVERY_LIMIT_S, World
 
 FULL_S = 2.0
@@ -24,6 +26,28 @@ async def power_cut(world: World, dice: random.Random) -> None:
     await world.server.kill()
     await asyncio.to_thread(disk.power_up)
     await world.restart("power cut")
+
+
+async def power_cut_at_birth(world: World, dice: random.Random) -> None:
+    """Cut the power while a new deployment makes its directory, its key and its schema."""
+    disk, after_s = _disk(world), dice.uniform(0.2, 1.5)
+    world.fault("power cut at birth", after_s=round(after_s, 3))
+    newborn = ChaosServer(disk.mount_point / f"birth-{disk.cuts}", world.folder / "birth.txt")
+    starting = asyncio.create_task(newborn.start())
+    await asyncio.sleep(after_s)
+    await asyncio.to_thread(disk.shut_down)
+    await newborn.kill()
+    await asyncio.wait({starting})
+    starting.exception()  # that it was not ready is no wonder
+    await world.server.kill()
+    await asyncio.to_thread(disk.power_up)
+    try:
+        await newborn.start()
+    except AssertionError as problem:
+        world.finding("power cut at birth", f"the new server does not start any more: {problem}")
+    await newborn.kill()
+    await asyncio.to_thread(shutil.rmtree, newborn.data, ignore_errors=True)
+    await world.restart("power cut at birth")
 
 
 async def full_disk(world: World, dice: random.Random) -> None:
@@ -47,6 +71,12 @@ FAULTS = (
         power_cut,
         needs=("disk",),
         often=9,
+    ),
+    Fault(
+        "power cut at birth",
+        "the power is cut while a new data directory is made: it is whole, or made anew",
+        power_cut_at_birth,
+        needs=("disk",),
     ),
     Fault(
         "disk full",

@@ -9,6 +9,7 @@ from tests.chaos.world import World
 
 EXIT_LIMIT_S = 15.0
 """A drain may take ``drain_timeout_s``, 10 s, and a little."""
+CLIENT_LIMIT_S = 30.0
 
 
 async def kill(world: World, _dice: random.Random) -> None:
@@ -48,6 +49,21 @@ async def pause_client(world: World, dice: random.Random) -> None:
     world.healed("pause client")
 
 
+async def kill_client(world: World, dice: random.Random) -> None:
+    client, for_s = dice.choice(world.fleet.clients), dice.choice([0.0, 1.0])
+    world.fault("kill client", for_s=for_s)
+    await client.kill()
+    await asyncio.sleep(for_s)
+    await client.start()
+    try:
+        async with asyncio.timeout(CLIENT_LIMIT_S):
+            await client.enter("connect")
+            await client.enter("send")
+    except TimeoutError:
+        world.finding("kill client", f"its robots were not online in {CLIENT_LIMIT_S:g} s")
+    world.healed("kill client")
+
+
 async def terminate(world: World, dice: random.Random) -> None:
     again_s = dice.uniform(0.0, 0.3)
     world.fault("SIGTERM twice", again_after_s=round(again_s, 3))
@@ -78,6 +94,12 @@ FAULTS = (
     Fault("kill while starting", "SIGKILL, and another one while it starts", kill_twice),
     Fault("pause server", "SIGSTOP of the server for 0.5 to 6 s, then SIGCONT", pause_server),
     Fault("pause client", "SIGSTOP of a client process, then SIGCONT", pause_client, often=2),
+    Fault(
+        "kill client",
+        "SIGKILL of a client process; its robots come back and ask for what had no outcome",
+        kill_client,
+        often=2,
+    ),
     Fault("SIGTERM twice", "SIGTERM twice in mid-load: exit 0 in time, all acked", terminate),
     Fault("second server", "another server on the same directory is refused", second_server),
 )

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import resource
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ MEMORY_GROWTH_BYTES = 64 * 1024 * 1024
 CPU_PERIOD_US = 100_000
 CPU_QUOTA_US = 20_000
 SPARE_DESCRIPTORS = 10
+GROUP_PREFIX = "imserver-chaos-"
 CLOCK_STEPS = ("@1970-01-01 00:10:00", "@2038-01-19 03:14:05")
 """The second one passes 2^31 seconds after two more."""
 
@@ -91,7 +93,7 @@ async def wrong_clock(world: World, dice: random.Random) -> None:
 @contextlib.asynccontextmanager
 async def _cgroup(controller: str, pid: int, limits: dict[str, int]) -> AsyncIterator[None]:
     """Hold a process in a group of its own (cgroup version 1), with limits."""
-    group = CGROUPS / controller / f"imserver-chaos-{os.getpid()}-{pid}"
+    group = CGROUPS / controller / f"{GROUP_PREFIX}{secrets.token_hex(4)}"
     group.mkdir()
     try:
         for name, value in limits.items():
@@ -103,10 +105,17 @@ async def _cgroup(controller: str, pid: int, limits: dict[str, int]) -> AsyncIte
             with contextlib.suppress(OSError):
                 (CGROUPS / controller / "cgroup.procs").write_text(member)
         for _ in range(100):
-            with contextlib.suppress(OSError):
-                group.rmdir()
+            _remove_empty_groups(controller)
+            if not group.exists():
                 break
             await asyncio.sleep(0.02)  # a member that was killed is not wholly gone yet
+
+
+def _remove_empty_groups(controller: str) -> None:
+    """Remove groups without members: ours, and what a run that was killed has left behind."""
+    for group in (CGROUPS / controller).glob(f"{GROUP_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def _cpu_s(pid: int) -> float:
