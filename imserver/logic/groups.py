@@ -65,16 +65,8 @@ class Groups:
         if len(roles) > self._limits.members_max:
             raise self._too_many()
         change = Created(roles, is_open)
-        outcome = await self._committer.append(
-            self._event(conv, owner, events.GROUP_CREATED, change)
-        )
-        if isinstance(outcome, Taken):
-            raise Refusal(
-                ErrorCode.EXISTS,
-                f"a group {name!r} exists, or existed: names of groups are not used twice",
-            )
-        assert isinstance(outcome, Stored), "a creation is stored or the name is taken"
-        return Changed(outcome.event.seq, conv)
+        seq = await self._create(self._event(conv, owner, events.GROUP_CREATED, change))
+        return Changed(seq, conv)
 
     async def delete(self, session: Session, conv: str) -> Changed:
         """End a group: it has no members from here on, and its name stays taken."""
@@ -135,20 +127,30 @@ class Groups:
             _keep_an_owner(group, {name})
         return await self._change(session, group, events.ROLE_CHANGED, Added((name,), role))
 
-    async def enrol(self, robot: RobotName, convs: Sequence[str]) -> None:
+    async def enrol(self, robot: RobotName, convs: Sequence[str], *, token_id: str) -> None:
         """Put a robot into the groups its enrolment token names; one that does not exist yet is created,
-        and belongs to the robot."""
+        and belongs to the robot.
+
+        A token does so once in each group, however often it is shown: its id is the event's cid, so that it
+        brings nobody back who was removed since.
+        """
+        cid = SERVER_CID_PREFIX + token_id
         for conv in convs:
             group = await self._load_group(conv)
             if group is None:
-                group = await self._create_unless_there(robot, conv)
+                group = await self._create_unless_there(robot, conv, cid)
             if group is not None and not group.deleted and robot not in group.members:
                 change = Added((robot,), Role.MEMBER)
-                await self._commit(group, robot, events.MEMBERS_ADDED, change)
+                added = self._event(group.name, robot, events.MEMBERS_ADDED, change, cid=cid)
+                await self._commit(group, added)
 
-    async def _create_unless_there(self, owner: RobotName, conv: str) -> Conversation | None:
+    async def _create_unless_there(
+        self, owner: RobotName, name: str, cid: str
+    ) -> Conversation | None:
+        conv = checked_name(name)
         try:
-            await self.create(owner, conv.removeprefix("g/"), (), is_open=False)
+            change = Created({owner: Role.OWNER}, open=False)
+            await self._create(self._event(conv, owner, events.GROUP_CREATED, change, cid=cid))
         except Refusal as refusal:
             if refusal.code is not ErrorCode.EXISTS:
                 raise
@@ -211,7 +213,9 @@ class Groups:
         group.revoking |= losing
         group.demoting |= demoted
         try:
-            outcome = await self._commit(group, session.robot, kind, change)
+            outcome = await self._commit(
+                group, self._event(group.name, session.robot, kind, change)
+            )
         finally:
             group.revoking -= losing
             group.demoting -= demoted
@@ -219,23 +223,38 @@ class Groups:
             raise refusal_of(outcome, group.name)
         return Changed(outcome.event.seq)
 
-    async def _commit(
-        self, group: Conversation, sender: RobotName, kind: str, change: MembershipChange
-    ) -> Outcome:
+    async def _create(self, creation: Append) -> int:
+        outcome = await self._committer.append(creation)
+        if isinstance(outcome, Taken):
+            name = creation.conv.removeprefix("g/")
+            raise Refusal(
+                ErrorCode.EXISTS,
+                f"a group {name!r} exists, or existed: names of groups are not used twice",
+            )
+        assert isinstance(outcome, Stored), "a creation is stored or the name is taken"
+        return outcome.event.seq
+
+    async def _commit(self, group: Conversation, append: Append) -> Outcome:
         group.appending += 1
         try:
-            return await self._committer.append(self._event(group.name, sender, kind, change))
+            return await self._committer.append(append)
         finally:
             group.appending -= 1
 
     def _event(
-        self, conv: ConversationName, sender: RobotName, kind: str, change: MembershipChange
+        self,
+        conv: ConversationName,
+        sender: RobotName,
+        kind: str,
+        change: MembershipChange,
+        *,
+        cid: str | None = None,
     ) -> Append:
         return Append(
             conv=conv,
             ts=self._clock.now_ms(),
             sender=sender,
-            cid=SERVER_CID_PREFIX + self._ids.token(),
+            cid=SERVER_CID_PREFIX + self._ids.token() if cid is None else cid,
             kind=kind,
             body=membership.body_of(change, role_change=kind == events.ROLE_CHANGED),
             change=change,

@@ -45,6 +45,8 @@ class Identity:
     async def register(self, frame: Register) -> None:
         """Bind a robot's name to its key, for good, and put it into the groups of its token.
 
+        A robot that lost the answer may ask again with the same key; what was begun is then finished.
+
         Raises:
             Refusal: ``unauthenticated`` for a token that is not good, not for this name, or spent;
                 ``exists`` if the name has a key already; ``bad_frame`` for a bad name or key.
@@ -56,11 +58,13 @@ class Identity:
             raise _unauthenticated(
                 f"this token enrols {claims.robot!r}, not {robot!r}: ask for one in your name"
             )
-        record = RobotRecord(robot, frame.public_key, self._clock.now_ms())
-        await self._registry.register(
-            record, token_id=claims.id, token_expires_ms=claims.expires_ms
-        )
-        await self._groups.enrol(robot, claims.groups)
+        known = await self._registry.robot(robot)
+        if known is None or known.public_key != frame.public_key:
+            record = RobotRecord(robot, frame.public_key, self._clock.now_ms())
+            await self._registry.register(
+                record, token_id=claims.id, token_expires_ms=claims.expires_ms
+            )
+        await self._groups.enrol(robot, claims.groups, token_id=claims.id)
 
     def new_nonce(self) -> str:
         """Return a nonce for one challenge of one connection."""

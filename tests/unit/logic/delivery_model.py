@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from imserver.core.model import Added, Created, Removed
-from imserver.data.memory import MemoryStore
 from imserver.logic import membership
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.events import MEMBERS_ADDED, SERVER_KINDS, Event
-from imserver.protocol.server_frames import Deliver, Welcome
+from imserver.protocol.server_frames import Deliver, Gap, Welcome
+from tests.unit.logic.gated_store import GatedStore
 from tests.unit.logic.recording_peer import RecordingPeer
 
 
-def log_of(store: MemoryStore, conv: str) -> Sequence[Event]:
-    """Return a conversation's whole log as the store has it."""
+def log_of(store: GatedStore, conv: str) -> Sequence[Event]:
+    """Return a conversation's whole log, with what was let go."""
     log = store._logs.get(conv)
-    return log.events if log is not None else ()
+    return [*store.let_go.get(conv, ()), *log.events] if log is not None else ()
 
 
 def joins(event: Event, robot: str) -> bool:
@@ -68,22 +68,34 @@ class Seat:
         """Expect the conversation from after ``seq`` on."""
         self.got[conv] = self.acked[conv] = seq
 
-    def check_new(self, store: MemoryStore, *, events_max: int) -> None:
+    def check_new(self, store: GatedStore, *, events_max: int) -> None:
         """Check the frames that came since the last call."""
         fresh, self._seen = self.peer.frames[self._seen :], len(self.peer.frames)
         for frame in fresh:
             self._check(frame, store, events_max)
 
-    def _check(self, frame: Struct, store: MemoryStore, events_max: int) -> None:
+    def _check(self, frame: Struct, store: GatedStore, events_max: int) -> None:
         match frame:
             case Welcome() if self.auto:
                 for state in frame.conversations:
                     position = self.resume.get(state.conv)
                     self.place(state.conv, position.seq if position else state.acked)
+            case Gap():
+                self._check_gap(frame, log_of(store, frame.conv), store)
             case Deliver():
                 self._check_run(frame, log_of(store, frame.conv))
                 assert 1 <= len(frame.events) <= events_max
                 assert frame.epoch == "epoch-1"
+
+    def _check_gap(self, frame: Gap, log: Sequence[Event], store: GatedStore) -> None:
+        conv = frame.conv
+        assert (frame.why, frame.epoch) == ("retention", "epoch-1")
+        assert frame.from_ <= frame.to <= len(store.let_go.get(conv, ())), "they were let go"
+        if self.got.get(conv) != frame.from_ - 1:
+            self._check_new_beginning(conv, frame.from_, log)
+        self.place(conv, frame.to)
+        if not self.admin:
+            self._check_membership(frame.to, log)
 
     def _check_run(self, frame: Deliver, log: Sequence[Event]) -> None:
         conv, first = frame.conv, frame.events[0].seq

@@ -58,6 +58,7 @@ class GatedStore(MemoryStore):
         commits, pages, memberships_read, conversations_read, names_read: gates before the answers.
         fails, page_fails, reads_fail: what the next appends, pages, and reads of a record raise.
         calls: events and cursors of every append that was stored.
+        let_go: the events that were trimmed, in order, by conversation.
     """
 
     def __init__(self) -> None:
@@ -72,6 +73,7 @@ class GatedStore(MemoryStore):
         self.reads_fail: list[StoreUnavailable | StoreFailed] = []
         self.attempts = 0
         self.pages_read = 0
+        self.let_go: dict[str, list[Event]] = {}
         self.calls: list[tuple[list[Append], list[Cursor]]] = []
 
     def open_all(self) -> None:
@@ -100,6 +102,14 @@ class GatedStore(MemoryStore):
         events = await super().read_after(conv, after, limit=limit, bytes_max=bytes_max)
         await self.pages.passed()
         return events
+
+    async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
+        log = self._logs.get(conv)
+        before = list(log.events) if log is not None else []
+        floor = await super().trim(conv, below, limit=limit)
+        gone = [event for event in before if event.seq < floor]
+        self.let_go.setdefault(conv, []).extend(gone)
+        return floor
 
     async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
         found = await super().memberships(robot, device)

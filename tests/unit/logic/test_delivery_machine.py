@@ -20,7 +20,7 @@ from imserver.logic import delivery as delivery_module
 from imserver.logic import session as session_module
 from imserver.protocol.client_frames import Hello, Position
 from imserver.protocol.events import Role
-from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from tests.unit.logic.delivery_model import Seat, log_of
 from tests.unit.logic.logic_tier import LogicTier
 from tests.unit.logic.recording_peer import RecordingPeer
@@ -216,6 +216,16 @@ class Deliveries(RuleBasedStateMachine):
     @rule(gate=gates)
     def shut(self, gate: str) -> None:
         getattr(self.tier.store, gate).shut = True
+
+    @rule(conv=st.sampled_from(CONVS), below=st.integers(1, 30), is_told=st.booleans())
+    def let_go(self, conv: str, below: int, is_told: bool) -> None:
+        async def trim() -> None:
+            floor = await self.tier.store.trim(ConversationName(conv), below, limit=10)
+            held = self.tier.conversations.peek(conv)
+            if held is not None and is_told:  # else another node has done it
+                held.floor = max(held.floor, floor)
+
+        self.do(trim())
 
     @rule(gate=gates)
     def open_gate(self, gate: str) -> None:

@@ -369,19 +369,19 @@ async def test_nothing_follows_the_end_of_a_group(tier: LogicTier) -> None:
 
 async def test_enrolment_adds_to_a_group_that_exists(tier: LogicTier) -> None:
     conv = await tier.group("a", "r1")
-    await tier.groups.enrol(RobotName("r2"), [conv])
+    await tier.groups.enrol(RobotName("r2"), [conv], token_id="token")
     assert await roles_of(tier, conv) == {"r1": "owner", "r2": "member"}
 
 
 async def test_enrolment_creates_a_group_that_does_not_exist(tier: LogicTier) -> None:
     await tier.store.enlist("r1")
-    await tier.groups.enrol(RobotName("r1"), ["g/a", "g/b"])
+    await tier.groups.enrol(RobotName("r1"), ["g/a", "g/b"], token_id="token")
     assert await roles_of(tier, "g/a") == await roles_of(tier, "g/b") == {"r1": "owner"}
 
 
 async def test_enrolling_again_changes_nothing(tier: LogicTier) -> None:
     conv = await tier.group("a", "r1")
-    await tier.groups.enrol(RobotName("r1"), [conv])
+    await tier.groups.enrol(RobotName("r1"), [conv], token_id="token")
     assert len(tier.store._logs[conv].events) == 1
 
 
@@ -389,7 +389,8 @@ async def test_two_robots_enrolled_at_once_share_the_new_group(tier: LogicTier) 
     await tier.store.enlist("r1", "r2")
     tier.store.conversations_read.shut = True
     enrolling = [
-        tier.spawn(tier.groups.enrol(RobotName(robot), ["g/a"]), "enrol") for robot in ("r1", "r2")
+        tier.spawn(tier.groups.enrol(RobotName(robot), ["g/a"], token_id="token"), "enrol")
+        for robot in ("r1", "r2")
     ]
     await tier.settle()
     tier.store.conversations_read.open()
@@ -397,8 +398,26 @@ async def test_two_robots_enrolled_at_once_share_the_new_group(tier: LogicTier) 
     assert await roles_of(tier, "g/a") == {"r1": "owner", "r2": "member"}
 
 
+@pytest.mark.parametrize("creator", ["boss", "r1"])
+async def test_a_token_that_is_shown_again_brings_nobody_back(
+    tier: LogicTier, creator: str
+) -> None:
+    boss = await tier.session("boss", admin=True)
+    await tier.store.enlist("r1")
+    if creator == "boss":
+        await tier.group("a", "boss")
+    await tier.groups.enrol(RobotName("r1"), ["g/a"], token_id="token")
+    if creator == "r1":
+        await tier.groups.add(boss, "g/a", ["boss"], role=Role.OWNER)
+    await tier.groups.remove(boss, "g/a", ["r1"])
+    await tier.groups.enrol(RobotName("r1"), ["g/a"], token_id="token")
+    assert "r1" not in await roles_of(tier, "g/a")
+    await tier.groups.enrol(RobotName("r1"), ["g/a"], token_id="another token")
+    assert "r1" in await roles_of(tier, "g/a")
+
+
 async def test_enrolment_into_a_group_that_ended_is_passed_over(tier: LogicTier) -> None:
     conv = await tier.group("a", "r1")
     await tier.groups.delete(await tier.session("r1"), conv)
-    await tier.groups.enrol(RobotName("r2"), [conv])
+    await tier.groups.enrol(RobotName("r2"), [conv], token_id="token")
     assert await roles_of(tier, conv) == {}

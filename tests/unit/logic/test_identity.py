@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from imserver.core.errors import Refusal
+from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.core.model import RobotRecord
 from imserver.core.tokens import TokenAuthority, bearer, enrolment
 from imserver.logic import identity
@@ -66,8 +66,21 @@ async def test_a_robot_is_registered_with_its_key_and_in_its_groups(tier: LogicT
 async def test_an_enrolment_token_is_good_once(tier: LogicTier) -> None:
     token = enrol_token(tier)
     await tier.identity.register(register(token))
-    refusal = await refused(tier.identity.register(register(token)))
+    other = OTHER_KEY.public_key().public_bytes_raw()
+    refusal = await refused(tier.identity.register(register(token, key=other)))
     assert refusal.code is ErrorCode.UNAUTHENTICATED and "before" in refusal.message
+
+
+async def test_a_robot_that_lost_the_answer_registers_again_and_finishes_what_was_begun(
+    tier: LogicTier,
+) -> None:
+    frame = register(enrol_token(tier, groups=("g/a",)))
+    tier.store.fails.append(StoreUnavailable("full"))
+    assert (await refused(tier.identity.register(frame))).code is ErrorCode.UNAVAILABLE
+    await tier.identity.register(frame)
+    await tier.identity.register(frame)
+    (created,) = tier.store._logs["g/a"].events
+    assert created.sender == "r1"
 
 
 async def test_a_name_with_a_key_is_taken_for_good(tier: LogicTier) -> None:
