@@ -28,6 +28,9 @@ from imserver.protocol.shared_frame import SharedFrame
 
 _log = logging.getLogger("imserver.connection")
 
+REQUEST_BYTES_MAX = 1024 * 1024
+"""Bytes of one connection's requests that wait for their turn or their answer; beyond, reading pauses."""
+
 SIGNALS_KEPT_MAX = 256
 SIGNAL_BYTES_KEPT_MAX = 256 * 1024
 """Signals that wait for room in the outbound buffer; with more of them the oldest are lost."""
@@ -51,6 +54,7 @@ class Connection:
 
     __slots__ = (
         "_busy",
+        "_bytes",
         "_codec",
         "_context",
         "_link",
@@ -70,10 +74,11 @@ class Connection:
         self._codec = codec
         self._context = context
         self._busy = False
+        self._bytes = 0
         self._offences = 0
         self._paused = False
         self._unanswered = 0
-        self._waiting: deque[ClientFrame] | None = None
+        self._waiting: deque[tuple[ClientFrame, int]] | None = None
         self._signals: dict[tuple[str, str, str], SharedFrame] | None = None
         self.state = SessionState.FRESH
         self.hello: Hello | None = None
@@ -97,13 +102,14 @@ class Connection:
         except InvalidFrame as exc:
             self.offend(str(exc), request_id=exc.request_id)
             return
-        if self._busy:
+        if self._busy or self._waiting or self._link.congested:
             if self._waiting is None:
                 self._waiting = deque()
-            self._waiting.append(frame)
+            self._waiting.append((frame, len(message)))
+            self._bytes += len(message)
             self.pace()
         else:
-            self._handle(frame)
+            self._handle(frame, len(message))
 
     def on_lost(self, *, clean: bool) -> None:
         """Take in that the transport is gone, after a goodbye of the client's or without one."""
@@ -123,17 +129,18 @@ class Connection:
                 self._link.write(shared.encoded(self._link.form))
         if self.session is not None:
             self._context.sessions.on_drained(self.session)
-        self.pace()
+        self._go_on()
 
     def pace(self) -> None:
         """Read no faster than the client takes its answers and the store takes its events."""
         waiting = self._unanswered + (len(self._waiting) if self._waiting else 0)
         limit = self._context.limits.requests_max
         if self._paused:
-            if waiting <= limit // 2 and not self._link.congested:
+            is_low = waiting <= limit // 2 and self._bytes <= REQUEST_BYTES_MAX // 2
+            if is_low and not self._link.congested:
                 self._paused = False
                 self._link.resume_reading()
-        elif waiting >= limit or self._link.congested:
+        elif waiting >= limit or self._bytes >= REQUEST_BYTES_MAX or self._link.congested:
             self._paused = True
             self._link.pause_reading()
 
@@ -168,6 +175,8 @@ class Connection:
             self._link.write(self._link.form.encode(frame))
 
     def answer(self, frame: Struct) -> None:
+        # Answers come in another order than requests now and then: each is taken for one of average size.
+        self._bytes -= self._bytes // max(self._unanswered, 1)
         self._unanswered -= 1
         if self.state is not SessionState.CLOSED:
             self._link.write(self._link.form.encode(frame))
@@ -178,7 +187,14 @@ class Connection:
         link = self._link
         if link.congested or self.state is SessionState.CLOSED:
             return False
-        link.write(shared.encoded(link.form))
+        try:
+            framed = shared.encoded(link.form)
+        except Exception:
+            # It must not end the fan-out to others: what one form cannot express ends its reader alone.
+            _log.exception("frame.unencodable", extra={"frame": type(shared.frame).__name__})
+            self._end(CloseCode.INTERNAL, "an event could not be written in this codec")
+            return False
+        link.write(framed)
         return True
 
     def signal(self, key: tuple[str, str, str], shared: SharedFrame) -> None:
@@ -198,13 +214,14 @@ class Connection:
 
     # What happens to a frame.
 
-    def _handle(self, frame: ClientFrame) -> None:
+    def _handle(self, frame: ClientFrame, size: int) -> None:
         if type(frame) not in ALLOWED[self.state]:
             self._out_of_place(frame)
             return
         request_id = getattr(frame, "id", None)
         if request_id is not None:
             self._unanswered += 1
+            self._bytes += size
         try:
             work = self._context.requests.handle(self, frame, self._codec)
         except Exception as exc:
@@ -221,8 +238,14 @@ class Connection:
         except Exception as exc:
             self._refuse(frame, _refusal_of(frame, exc))
         self._busy = False
-        while self._waiting and not self._busy and self.state is not SessionState.CLOSED:
-            self._handle(self._waiting.popleft())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Handle the frames that wait, as far as the client takes the answers."""
+        while self._waiting and not self._busy and not self._link.congested:
+            frame, size = self._waiting.popleft()
+            self._bytes -= size
+            self._handle(frame, size)
         self.pace()
 
     def _refuse(self, frame: ClientFrame, refusal: Refusal) -> None:

@@ -44,7 +44,7 @@ def token(
         str, typer.Option(metavar="DURATION", help="How long it is good for: 90s, 15m, 24h, 30d.")
     ] = "24h",
     admin: Annotated[
-        bool, typer.Option("--admin", help="Lets the bearer read, send and list everywhere.")
+        bool, typer.Option("--admin", help="Lets the bearer act as an owner of every group.")
     ] = False,
 ) -> None:
     """Print a bearer token, for people, dashboards and scripts."""

@@ -46,7 +46,7 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
         issued_ms: milliseconds since 1970 at which it was minted.
         expires_ms: milliseconds since 1970 from which on it is refused.
         groups: conversations (``g/…``) that an enrolled robot becomes a member of.
-        admin: the bearer may read, send and list everywhere.
+        admin: the bearer may act as an owner of every group.
     """
 
     kind: TokenKind

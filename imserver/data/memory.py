@@ -30,6 +30,7 @@ from imserver.core.model import (
     Stored,
     Taken,
 )
+from imserver.protocol.bodies import is_same
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event, Role
 from imserver.protocol.names import (
@@ -305,7 +306,7 @@ def _within(events: list[Event], bytes_max: int) -> list[Event]:
 
 
 def _duplicate(known: Event, asked: Append, epoch: str) -> Outcome:
-    same = (known.kind, known.ref, bytes(known.body)) == (asked.kind, asked.ref, asked.body)
+    same = (known.kind, known.ref) == (asked.kind, asked.ref) and is_same(known.body, asked.body)
     return Stored(epoch, known, dup=True) if same else Mismatch(known.seq)
 
 

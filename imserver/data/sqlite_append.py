@@ -39,6 +39,7 @@ from imserver.core.model import (
 from imserver.data.sqlite_file import SEQ_BITS, extended_code
 from imserver.data.sqlite_rows import decode_events, encode_json
 from imserver.data.sqlite_statements import load_statements
+from imserver.protocol.bodies import is_same
 from imserver.protocol.events import Event, Role
 from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
 
@@ -258,5 +259,5 @@ def _chunk_rows(rows: int) -> int:
 
 
 def _repeated(log: Log, event: Append, first: Event) -> Outcome:
-    same = (first.kind, first.ref, bytes(first.body)) == (event.kind, event.ref, event.body)
+    same = (first.kind, first.ref) == (event.kind, event.ref) and is_same(first.body, event.body)
     return Stored(log.epoch, first, dup=True) if same else Mismatch(first.seq)

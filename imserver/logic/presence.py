@@ -60,7 +60,7 @@ class PresenceTeller:
             body = _encode(presence)
             for conv in convs:
                 conversation = self._conversations.peek(conv)
-                if conversation is None or not conversation.readers:
+                if conversation is None or robot not in conversation.members:
                     continue
                 if len(conversation.readers) <= self._readers_max:
                     self._signals.publish(conv, sender=robot, key=PRESENCE_KEY, body=body)

@@ -151,6 +151,12 @@ class Sending:
         permissions.require(role, Operation.SEND, frame.conv)
         if conversation.revoking and session.robot in conversation.revoking:
             raise permissions.not_found(frame.conv)
+        if frame.ref is not None and not 1 <= frame.ref <= conversation.head:
+            raise Refusal(
+                ErrorCode.BAD_FRAME,
+                f"`ref` {frame.ref} must be the seq of an earlier event of {frame.conv}, 1 to "
+                f"{conversation.head}",
+            )
         append = Append(
             conv=conversation.name,
             ts=self._clock.now_ms(),

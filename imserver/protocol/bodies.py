@@ -19,6 +19,7 @@ from imserver.protocol.names import clip
 _decode_msgpack = msgspec.msgpack.Decoder().decode
 _decode_json = msgspec.json.Decoder().decode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
+_encode_in_order = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_json = msgspec.json.Encoder().encode
 _SCALARS = frozenset({str, bytes, bool, int, type(None)})
 
@@ -28,16 +29,20 @@ class InvalidBody(ValueError):
 
 
 def from_msgpack(body: Raw) -> bytes:
-    """Check a MessagePack body and return it as it came.
+    """Check a MessagePack body and return it as it is stored.
+
+    That is what was checked, encoded anew: of a key that came twice only the last value was seen, so only
+    that one may be stored.
 
     Raises:
         InvalidBody: see the module's docstring.
     """
     raw = bytes(body)
     value = _decoded(_decode_msgpack, raw)
-    if type(value) not in _SCALARS:
-        _check(value, BODY_DEPTH_MAX)
-    return raw
+    if type(value) in _SCALARS:
+        return raw
+    _check(value, BODY_DEPTH_MAX)
+    return _encode_msgpack(value)
 
 
 def from_json(body: Raw) -> bytes:
@@ -58,6 +63,18 @@ def from_json(body: Raw) -> bytes:
 def to_json(body: Raw) -> Raw:
     """Return a stored (MessagePack) body as JSON."""
     return Raw(_encode_json(_decode_msgpack(body)))
+
+
+def is_same(one: bytes | Raw, other: bytes | Raw) -> bool:
+    """Tell whether two stored bodies have the same value, whatever the order of their keys."""
+    return bytes(one) == bytes(other) or _in_order(one) == _in_order(other)
+
+
+def _in_order(body: bytes | Raw) -> bytes:
+    try:
+        return _encode_in_order(_decode_msgpack(body))
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return bytes(body)  # it was never checked, so only its own bytes are the same as it
 
 
 def _decoded(decode: Any, raw: bytes) -> Any:

@@ -5,7 +5,7 @@ into JSON on the way. Source of the formats: the MessagePack specification and R
 implements them.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import msgspec
 from msgspec import Raw, Struct, structs
@@ -83,9 +83,13 @@ class _Decoders:
             request_id = self._request_id(message).id
         except _UNDECODABLE:
             request_id = None
-        return InvalidFrame(_shortened(str(reason)), request_id)
+        text = _shortened(str(reason))
+        if text.endswith("`$.t`"):
+            text = f"unknown type of frame: {text}; `t` is one of {_TYPES}"
+        return InvalidFrame(text, request_id)
 
 
+_TYPES: Final = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in get_args(ClientFrame)))
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 

@@ -184,13 +184,21 @@ class Head(Frame, tag="head", frozen=True, gc=False):
     seq: int
 
 
+RETENTION = "retention"
+RESTORED = "restored"
+AHEAD = "ahead"
+"""Why there is a hole; the values of `Gap.why`."""
+
+
 class Gap(Frame, tag="gap", frozen=True, rename={"from_": "from"}):
     """A hole from ``from`` to ``to`` that will not be filled, and why.
 
     Attributes:
         from_: first seq that will not come.
         to: last seq that will not come.
-        why: the reason, for example ``restored`` or ``ahead``.
+        why: ``retention``: the events were let go, as the server's settings say; ``restored``: the log was
+            put back from a backup, or lost its end, and its seq are given anew; ``ahead``: the client has
+            seen more than is there, and events that were acked are lost.
     """
 
     conv: str

@@ -239,10 +239,10 @@ async def test_a_reader_goes_on_when_its_transport_has_room_again(node: NodeInMe
     await client.say(frames.CreateGroup(1, "a"))
     await node.settle()
     await client.tick()
-    client.link.pause_writing()
     sender = await opened(node, robot="r2")
     await client.say(frames.AddMembers(2, "g/a", ["r2"]))
     await node.settle()
+    client.link.pause_writing()
     for n in range(3):
         await sender.say(frames.Send(n, "g/a", f"c{n}", Raw(msgpack.packb("hi"))))
     await node.settle()

@@ -165,3 +165,15 @@ def test_integer_keys_are_taken_and_become_text_for_readers_of_json() -> None:
 def test_bytes_become_base64_for_readers_of_json(value: bytes) -> None:
     raw = Raw(bodies.from_msgpack(packed(value)))
     assert json.loads(bytes(bodies.to_json(raw))) == base64.b64encode(value).decode()
+
+
+def test_a_key_that_comes_twice_is_stored_once_and_hides_nothing() -> None:
+    deep = b"\x91" * 500 + b"\xc0"
+    raw = b"\x82\xa1a" + deep + b"\xa1a\x01"
+    assert bodies.from_msgpack(Raw(raw)) == msgpack.packb({"a": 1})
+
+
+def test_the_order_of_keys_makes_no_other_body() -> None:
+    one, other = msgpack.packb({"a": 1, "b": [2]}), msgpack.packb({"b": [2], "a": 1})
+    assert bodies.is_same(one, other)
+    assert not bodies.is_same(one, msgpack.packb({"a": 1, "b": [3]}))
