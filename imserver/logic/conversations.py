@@ -32,7 +32,7 @@ class Conversation:
         members: those that are known here; all of them if ``members_complete``.
         membership_seq: seq of the last change of members that was applied here.
         revoking: robots whose removal or demotion is on its way into the log: they send no more.
-        demoting: owners who are on their way to another role.
+        changing: robots that are on their way to a role, as new members or from another one.
         appending: appends that are on their way into the store.
         readers: the local sessions that receive it, in the order they came.
         used: the last sweep at which it was in use.
@@ -42,8 +42,8 @@ class Conversation:
     __slots__ = (
         "announced",
         "appending",
+        "changing",
         "deleted",
-        "demoting",
         "epoch",
         "floor",
         "head",
@@ -69,7 +69,7 @@ class Conversation:
         self.members_complete = False
         self.membership_seq = 0
         self.revoking: set[RobotName] = set()
-        self.demoting: set[RobotName] = set()
+        self.changing: set[RobotName] = set()
         self.appending = 0
         self.readers: dict[Reader, None] = {}
         self.tail: Tail | None = None

@@ -80,7 +80,8 @@ class Groups:
             raise permissions.not_found(conv)
         if session.robot in group.members:
             raise Refusal(ErrorCode.EXISTS, f"{session.robot} is a member of {conv} already")
-        self._check_room(group, 1)
+        _require_settled(group, session.robot)
+        self._check_room(group, 1 + len(group.changing))
         change = Added((session.robot,), Role.MEMBER)
         return await self._change(session, group, events.MEMBERS_ADDED, change)
 
@@ -104,7 +105,9 @@ class Groups:
         permissions.require(role_of(group, session), Operation.ADD_MEMBERS, conv)
         if not added:
             raise Refusal(ErrorCode.EXISTS, f"all of these robots are members of {conv} already")
-        self._check_room(group, len(added))
+        for robot in added:
+            _require_settled(group, robot)
+        self._check_room(group, len(added) + len(group.changing))
         return await self._change(session, group, events.MEMBERS_ADDED, Added(added, role))
 
     async def remove(self, session: Session, conv: str, robots: Sequence[str]) -> Changed:
@@ -189,11 +192,7 @@ class Groups:
             raise Refusal(ErrorCode.NOT_FOUND, f"{robot} is no member of {group.name}")
         if member.role is Role.OWNER:
             permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, group.name)
-        if robot in group.revoking or robot in group.demoting:
-            raise Refusal(
-                ErrorCode.CONFLICT,
-                f"another change of {robot} is on its way into {group.name}: see what it brings first",
-            )
+        _require_settled(group, robot)
 
     def _check_room(self, group: Conversation, count: int) -> None:
         if len(group.members) + count > self._limits.members_max:
@@ -209,16 +208,16 @@ class Groups:
     ) -> Changed:
         if session.robot in group.revoking and not session.admin:
             raise permissions.not_found(group.name)
-        losing, demoted = _losing(group, change), _demoted(group, change)
+        losing, changing = _losing(group, change), _changing(change)
         group.revoking |= losing
-        group.demoting |= demoted
+        group.changing |= changing
         try:
             outcome = await self._commit(
                 group, self._event(group.name, session.robot, kind, change)
             )
         finally:
             group.revoking -= losing
-            group.demoting -= demoted
+            group.changing -= changing
         if not isinstance(outcome, Stored):
             raise refusal_of(outcome, group.name)
         return Changed(outcome.event.seq)
@@ -272,10 +271,16 @@ def _losing(group: Conversation, change: MembershipChange) -> set[RobotName]:
     return set()
 
 
-def _demoted(group: Conversation, change: MembershipChange) -> set[RobotName]:
-    if isinstance(change, Added) and change.role is not Role.OWNER:
-        return {robot for robot in change.robots if _is_owner(group, robot)}
-    return set()
+def _changing(change: MembershipChange) -> set[RobotName]:
+    return set(change.robots) if isinstance(change, Added) else set()
+
+
+def _require_settled(group: Conversation, robot: RobotName) -> None:
+    if robot in group.revoking or robot in group.changing:
+        raise Refusal(
+            ErrorCode.CONFLICT,
+            f"another change of {robot} is on its way into {group.name}: see what it brings first",
+        )
 
 
 def _is_owner(group: Conversation, robot: RobotName) -> bool:
@@ -285,7 +290,7 @@ def _is_owner(group: Conversation, robot: RobotName) -> bool:
 
 def _keep_an_owner(group: Conversation, losing: set[RobotName]) -> None:
     owners = {robot for robot in group.members if _is_owner(group, robot)}
-    if owners and owners <= losing | group.revoking | group.demoting:
+    if owners and owners <= losing | group.revoking | group.changing:
         raise Refusal(
             ErrorCode.CONFLICT,
             f"{group.name} would be left without an owner: appoint another one with `set_role`, or "

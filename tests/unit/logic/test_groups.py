@@ -421,3 +421,16 @@ async def test_enrolment_into_a_group_that_ended_is_passed_over(tier: LogicTier)
     await tier.groups.delete(await tier.session("r1"), conv)
     await tier.groups.enrol(RobotName("r2"), [conv], token_id="token")
     assert await roles_of(tier, conv) == {}
+
+
+async def test_who_is_being_added_as_an_owner_is_not_added_as_a_member_meanwhile(
+    tier: LogicTier,
+) -> None:
+    conv, sessions = await staffed(tier)
+    results = await asyncio.gather(
+        tier.groups.add(sessions["owner"], conv, ["fresh"], role=Role.OWNER),
+        tier.groups.add(sessions["admin"], conv, ["fresh"], role=Role.MEMBER),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], Refusal)
+    assert (await roles_of(tier, conv))["fresh"] == "owner"
