@@ -211,6 +211,23 @@ async def test_an_idle_store_copies_its_log_into_the_database(path):
     await store.aclose()
 
 
+async def test_what_a_killed_process_left_unsynced_is_made_durable_before_it_is_served(
+    path, tmp_path
+):
+    store = await SqliteStore.open(path)
+    await store.append([created(), *events(20)], [])
+    left = tmp_path / "left"
+    left.mkdir()
+    for file in tmp_path.glob("store.db*"):
+        (left / file.name).write_bytes(file.read_bytes())
+    await store.aclose()
+    assert (left / "store.db-wal").stat().st_size > 0
+    again = await SqliteStore.open(left / "store.db")
+    assert (left / "store.db-wal").stat().st_size == 0
+    assert len(await whole_log(again)) == 21
+    await again.aclose()
+
+
 async def test_spent_tokens_are_forgotten_a_day_after_they_expired(path):
     store = await SqliteStore.open(path)
     day = 86_400_000
