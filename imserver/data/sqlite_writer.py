@@ -84,8 +84,8 @@ class Writer:
         self._wal_pages_seen = 0
         if self._in_doubt:
             # An earlier process may have died between a write and its sync: what it left is made durable
-            # before anybody is told of it. Its pages are copied, since those whose sync failed count as clean,
-            # and no sync writes them again.
+            # before anybody is told of it. Its pages are copied, since those whose sync failed count as
+            # clean, and no sync writes them again.
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
