@@ -120,6 +120,86 @@ def test_a_flipped_bit_never_goes_unnoticed_in_what_is_read(path):
     assert told > 100
 
 
+def killed(path, commits):
+    """Return the files as a kill leaves them after some commits."""
+    memory = SqliteMemory(path)
+    memory.open(R1)
+    for n in range(commits):
+        memory.write([Keep(send(n, body=bytes([n]) * 200)), Place("g/dock", "e1", n)])
+    files = path.read_bytes(), path.with_name("r1.memory-wal").read_bytes()
+    memory.close()
+    return files
+
+
+def lay(folder, files):
+    """Lay files out anew, and return the memory's path."""
+    folder.mkdir()
+    path = folder / "r1.memory"
+    path.write_bytes(files[0])
+    path.with_name("r1.memory-wal").write_bytes(files[1])
+    return path
+
+
+def test_a_flipped_bit_in_the_log_costs_at_most_the_last_commit_or_is_told(path, tmp_path):
+    dice = random.Random(11)
+    data, log = killed(path, 30)
+    told = 0
+    for turn in range(200):
+        bit = dice.randrange(len(log) * 8)
+        flipped = bytearray(log)
+        flipped[bit // 8] ^= 1 << bit % 8
+        laid = lay(tmp_path / str(turn), (data, flipped))
+        memory = SqliteMemory(laid)
+        try:
+            found = memory.open(R1)
+        except MemoryFileError:
+            with pytest.raises(MemoryFileError, match="damaged"):
+                SqliteMemory(laid).open(R1)  # telling it does not mend it
+            told += 1
+            continue
+        finally:
+            memory.close()
+        assert len(found.sends) >= 29
+    assert told > 150
+
+
+def test_a_log_cut_anywhere_is_an_ordinary_power_cut(path, tmp_path):
+    dice = random.Random(12)
+    data, log = killed(path, 30)
+    for turn in range(60):
+        cut = dice.randrange(len(log))
+        memory = SqliteMemory(lay(tmp_path / str(turn), (data, log[:cut])))
+        found = memory.open(R1)
+        memory.close()
+        assert [kept.number for kept in found.sends] == list(range(len(found.sends)))
+        assert [place.seq + 1 for place in found.places] == [len(found.sends)][: len(found.places)]
+
+
+def test_a_commit_torn_in_any_way_is_an_ordinary_power_cut(path, tmp_path):
+    """The last commit's sectors reach the disk in any choice; the others are what was there before."""
+    dice = random.Random(13)
+    data, log = killed(path, 30)
+    start = commit_starts(log)[-1]
+    for turn in range(60):
+        torn = bytearray(log)
+        for sector in range(start, len(log), 512):
+            if dice.random() < 0.5:
+                end = min(sector + 512, len(log))
+                torn[sector:end] = bytes(end - sector)
+        memory = SqliteMemory(lay(tmp_path / str(turn), (data, torn)))
+        found = memory.open(R1)
+        memory.close()
+        assert len(found.sends) in (29, 30)
+
+
+def commit_starts(log):
+    """Return where each commit of a log begins."""
+    page = int.from_bytes(log[8:12], "big")
+    frames = range(32, len(log) - page, page + 24)
+    ends = [n + page + 24 for n in frames if int.from_bytes(log[n + 4 : n + 8], "big")]
+    return [32, *ends[:-1]]
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     open_fails(tmp_path / "none" / "r1.memory", "cannot use.*No such file")
 

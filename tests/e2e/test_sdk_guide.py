@@ -16,6 +16,7 @@ PRINTED = {
     "connect.py": "robot='r1'",
     "talk.py": "durable as g/dock 2",
     "certain.py": "not sent: not_found",
+    "remember.py": "answered 3",
     "blocking.py": "{'task': 'pick', 'shelf': 8}",
     "test_picker.py": "",
 }
