@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import secrets
 import signal
 import sys
@@ -40,6 +41,7 @@ from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import LogicMetrics
 from imserver.logic.presence import PresenceTeller
+from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
 from imserver.logic.signals import Signals
@@ -84,6 +86,7 @@ class Node(NamedTuple):
     door: Door
     registry: CollectorRegistry
     metrics: LogicMetrics
+    retention: Retention
 
 
 def build(settings: Settings, given: Collaborators) -> Node:
@@ -120,7 +123,15 @@ def build(settings: Settings, given: Collaborators) -> Node:
         ping_interval_s=settings.server.ping_interval_s,
         write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
     )
-    return Node(committer, conversations, delivery, sessions, door, registry, metrics)
+    retention = Retention(
+        given.store,
+        given.store,
+        conversations,
+        settings=settings.retention,
+        clock=given.clock,
+        metrics=metrics,
+    )
+    return Node(committer, conversations, delivery, sessions, door, registry, metrics, retention)
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
@@ -161,6 +172,7 @@ async def _run(
         committing = scope.spawn(node.committer.run(), name="committer")
         scope.spawn(node.door.wheel.run(), name="wheel")
         scope.spawn(_sweep(node), name="sweep")
+        scope.spawn(node.retention.run(), name="retention")
         scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
         draining = asyncio.Event()
 
@@ -168,11 +180,24 @@ async def _run(
             draining.set()
             await _drain(node, committing, settings.server.drain_timeout_s)
 
-        web = application(probe=store.probe, is_draining=draining.is_set, registry=node.registry)
+        web = application(
+            probe=store.probe,
+            is_draining=draining.is_set,
+            registry=node.registry,
+            clock=SystemClock(),
+        )
         listener = Listener(web, node.door, settings.server, on_ready=on_ready, drain=drain)
         _tune_interpreter()
+        _raise_file_limit()
         await listener.serve()
         scope.cancel_all()
+
+
+def _raise_file_limit() -> None:
+    """Let the process have as many sockets as the system allows it; the default is often a thousand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tune_interpreter() -> None:

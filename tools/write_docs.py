@@ -130,6 +130,9 @@ def _settings() -> str:
         )
         head = ("setting", "type", "default", "limits", "what it is")
         sections.append(f"## [{section.name}]\n\n{summary(section.type)}\n\n{table(head, rows)}")
+        if section.type is settings.RetentionSettings:
+            rule = settings.GroupRetention
+            sections.append(f"### {rule.__name__}\n\n{summary(rule)}\n\n{field_table(rule)}")
     return "\n\n".join(sections)
 
 

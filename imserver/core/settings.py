@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, structs
 
 from imserver.core.errors import InvalidSettings
 from imserver.protocol.limits import Limits
-from imserver.protocol.names import clip
+from imserver.protocol.names import clip, is_group, is_name
 
 ENVIRONMENT_PREFIX: Final = "IMSERVER_"
 OTHER_VARIABLES: Final = frozenset({"IMSERVER_URL", "IMSERVER_TOKEN", "IMSERVER_TEST_SEED"})
@@ -94,6 +94,63 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     durability: Literal["full", "os"] = "full"
 
 
+class GroupRetention(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of one group's log is kept; what is left out is as for all groups.
+
+    Attributes:
+        age_s: seconds after which an event goes, and with it all before it; 0 keeps events of any age.
+        events: how many of the newest events stay; 0 keeps any number.
+        body_bytes: how many bytes the bodies of the newest events that stay may take; 0 keeps any size.
+    """
+
+    age_s: Annotated[float, Meta(ge=0)] | None = None
+    events: Annotated[int, Meta(ge=0)] | None = None
+    body_bytes: Annotated[int, Meta(ge=0)] | None = None
+
+
+class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the logs of groups is kept. The last event stays always; direct lines stay whole.
+
+    Attributes:
+        age_s: seconds after which an event goes, and with it all before it; 0 keeps events of any age.
+        events: how many of the newest events stay; 0 keeps any number.
+        body_bytes: how many bytes the bodies of the newest events that stay may take, give or take a
+            twentieth; 0 keeps any size.
+        interval_s: seconds between two sweeps.
+        groups: other rules for single groups, by conversation: ``[retention.groups."g/dock"]``.
+    """
+
+    age_s: Annotated[float, Meta(ge=0)] = 0.0
+    events: Annotated[int, Meta(ge=0)] = 0
+    body_bytes: Annotated[int, Meta(ge=0)] = 0
+    interval_s: Seconds = 60.0
+    groups: dict[str, GroupRetention] = {}
+
+    def __post_init__(self) -> None:
+        for name in self.groups:
+            if not (is_group(name) and is_name(name.removeprefix("g/"))):
+                raise ValueError(
+                    f"retention.groups: {clip(name)!r} is no group; write its conversation, such as g/dock"
+                )
+
+    @property
+    def lets_go(self) -> bool:
+        """Whether any event may ever go."""
+        return any((self.age_s, self.events, self.body_bytes, self.groups))
+
+    def rule(self, conv: str) -> GroupRetention:
+        """Return the rule of a group, with what it leaves out filled in."""
+        rule = self.groups.get(conv, _AS_FOR_ALL)
+        return GroupRetention(
+            age_s=self.age_s if rule.age_s is None else rule.age_s,
+            events=self.events if rule.events is None else rule.events,
+            body_bytes=self.body_bytes if rule.body_bytes is None else rule.body_bytes,
+        )
+
+
+_AS_FOR_ALL: Final = GroupRetention()
+
+
 class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How events reach their readers.
 
@@ -150,6 +207,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     limits: Limits = Limits()
     store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
     delivery: DeliverySettings = DeliverySettings()
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
@@ -236,6 +294,11 @@ def to_toml(settings: Settings) -> str:
 
 
 def _toml_value(value: Any) -> str:
+    if isinstance(value, Struct):
+        value = {name: part for name, part in structs.asdict(value).items() if part is not None}
+    if isinstance(value, dict):
+        pairs = (f"{_toml_value(name)} = {_toml_value(part)}" for name, part in value.items())
+        return f"{{{', '.join(pairs)}}}"
     # TOML's basic strings are JSON's, but for DEL, which must be escaped.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007F")
 
@@ -277,15 +340,25 @@ def _without_path(message: str) -> str:
 
 
 def _parsed(setting: Setting, value: Any) -> Any:
-    """Return the text of a variable or flag as TOML would have given it; lists are parted by commas."""
+    """Return the text of a variable or flag as TOML would have given it: lists are parted by commas, maps
+    are JSON."""
     if not isinstance(value, str) or isinstance(setting.default, str):
         return value
+    if isinstance(setting.default, dict):
+        return _parsed_map(setting, value)
     if isinstance(setting.default, tuple):
         return [item.strip() for item in value.split(",") if item.strip()]
     try:
         return float(value) if isinstance(setting.default, float) else int(value)
     except ValueError:
         return value  # which the conversion refuses with a message
+
+
+def _parsed_map(setting: Setting, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise InvalidSettings(f"{setting.key} must be a map in JSON: {exc}") from None
 
 
 def _known(key: str, known: Mapping[str, Setting], what: str) -> Setting:

@@ -74,9 +74,9 @@ class EventLog(Protocol):
     async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
         """Let go of the oldest events, those below seq ``below``, and return the floor, the first seq kept.
 
-        At most ``limit`` events go, and few if they are large, so that it never takes long: call again
-        until the floor is where it should be. The head stays always. The floor moves in the same
-        transaction, and only upwards. A cid counts as used for as long as its event is kept.
+        At most ``limit`` events go (with 0 it only tells), and few if they are large, so that it never takes
+        long: call again until the floor is where it should be. The head stays always. The floor moves in the
+        same transaction, and only upwards. A cid counts as used for as long as its event is kept.
 
         Raises:
             StoreUnavailable, StoreFailed: as for `append`.

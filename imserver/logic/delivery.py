@@ -26,7 +26,7 @@ from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
 from imserver.protocol.names import RobotName, is_group
-from imserver.protocol.server_frames import Deliver, Error, Head
+from imserver.protocol.server_frames import RETENTION, Deliver, Error, Gap, Head
 from imserver.protocol.shared_frame import SharedFrame
 
 if TYPE_CHECKING:
@@ -143,12 +143,26 @@ class Delivery:
             tail = conversation.tail
             frame = tail.after(reader.sent, room) if tail is not None else None
             if frame is None:
+                if self._skip_trimmed(reader):
+                    continue
                 self._load(reader, room)
                 return
             if not reader.session.peer.push(frame.shared):
                 reader.session.behind[reader] = None
                 return
             reader.sent = frame.last
+
+    def _skip_trimmed(self, reader: Reader) -> bool:
+        """Tell a reader that the events it should get next were let go; False if they were not."""
+        conversation = reader.conversation
+        first, last = reader.sent + 1, min(conversation.floor - 1, reader.goal)
+        if last < first:
+            return False
+        gap = Gap(conversation.name, conversation.epoch, from_=first, to=last, why=RETENTION)
+        reader.session.peer.send(gap)
+        # What it has not acked before the gap fills its window no longer: it may never ack that.
+        reader.sent = reader.acked = last
+        return True
 
     def _level(self, reader: Reader) -> None:
         if reader.until is not None:
@@ -247,6 +261,8 @@ class Delivery:
             events = await self._log.read_after(
                 conversation.name, after, limit=count, bytes_max=self._page_bytes_max
             )
+            if events and events[0].seq > after + 1:
+                await self._conversations.learn_floor(conversation)
         except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             is_damaged = isinstance(exc, StoreCorrupt)
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
@@ -258,11 +274,20 @@ class Delivery:
             if is_damaged:
                 self._give_up(reader)
                 continue
+            if conversation.floor > after + 1:
+                self._feed_behind_gap(reader)
+                continue
             if not events or events[0].seq != after + 1:
                 reader.session.peer.close(CloseCode.RESTART, "the log could not be read; come back")
                 continue
             self._give_page(reader, shared, events)
             reader.session.feed_waiting(self.feed)
+
+    def _feed_behind_gap(self, reader: Reader) -> None:
+        """Go on with a reader whose page was let go while it was read."""
+        self._skip_trimmed(reader)
+        reader.session.behind[reader] = None
+        reader.session.feed_waiting(self.feed)
 
     def _give_up(self, reader: Reader) -> None:
         """End a reader whose next page cannot be read, now or later; the session's others go on."""

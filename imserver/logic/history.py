@@ -6,7 +6,7 @@ from msgspec import Raw, structs
 from imserver.core.errors import Refusal
 from imserver.data.store import EventLog
 from imserver.logic import permissions
-from imserver.logic.conversations import Conversations
+from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.permissions import Operation
 from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
@@ -14,7 +14,10 @@ from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import AMENDING_KINDS, REDACT, SEQ_MAX, Event
 from imserver.protocol.limits import Limits
+from imserver.protocol.server_frames import RETENTION, Gap
 
+SCANNED_MIN = 512
+FIELDS_BYTES = 100  # more than an event takes beside its body and its names
 LOOKUPS_MAX = 32
 """Edits and redactions that are in memory at a time while a page is made."""
 
@@ -42,7 +45,8 @@ class HistoryReader:
 
         Fewer than ``limit`` may come even if there are more: a page is also limited in bytes. An empty page
         means that there is nothing further in that direction. In the view ``messages`` an edited message
-        carries its last body, a redacted one nil, and edits and redactions themselves are left out.
+        carries its last body, a redacted one nil, and edits and redactions themselves are left out. If events
+        in the direction asked for were let go before, a ``gap`` that names them comes before the page.
 
         Raises:
             Refusal: not a member; both ``after`` and ``before`` given; more than a page may hold.
@@ -52,14 +56,17 @@ class HistoryReader:
         conversation = await self._conversations.load(conv)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.READ, conv)
+        assert conversation is not None, "who has a role has a conversation"
+        page = await self._page(frame)
+        await self._tell_gap(session, conversation, frame, page)
         while True:
-            page = await self._page(frame)
             if frame.view == "events" or not page:
                 return page
             shown = await self._fold(frame, page)
-            if shown:
+            if shown or session.peer.is_closed:
                 return shown
             frame = _beyond(frame, page)
+            page = await self._page(frame)
 
     def _check(self, frame: History) -> None:
         if frame.after is not None and frame.before is not None:
@@ -73,16 +80,44 @@ class HistoryReader:
                 f"limit {frame.limit} is over {self._limits.page_max}, the most in one page",
             )
 
+    async def _tell_gap(
+        self, session: Session, conversation: Conversation, frame: History, page: list[Event]
+    ) -> None:
+        if frame.after is not None:
+            first = frame.after + 1
+            if not page or page[0].seq == first:
+                return
+        else:
+            first = 1
+            if page and page[0].seq == first:
+                return
+        await self._conversations.learn_floor(conversation)
+        begins = page[0].seq if page else conversation.floor
+        if first < begins <= conversation.floor:
+            conv, epoch = conversation.name, conversation.epoch
+            session.peer.send(Gap(conv, epoch, from_=first, to=begins - 1, why=RETENTION))
+
     async def _page(self, frame: History) -> list[Event]:
         conv = checked_name(frame.conv)
+        # A log may hold long runs of edits, which are no messages: they are not read one by one.
+        limit = frame.limit if frame.view == "events" else max(frame.limit, SCANNED_MIN)
+        bytes_max = self._page_bytes_max
         if frame.after is not None:
-            return await self._log.read_after(
-                conv, frame.after, limit=frame.limit, bytes_max=self._page_bytes_max
-            )
+            page = await self._log.read_after(conv, frame.after, limit=limit, bytes_max=bytes_max)
+            return self._fitting(page)
         before = SEQ_MAX if frame.before is None else frame.before
-        return await self._log.read_before(
-            conv, before, limit=frame.limit, bytes_max=self._page_bytes_max
-        )
+        page = await self._log.read_before(conv, before, limit=limit, bytes_max=bytes_max)
+        return self._fitting(page[::-1])[::-1]
+
+    def _fitting(self, events: list[Event]) -> list[Event]:
+        """Return as many of ``events``, but at least one, as fit in a frame with all their fields."""
+        size = 0
+        for count, event in enumerate(events):
+            size += len(memoryview(event.body)) + len(event.cid) + len(event.sender)
+            size += len(event.kind) + FIELDS_BYTES
+            if count and size > self._limits.frame_bytes_max - FIELDS_BYTES:
+                return events[:count]
+        return events
 
     async def _fold(self, frame: History, page: list[Event]) -> list[Event]:
         """Return a page's messages as they are shown; edits may be larger than what they replace, so that
@@ -97,7 +132,8 @@ class HistoryReader:
             amended = await self._log.amendments(checked_name(frame.conv), seqs)
             for event in (_amended(event, amended.get(event.seq)) for event in some):
                 size += len(memoryview(event.body))
-                if shown and size > self._page_bytes_max:
+                is_full = len(shown) == frame.limit or size > self._page_bytes_max
+                if shown and is_full:
                     return shown[::step]
                 shown.append(event)
         return shown[::step]

@@ -23,6 +23,9 @@ class LogicMetrics:
             "Sends answered `unavailable` because the store took no writes",
             registry=registry,
         )
+        self.trimmed = Counter(
+            "imserver_events_trimmed", "Events let go by retention", registry=registry
+        )
         self.losses = Counter(
             "imserver_data_loss_suspected",
             "Robots that resumed from beyond the head of a log: events that were acked are lost",

@@ -21,7 +21,7 @@ from imserver.protocol.client_frames import Hello, Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
-from imserver.protocol.server_frames import ConversationState, Gap, Welcome
+from imserver.protocol.server_frames import AHEAD, RESTORED, ConversationState, Gap, Welcome
 
 
 class Session:
@@ -281,7 +281,7 @@ class Sessions:
             return stored
         if position.epoch == conversation.epoch and position.seq <= conversation.head:
             return position.seq
-        why = "restored" if position.epoch != conversation.epoch else "ahead"
+        why = RESTORED if position.epoch != conversation.epoch else AHEAD
         start = min(stored, conversation.head, position.seq)
         if position.seq > start:
             gap = Gap(

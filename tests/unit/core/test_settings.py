@@ -124,3 +124,48 @@ def test_settings_written_as_toml_read_the_same():
         flags={"server.data": 'a "b"\\\n\x7f', "access.origins": "https://a,https://b"}
     )
     assert settings.load(toml=settings.to_toml(in_force)) == in_force
+
+
+def test_retention_comes_with_rules_for_single_groups():
+    in_force = settings.load(
+        toml="""
+        [retention]
+        events = 1000
+        [retention.groups."g/dock"]
+        age_s = 60
+        events = 0
+        """
+    )
+    assert in_force.retention.rule("g/dock") == settings.GroupRetention(60.0, 0, 0)
+    assert in_force.retention.rule("g/yard") == settings.GroupRetention(0.0, 1000, 0)
+
+
+def test_rules_for_single_groups_can_come_from_the_environment_as_json():
+    text = '{"g/dock": {"events": 7}}'
+    in_force = settings.load(environ={"IMSERVER_RETENTION_GROUPS": text})
+    assert in_force.retention.rule("g/dock").events == 7
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ('[retention.groups."d/a/b"]', "'d/a/b' is no group"),
+        ('[retention.groups."dock"]', "write its conversation, such as g/dock"),
+        ('[retention.groups."g/dock"]\nevnts = 5', "evnts"),
+        ('[retention.groups."g/dock"]\nevents = -5', "retention.groups (configuration file)"),
+        ("[retention]\nage_s = -1", "retention.age_s (configuration file)"),
+    ],
+)
+def test_a_wrong_retention_is_refused(toml, message):
+    assert message in refusal(toml=toml)
+
+
+def test_a_map_that_is_no_json_is_refused():
+    assert "must be a map in JSON" in refusal(environ={"IMSERVER_RETENTION_GROUPS": "g/dock"})
+
+
+def test_rules_for_single_groups_are_printed_so_that_they_can_be_read_again():
+    before = settings.load(
+        toml='[retention.groups."g/dock"]\nage_s = 60\n[retention.groups."g/yard"]\nevents = 3'
+    )
+    assert settings.load(toml=settings.to_toml(before)) == before
