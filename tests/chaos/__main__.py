@@ -62,6 +62,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--groups", type=int, default=12)
     parser.add_argument("--rate", type=float, default=60.0, help="sends a second of each robot")
     parser.add_argument("--durability", default="full", help="of the server: full or os")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        help="seconds that robots get to settle and to drain",
+    )
     parser.add_argument("--package", help="folder with another copy of imserver to run")
     parser.add_argument("--keep", action="store_true", help="keep histories and data")
     return parser.parse_args()
@@ -86,6 +92,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         groups=arguments.groups,
         rate=arguments.rate,
         durability=arguments.durability,
+        patience_s=arguments.patience,
         package=arguments.package,
         keep=arguments.keep,
     )
@@ -106,11 +113,8 @@ def _isolate() -> None:
 
 
 def _environment() -> dict[str, Any]:
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=_ROOT, capture_output=True, check=False
-    )
     return {
-        "imserver": f"{__version__} {revision.stdout.decode().strip()}",
+        "imserver": f"{__version__} {_revision()}".strip(),
         "ended": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "Python": platform.python_version(),
         "SQLite": apsw.sqlite_lib_version(),
@@ -119,6 +123,15 @@ def _environment() -> dict[str, Any]:
         "isolated": ISOLATED in os.environ,
         "command": " ".join(["python -m tests.chaos", *sys.argv[1:]]),
     }
+
+
+def _revision() -> str:
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ OPTIONS = Options(
 )
 UNKNOWN_MAX = 64
 """A robot begins nothing new while so many of its sends have no outcome."""
-SETTLE_S = 60.0
-DRAIN_S = 60.0
 _BIG_BODY_ONE_IN = 150
 _BIG_BODY_CHARS = 20_000
 
@@ -132,7 +130,7 @@ class Member:
         """
         self._is_sending = False
         try:
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(self._order.patience_s):
                 while self._unknown or self._under_way:
                     if self._unknown:
                         await self._ask(self._unknown.popleft())
@@ -149,7 +147,7 @@ class Member:
         """
         heads: dict[str, int] = {}
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(self._order.patience_s):
                 heads = {conv: await self._head(conv) for conv in self._me.convs}
                 while any(self.received_to.get(conv, 0) < seq for conv, seq in heads.items()):
                     await asyncio.sleep(0.05)

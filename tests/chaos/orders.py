@@ -36,6 +36,7 @@ class ClientOrder(Struct, frozen=True):
         rate: sends a second that each robot begins, when it can.
         in_flight: sends that each robot has under way at most.
         deadline_s: after which a send's outcome counts as unknown.
+        patience_s: how long a robot may take, in the end, to settle its sends, and then to read its logs.
     """
 
     url: str
@@ -45,6 +46,7 @@ class ClientOrder(Struct, frozen=True):
     rate: float = 40.0
     in_flight: int = 8
     deadline_s: float = 5.0
+    patience_s: float = 60.0
 
 
 class Report(Struct, omit_defaults=True):

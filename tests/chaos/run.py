@@ -29,7 +29,7 @@ from tests.chaos.second_opinion import Judge, Opinion, read_histories
 from tests.chaos.server import ChaosServer
 from tests.chaos.world import Silence, World, abilities
 
-SETTLE_LIMIT_S = 90.0
+SETTLE_MARGIN_S = 30.0
 START_LIMIT_S = 90.0
 GROUP_MEMBERS = 3
 PROCESSES = 4
@@ -48,6 +48,7 @@ class Plan(Struct, frozen=True):
         rate: sends a second that each robot begins, when it can.
         direct: so many of the client processes go past the proxy.
         durability: of the server.
+        patience_s: how long the robots may take, in the end, to settle their sends, and to read their logs.
         package: folder with another copy of ``imserver`` to run; a broken one, to see that it is noticed.
         keep: keep the histories and the data.
     """
@@ -61,6 +62,7 @@ class Plan(Struct, frozen=True):
     rate: float = 40.0
     direct: int = 1
     durability: str = "full"
+    patience_s: float = 60.0
     package: str | None = None
     keep: bool = False
 
@@ -98,7 +100,7 @@ async def run(plan: Plan, journal: Journal) -> Outcome:
         await _gather(world)
         until_s = time.monotonic() + plan.seconds
         done = await nemesis.carry_out(world, plan.seed, steps, until_s=until_s)
-        await _settle(world)
+        await _settle(world, plan.patience_s + SETTLE_MARGIN_S)
         report = world.fleet.total()
         await _end(world)
         judge, opinion, verified = await asyncio.to_thread(_judge, world)
@@ -183,28 +185,31 @@ def _clients(plan: Plan, server: ChaosServer, proxy_port: int) -> list[ClientPro
             str(folder / "histories" / f"client-{number}.jsonl"),
             f"{plan.seed} client {number}",
             rate=plan.rate,
+            patience_s=plan.patience_s,
         )
         clients.append(ClientProcess(order, folder, number=number))
     return clients
 
 
 async def _gather(world: World) -> None:
-    await world.fleet.enter("connect", within_s=START_LIMIT_S)
-    await world.fleet.enter("create", within_s=START_LIMIT_S)
-    await world.fleet.enter("send", within_s=START_LIMIT_S)
+    for phase in ("connect", "create", "send"):
+        await world.fleet.enter(phase, within_s=START_LIMIT_S)
+        problems = world.fleet.total().problems
+        if problems:
+            raise RuntimeError(f"the robots could not {phase}: {problems[:3]}")
     if not await world.fleet.wait_acks(1, within_s=START_LIMIT_S):
-        raise TimeoutError(f"nothing was acked at the start: {world.fleet.total().problems}")
+        raise TimeoutError(f"nothing was acked in the first {START_LIMIT_S:g} s")
 
 
-async def _settle(world: World) -> None:
+async def _settle(world: World, within_s: float) -> None:
     """Heal everything, resolve everything, drain everything."""
     world.proxy.change(CALM)
     await world.expect_running("the end")
     for phase in ("settle", "drain"):
         try:
-            await world.fleet.enter(phase, within_s=SETTLE_LIMIT_S)
+            await world.fleet.enter(phase, within_s=within_s)
         except TimeoutError:
-            world.finding("the end", f"the robots could not {phase} in {SETTLE_LIMIT_S:g} s")
+            world.finding("the end", f"the robots could not {phase} in {within_s:g} s")
     for problem in world.fleet.total().problems:
         world.finding("the robots", problem)
 
