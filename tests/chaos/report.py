@@ -112,6 +112,12 @@ def _page(summary: Summary) -> Iterator[str]:
         yield "</ul>"
     else:
         yield "<p>None.</p>"
+    yield "<h2>What happened when</h2><details><summary>Every fault and its healing</summary><table>"
+    yield from (
+        f'<tr><td class="n">{at:.2f} s<td>{_e(kind)}<td>{_e(name)}<td>{_e(text[:300])}'
+        for at, kind, name, text in summary.timeline
+    )
+    yield "</table></details>"
     yield f"<h2>imserver verify</h2><pre>{_e(summary.verified)}</pre><h2>Environment</h2><table>"
     yield from (
         f"<tr><td>{_e(name)}<td>{_e(str(value))}" for name, value in summary.environment.items()
@@ -124,7 +130,7 @@ def _chart(summary: Summary) -> str:
     bars = summary.acks_per_second
     width, height, most = max(1, len(bars)), 100, max([1, *bars])
     parts = [f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img">']
-    for at, kind, name in summary.timeline:
+    for at, kind, name, _ in summary.timeline:
         if kind == "fault":
             title = f"<title>{_e(f'{at:.1f} s: {name}')}</title>"
             parts.append(

@@ -56,7 +56,7 @@ class Summary(Struct):
     findings: list[str]
     verified: str
     acks_per_second: list[int]
-    timeline: list[tuple[float, str, str]]
+    timeline: list[tuple[float, str, str, str]]
     environment: dict[str, Any]
 
 
@@ -99,9 +99,8 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         verified=outcome.verified.to_text(),
         acks_per_second=_per_second(ok_times, journal.began_s),
         timeline=[
-            (round(entry.t - journal.began_s, 2), entry.kind, entry.name)
+            (round(entry.t - journal.began_s, 2), entry.kind, entry.name, _told(entry))
             for entry in journal.entries
-            if entry.kind in {"fault", "healed", "finding"}
         ],
         environment=environment,
     )
@@ -166,6 +165,11 @@ def _rows(
             )
         )
     return rows
+
+
+def _told(entry: Entry) -> str:
+    facts = ", ".join(f"{name}: {value}" for name, value in entry.facts.items())
+    return entry.text or facts
 
 
 def _median(values: list[float]) -> float | None:
