@@ -14,7 +14,7 @@ from imserver.data import sqlite_file
 from imserver.data.sqlite import SqliteStore
 from imserver.data.sqlite_check import check
 from imserver.data.sqlite_statements import load_script
-from imserver.data.sqlite_wal import index_path, wal_path
+from imserver.data.sqlite_wal import Damage, find_damage, index_path, wal_path
 from imserver.protocol.events import Event
 from tests.contract.records import LINE, cursor, event, robot, stored, whole_log
 
@@ -168,11 +168,21 @@ async def test_check_names_a_damaged_page(crime):
     assert "the checksum of page 7 is wrong" in findings["damage"].witnesses
 
 
+def find_damage_of_copy(path: Path) -> Damage | None:
+    """Look at the log of a store that is open, as if its process had died now."""
+    copy = path.with_name("killed.db")
+    for file_of in (wal_path, index_path):
+        shutil.copyfile(file_of(path), file_of(copy))
+    return find_damage(copy)
+
+
 async def test_with_durability_os_a_damaged_log_is_kept_and_logged_and_not_refused(crime, caplog):
     path = crime.copy()
     flip(wal_path(path), wal_path(path).stat().st_size - 9_000, 4)
     store = await SqliteStore.open(path, durability="os")
     kept = await whole_log(store, LINE)
+    await store.append([event("goes on", LINE)], [])
+    assert find_damage_of_copy(path) is None
     await store.aclose()
     assert kept == crime.log[: len(kept)]
     assert "store.wal_damaged" in {record.message for record in caplog.records}
