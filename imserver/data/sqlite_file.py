@@ -101,13 +101,11 @@ def open_for_writing(path: Path, durability: Durability, *, statements: int) -> 
         StoreUnavailable: it cannot be opened or written.
     """
     load_page_checksums()
-    is_cut = _refuse_damaged_wal(path, durability)
+    _refuse_damaged_wal(path, durability)
     try:
         db = WriterConnection(str(path), statementcachesize=statements)
         try:
             _prepare_writer(db, path, durability)
-            if is_cut:  # what was dropped must not look like damage once more
-                db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             db.reserve_wal_index(path)
         except BaseException:
             db.close()
@@ -231,15 +229,15 @@ def _cannot_open(path: Path, exc: apsw.Error) -> ImserverError:
     return StoreCorrupt(f"{path} is damaged or not an SQLite file ({exc}); {_WAY_OUT}")
 
 
-def _refuse_damaged_wal(path: Path, durability: Durability) -> bool:
-    """Keep SQLite from opening a WAL whose end it would drop without a word; tell whether it will drop one.
+def _refuse_damaged_wal(path: Path, durability: Durability) -> None:
+    """Keep SQLite from opening a WAL whose end it would drop without a word.
 
     With durability ``os`` commits are not synced one by one, and a power cut may leave any of them bad.
     """
     try:
         damage = find_damage(path)
         if damage is None:
-            return False
+            return
         copy = keep_copy(path)
     except OSError as exc:
         raise StoreUnavailable(f"cannot read {wal_path(path)}: {exc.strerror}") from exc
@@ -247,7 +245,6 @@ def _refuse_damaged_wal(path: Path, durability: Durability) -> bool:
     if durability == "full":
         raise StoreCorrupt(f"{text}; {_WAY_OUT}")
     _log.error("store.wal_damaged", extra={"path": str(path), "damage": str(damage)})
-    return True
 
 
 def _verify_pages(db: apsw.Connection, path: Path) -> None:
