@@ -163,7 +163,10 @@ async def _run(
     async with TaskScope() as scope:
 
         def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
-            scope.spawn(work, name=name)
+            try:
+                scope.spawn(work, name=name)
+            except RuntimeError:  # the scope is ending: what comes now is not begun any more
+                work.close()
 
         node = build(
             settings,

@@ -7,7 +7,7 @@ import pytest
 
 RECORDS = 200_000
 SECONDS_MAX = 20
-BYTES_MAX = 300 * 1024 * 1024
+BYTES_MAX = 700 * 1024 * 1024
 
 MAKE_HISTORY = """
 import sys
