@@ -93,17 +93,11 @@ _TYPES: Final = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in get
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
-class MsgpackCodec:
-    """MessagePack in binary messages: the default."""
+class _Reader:
+    """What the codecs have in common: reading frames, and saying what is wrong with what is none."""
 
-    name = SUBPROTOCOL_MSGPACK
-    binary = True
-
-    def __init__(self) -> None:
-        self._decoders = _Decoders(msgspec.msgpack)
-        self._encoder = msgspec.msgpack.Encoder()
-        self.encode = self._encoder.encode
-        self.canonical_body = bodies.from_msgpack
+    def __init__(self, module: Any) -> None:
+        self._decoders = _Decoders(module)
 
     def decode_client(self, message: bytes) -> ClientFrame:
         try:
@@ -123,14 +117,27 @@ class MsgpackCodec:
         return self._decoders.body(body)
 
 
-class JsonCodec:
+class MsgpackCodec(_Reader):
+    """MessagePack in binary messages: the default."""
+
+    name = SUBPROTOCOL_MSGPACK
+    binary = True
+
+    def __init__(self) -> None:
+        super().__init__(msgspec.msgpack)
+        self._encoder = msgspec.msgpack.Encoder()
+        self.encode = self._encoder.encode
+        self.canonical_body = bodies.from_msgpack
+
+
+class JsonCodec(_Reader):
     """JSON in text messages: for browsers and for reading by eye."""
 
     name = SUBPROTOCOL_JSON
     binary = False
 
     def __init__(self) -> None:
-        self._decoders = _Decoders(msgspec.json)
+        super().__init__(msgspec.json)
         self._encoder = msgspec.json.Encoder()
         self.canonical_body = bodies.from_json
 
@@ -143,23 +150,6 @@ class JsonCodec:
             case SignalValue():
                 frame = structs.replace(frame, body=bodies.to_json(frame.body))
         return self._encoder.encode(frame)
-
-    def decode_client(self, message: bytes) -> ClientFrame:
-        try:
-            frame: ClientFrame = self._decoders.client(message)
-        except _UNDECODABLE as exc:
-            raise self._decoders.invalid(message, exc) from None
-        return frame
-
-    def decode_server(self, message: bytes) -> ServerFrame:
-        try:
-            frame: ServerFrame = self._decoders.server(message)
-        except _UNDECODABLE as exc:
-            raise self._decoders.invalid(message, exc) from None
-        return frame
-
-    def decode_body(self, body: Raw) -> Any:
-        return self._decoders.body(body)
 
 
 def _shortened(message: str) -> str:
