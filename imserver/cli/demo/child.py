@@ -87,16 +87,22 @@ async def _url(process: asyncio.subprocess.Process, log_path: Path) -> str:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+    _send(process, signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await process.wait()
     except (TimeoutError, asyncio.CancelledError):  # too slow, or Ctrl-C for the second time
-        process.kill()
+        _send(process, signal.SIGKILL)
         await process.wait()
         raise
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    # Not by terminate() or kill(): those ask first whether the process has ended, and thereby take
+    # its exit status away from asyncio, which then complains on standard error and reports 255.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _last_line(log_path: Path) -> str:
