@@ -108,56 +108,44 @@ class Send(_Record, frozen=True, kw_only=True, tag="send"):
     code: str = ""
 
 
-class Change(_Record, frozen=True, kw_only=True, tag="change"):
-    """A step of a change of a group's members.
+class _Step(_Record, frozen=True, kw_only=True):
+    """What the steps of all changes of a group's members have.
 
     Attributes:
         type: the step, as in a send.
         conv: the group.
-        kind: of the event that records it: ``group_created``, ``members_added``, …
         epoch: of the conversation (ok), if known.
-        seq: place of that event in the log (ok).
+        seq: place of the event that records the change (ok).
         code: the error's code (fail).
     """
 
     type: Step
     conv: Name
+    epoch: str = ""
+    seq: Seq | None = None
+    code: str = ""
+
+
+class Change(_Step, frozen=True, kw_only=True, tag="change"):
+    """A step of a change of a group's members.
+
+    Attributes:
+        kind: of the event that records it: ``group_created``, ``members_added``, …
+    """
+
     kind: Name
-    epoch: str = ""
-    seq: Seq | None = None
-    code: str = ""
 
 
-class Join(_Record, frozen=True, kw_only=True, tag="join"):
-    """A step of the client's joining an open group: a change whose kind is ``members_added``.
-
-    Attributes:
-        type, conv, epoch, seq, code: as in a change.
-    """
-
-    type: Step
-    conv: Name
-    epoch: str = ""
-    seq: Seq | None = None
-    code: str = ""
+class Join(_Step, frozen=True, kw_only=True, tag="join"):
+    """A step of the client's joining an open group: a change whose kind is ``members_added``."""
 
 
-class Leave(_Record, frozen=True, kw_only=True, tag="leave"):
-    """A step of the client's leaving a group: a change whose kind is ``members_removed``.
-
-    Attributes:
-        type, conv, epoch, seq, code: as in a change.
-    """
-
-    type: Step
-    conv: Name
-    epoch: str = ""
-    seq: Seq | None = None
-    code: str = ""
+class Leave(_Step, frozen=True, kw_only=True, tag="leave"):
+    """A step of the client's leaving a group: a change whose kind is ``members_removed``."""
 
 
-class Receive(_Record, frozen=True, kw_only=True, tag="receive"):
-    """An event is shown to the application.
+class _Seen(_Record, frozen=True, kw_only=True):
+    """What the events that a client sees have.
 
     Attributes:
         conv, epoch, seq, sender, cid, kind, ref: as it came.
@@ -174,22 +162,18 @@ class Receive(_Record, frozen=True, kw_only=True, tag="receive"):
     body_sha: Sha
 
 
-class Read(_Record, frozen=True, kw_only=True, tag="read"):
+class Receive(_Seen, frozen=True, kw_only=True, tag="receive"):
+    """An event is shown to the application."""
+
+
+class Read(_Seen, frozen=True, kw_only=True, tag="read"):
     """An event is read by asking for a page of history: as good as a received one, but in any order.
 
     Attributes:
-        conv, epoch, seq, sender, cid, kind, ref, body_sha: as in a received event; an empty epoch is an
-            unknown one.
+        epoch: an empty one is unknown.
     """
 
-    conv: Name
     epoch: str = ""
-    seq: Seq
-    sender: Name
-    cid: Name
-    kind: Name
-    ref: Place | None = None
-    body_sha: Sha
 
 
 class Gap(_Record, frozen=True, kw_only=True, tag="gap"):

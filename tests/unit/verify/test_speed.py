@@ -1,4 +1,4 @@
-"""Time and memory are linear in the records, with bounds that leave room for a busy machine."""
+"""Time and memory are linear in the records. Only a worse slope exceeds the bound on time, on a busy machine too."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 
 RECORDS = 200_000
-SECONDS_MAX = 20
-BYTES_MAX = 700 * 1024 * 1024
+SECONDS_MAX = 50
+BYTES_MAX = 160 * 1024 * 1024
 
 MAKE_HISTORY = """
 import sys
@@ -27,12 +27,15 @@ with HistoryWriter(sys.argv[1]) as history:
         )
 """
 
+# Linux counts the memory of the process that started this one into its `ru_maxrss`, but not into its `VmHWM`.
 JUDGE = """
-import resource, sys
+import sys
+from pathlib import Path
 from imserver import cli
 
 status = cli.run(["verify", sys.argv[1]])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
+(most,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+print(int(most.split()[1]) * 1024, file=sys.stderr)
 sys.exit(status)
 """
 
