@@ -1,4 +1,4 @@
-"""Time and memory are linear in the records. Only a worse slope exceeds the bound on time, on a busy machine too."""
+"""Time and memory are linear in the records. On a busy machine, too, only a worse slope takes too long."""
 
 import subprocess
 import sys
