@@ -19,10 +19,11 @@ from prometheus_client import CollectorRegistry
 
 from imserver.access.context import Context
 from imserver.access.door import Door
-from imserver.access.http import application
+from imserver.access.http.operations import application
 from imserver.access.listener import Listener
 from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
+from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock, SystemClock
 from imserver.core.ids import Ids, RandomIds
 from imserver.core.settings import DeliverySettings, Settings
@@ -111,9 +112,8 @@ def build(settings: Settings, given: Collaborators) -> Node:
         limits=settings.limits,
         node=name,
     )
-    requests = _requests(
-        settings, given, committer=committer, sessions=sessions, signals=signals, node=name
-    )
+    cases = _use_cases(settings, given, committer=committer, sessions=sessions, signals=signals)
+    requests = Requests(cases, clock=given.clock, limits=settings.limits, node=name)
     context = Context(
         sessions, requests, settings.access, settings.limits, AccessMetrics(registry), given.spawn
     )
@@ -285,21 +285,20 @@ def _presence(
     )
 
 
-def _requests(
+def _use_cases(
     settings: Settings,
     given: Collaborators,
     *,
     committer: Committer,
     sessions: Sessions,
     signals: Signals,
-    node: str,
-) -> Requests:
+) -> UseCases:
     conversations, store, limits = sessions.held, given.store, settings.limits
     groups = Groups(
         conversations, committer, store, clock=given.clock, ids=given.ids, limits=limits
     )
     page_bytes_max = settings.delivery.page_bytes_max
-    return Requests(
+    return UseCases(
         identity=Identity(store, groups, given.authority, clock=given.clock, ids=given.ids),
         sessions=sessions,
         conversations=conversations,
@@ -308,9 +307,6 @@ def _requests(
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
         listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
         signals=signals,
-        clock=given.clock,
-        limits=limits,
-        node=node,
     )
 
 

@@ -10,7 +10,7 @@ import uvicorn
 from litestar import Litestar
 
 from imserver.access.door import Door
-from imserver.access.http_link import HttpLink
+from imserver.access.http.link import HttpLink
 from imserver.access.websocket import WebSocketLink
 from imserver.core.settings import ServerSettings
 

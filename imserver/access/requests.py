@@ -10,17 +10,13 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from imserver.access.connection import Connection
+from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
-from imserver.logic.conversations import Conversations
-from imserver.logic.groups import Groups
-from imserver.logic.history import HistoryReader
-from imserver.logic.identity import Identity, claimed
-from imserver.logic.listings import Listings
+from imserver.logic.identity import claimed
 from imserver.logic.permissions import Operation, require
-from imserver.logic.send import Sending, checked_name, role_of
-from imserver.logic.session import Session, Sessions
-from imserver.logic.signals import Signals
+from imserver.logic.send import checked_name, role_of
+from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
 from imserver.protocol.client_frames import ClientFrame
 from imserver.protocol.codec import Codec
@@ -36,29 +32,15 @@ Work: TypeAlias = Coroutine[Any, Any, None] | None
 class Requests:
     """The table from frame to use case."""
 
-    def __init__(
-        self,
-        *,
-        identity: Identity,
-        sessions: Sessions,
-        conversations: Conversations,
-        sending: Sending,
-        groups: Groups,
-        history: HistoryReader,
-        listings: Listings,
-        signals: Signals,
-        clock: Clock,
-        limits: Limits,
-        node: str,
-    ) -> None:
-        self._identity = identity
-        self._sessions = sessions
-        self._conversations = conversations
-        self._sending = sending
-        self._groups = groups
-        self._history = history
-        self._listings = listings
-        self._signals = signals
+    def __init__(self, cases: UseCases, *, clock: Clock, limits: Limits, node: str) -> None:
+        self._identity = cases.identity
+        self._sessions = cases.sessions
+        self._conversations = cases.conversations
+        self._sending = cases.sending
+        self._groups = cases.groups
+        self._history = cases.history
+        self._listings = cases.listings
+        self._signals = cases.signals
         self._clock = clock
         self._limits = limits
         self._node = node

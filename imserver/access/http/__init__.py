@@ -1,0 +1,1 @@
+"""HTTP: one connection (`link`), and what is answered on it, a module a subject."""

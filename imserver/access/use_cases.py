@@ -1,0 +1,25 @@
+"""The use cases of the logic tier, as every door of this node carries them out."""
+
+from typing import NamedTuple
+
+from imserver.logic.conversations import Conversations
+from imserver.logic.groups import Groups
+from imserver.logic.history import HistoryReader
+from imserver.logic.identity import Identity
+from imserver.logic.listings import Listings
+from imserver.logic.send import Sending
+from imserver.logic.session import Sessions
+from imserver.logic.signals import Signals
+
+
+class UseCases(NamedTuple):
+    """What clients can ask for, whichever way they came in."""
+
+    identity: Identity
+    sessions: Sessions
+    conversations: Conversations
+    sending: Sending
+    groups: Groups
+    history: HistoryReader
+    listings: Listings
+    signals: Signals
