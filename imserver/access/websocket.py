@@ -13,24 +13,28 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from msgspec import Struct
+from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import OPEN, Protocol, Side
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from imserver.access import whole_frames
 from imserver.access.connection import Connection
 from imserver.access.door import Door
-from imserver.access.handshake import handshake_answer, new_handshake, quiet
+from imserver.access.handshake import handshake_answer, new_handshake
+from imserver.access.messages import Messages, NotUtf8, TooManyFragments
 from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
-FRAGMENTS_MAX: Final = 1_024
 CLOSE_TIMEOUT_S: Final = 5.0
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
+_NOT_UTF8: Final = Error(
+    ErrorCode.BAD_FRAME, "text must be UTF-8; binary messages are for MessagePack", fatal=True
+)
 _LOST: Final = 0
 
 _short_header = struct.Struct("!BB").pack
@@ -62,23 +66,6 @@ class WebSocketForm:
 FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
 
 
-class _Messages(Protocol):
-    """websockets' parser after the handshake, which knows whether it stands between two messages.
-
-    An empty input buffer does not say so: the parser may have taken a header and wait for its payload.
-    """
-
-    is_between = True
-
-    def receive_data(self, data: bytes | bytearray) -> None:
-        self.is_between = False
-        super().receive_data(data)
-
-    def recv_frame(self, frame: Frame) -> None:
-        super().recv_frame(frame)
-        self.is_between = not self.reader.buffer and self.current_size is None
-
-
 class WebSocketLink(asyncio.Protocol):
     """One WebSocket connection; a `Link` for its session shell."""
 
@@ -87,7 +74,6 @@ class WebSocketLink(asyncio.Protocol):
         "_close_by",
         "_connection",
         "_door",
-        "_fragments",
         "_heard",
         "_out",
         "_out_bytes",
@@ -100,11 +86,10 @@ class WebSocketLink(asyncio.Protocol):
     def __init__(self, door: Door, **_uvicorn: Any) -> None:
         self._door = door
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._websocket: ServerProtocol | _Messages = new_handshake(
+        self._websocket: ServerProtocol | Messages = new_handshake(
             door.origins, bytes_max=door.context.limits.frame_bytes_max
         )
         self._connection: Connection | None = None
-        self._fragments: list[bytes] | None = None
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._blocked = False
@@ -123,21 +108,25 @@ class WebSocketLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         websocket = self._websocket
         self._heard = True
-        if type(websocket) is _Messages and websocket.is_between and websocket.state is OPEN:
+        if type(websocket) is Messages and websocket.is_between and websocket.state is OPEN:
             bytes_max = self._door.context.limits.frame_bytes_max
             messages, rest = whole_frames.take(data, self.form.first_byte, bytes_max=bytes_max)
             for message in messages:
-                self._on_message(message)
+                self._on_whole_frame(message)
             if rest == len(data):
                 return
             data = data[rest:]
         websocket.receive_data(data)
+        has_answered = bool(websocket.writes)
+        if has_answered and websocket.state is OPEN:
+            # Pongs: they do not wait for what the messages around their pings bring about.
+            self._write_protocol_data(websocket.data_to_send())
         for event in websocket.events_received():
             if isinstance(event, Frame):
                 self._on_frame(event)
             elif isinstance(event, Request):
                 self._on_request(event)
-        if websocket.writes or websocket.parser_exc is not None:
+        if has_answered or websocket.parser_exc is not None:
             self._after_receiving(websocket)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -252,64 +241,52 @@ class WebSocketLink(asyncio.Protocol):
         if handshake.subprotocol is not None:
             self.form = FORMS[handshake.subprotocol]
         # The handshake's parser holds on to the request; a new one costs a third of the memory.
-        self._websocket = _Messages(
-            Side.SERVER,
-            state=OPEN,
-            max_size=self._door.context.limits.frame_bytes_max,
-            logger=quiet,
-        )
+        self._websocket = Messages(bytes_max=self._door.context.limits.frame_bytes_max)
         self._connection = Connection(self, self.form.codec, self._door.context)
         self._door.context.metrics.accepted.inc()
 
     def _on_frame(self, frame: Frame) -> None:
         if self._connection is None or self._close_by is not None:
             return
-        opcode = frame.opcode
-        if opcode is Opcode.BINARY or opcode is Opcode.TEXT:
-            if (opcode is Opcode.BINARY) is not self.form.codec.binary:
-                self._connection.offend(_wrong_type(self.form.codec))
-            elif frame.fin:
-                self._on_message(frame.data)
+        if frame.opcode is Opcode.BINARY or frame.opcode is Opcode.TEXT:
+            if (frame.opcode is Opcode.BINARY) is self.form.codec.binary:
+                self._connection.on_message(bytes(frame.data))
             else:
-                self._fragments = [bytes(frame.data)]
-        elif opcode is Opcode.CONT and self._fragments is not None:
-            self._fragments.append(bytes(frame.data))
-            if frame.fin:
-                fragments, self._fragments = self._fragments, None
-                self._on_message(b"".join(fragments))
-            elif len(self._fragments) > FRAGMENTS_MAX:
-                reason = f"more than {FRAGMENTS_MAX} fragments in a message"
-                self._connection.close(CloseCode.POLICY, reason)
+                self._connection.offend(_wrong_type(self.form.codec))
 
-    def _on_message(self, message: Any) -> None:
+    def _on_whole_frame(self, message: bytes) -> None:
         assert self._connection is not None, "messages come after the handshake"
         if self._close_by is not None:
             return
         if not self.form.codec.binary and not _is_utf8(message):
-            self._fail(_INVALID_DATA, ErrorCode.BAD_FRAME, "a text message must be UTF-8")
+            self.write(self.form.encode(_NOT_UTF8))
+            self._websocket.fail(_INVALID_DATA, _NOT_UTF8.message)
+            self._write_protocol_data(self._websocket.data_to_send())
+            self._start_closing()
             return
         self._connection.on_message(message)
 
-    def _after_receiving(self, websocket: Protocol) -> None:
+    def _after_receiving(self, websocket: ServerProtocol | Messages) -> None:
         writes = websocket.data_to_send()
-        is_too_big = (
-            websocket.close_sent is not None and websocket.close_sent.code == CloseCode.TOO_BIG
-        )
-        if is_too_big and self._close_by is None:
-            limit = self._door.context.limits.frame_bytes_max
-            text = f"a frame may have {limit} bytes at most; send large things in parts"
-            self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, fatal=True)))
+        if websocket.parser_exc is not None and self._close_by is None:
+            self._explain(websocket.parser_exc)
         self._write_protocol_data(writes)
         if self._connection is not None:
             self._connection.pace()
         if websocket.close_expected() or websocket.parser_exc is not None:
             self._start_closing()
 
-    def _fail(self, close_code: int, code: ErrorCode, message: str) -> None:
-        self.write(self.form.encode(Error(code, message, fatal=True)))
-        self._websocket.fail(close_code, _clipped(message))
-        self._write_protocol_data(self._websocket.data_to_send())
-        self._start_closing()
+    def _explain(self, problem: Exception) -> None:
+        """Say in our own protocol what the goodbye says in a code, where there is something to say."""
+        match problem:
+            case PayloadTooBig():
+                limit = self._door.context.limits.frame_bytes_max
+                text = f"a frame may have {limit} bytes at most; send large things in parts"
+                self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, fatal=True)))
+            case TooManyFragments():
+                self.write(self.form.encode(Error(ErrorCode.BAD_FRAME, str(problem), fatal=True)))
+            case NotUtf8():
+                self.write(self.form.encode(_NOT_UTF8))
 
     def _write_protocol_data(self, writes: list[bytes]) -> None:
         for data in writes:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
-from imserver.access import websocket as websocket_module
+from imserver.access import messages
 from imserver.core.settings import AccessSettings, Settings
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import JSON, Codec
@@ -224,17 +224,19 @@ async def test_a_letter_cut_in_two_by_fragments_is_whole_again(node: NodeInMemor
     assert pongs(client) == [7]
 
 
-async def test_a_message_in_far_too_many_fragments_is_closed(
+async def test_a_message_in_far_too_many_empty_fragments_is_closed(
     node: NodeInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket_module, "FRAGMENTS_MAX", 5)
+    monkeypatch.setattr(messages, "EMPTY_FRAGMENTS_MAX", 5)
     client = await opened(node)
     client.feed(message(b"\x82", fin=False) + frame(Opcode.CONT, b"", fin=False) * 20)
     await client.tick()
-    assert isinstance(client.frames[-1], Bye) and client.close_code == CloseCode.POLICY
+    error = client.frames[-1]
+    assert isinstance(error, Error) and error.fatal and "5 empty" in error.message
+    assert client.close_code == CloseCode.POLICY and client.transport.is_closed()
 
 
-@pytest.mark.parametrize("first", [message(ping(1), JSON), message(b"x", JSON, fin=False)])
+@pytest.mark.parametrize("first", [message(b"x", JSON), message(b"x", JSON, fin=False)])
 async def test_text_on_a_binary_subprotocol_is_a_bad_frame(
     node: NodeInMemory, first: bytes
 ) -> None:
@@ -327,3 +329,33 @@ async def test_a_ping_is_answered_with_its_payload(node: NodeInMemory) -> None:
     client.feed(frame(Opcode.PING, b"beat"))
     await client.tick()
     assert client.control(Opcode.PONG) == [b"beat"]
+
+
+@BOTH
+async def test_a_ping_is_answered_before_the_messages_around_it(
+    node: NodeInMemory, codec: Codec
+) -> None:
+    client = await opened(node, codec)
+    raw = ping(7, codec)
+    client.feed(message(raw[:2], codec, fin=False) + frame(Opcode.PING, b"beat"))
+    client.feed(frame(Opcode.CONT, raw[2:]) + message(ping(8, codec), codec) + frame(Opcode.PING))
+    await client.tick()
+    kinds = [event.opcode for event in client.events[-4:]]
+    data = Opcode.BINARY if codec.binary else Opcode.TEXT
+    assert kinds == [Opcode.PONG, Opcode.PONG, data, data] and pongs(client) == [7, 8]
+
+
+async def test_what_was_asked_before_a_goodbye_is_answered_before_it(node: NodeInMemory) -> None:
+    client = await opened(node)
+    client.feed(frame(Opcode.PING) + message(ping(1)) + frame(Opcode.CLOSE, b"\x03\xe8"))
+    await client.tick()
+    kinds = [event.opcode for event in client.events[-3:]]
+    assert sorted(kinds[:2]) == [Opcode.BINARY, Opcode.PONG] and kinds[2] is Opcode.CLOSE
+
+
+async def test_a_client_that_says_too_big_is_not_told_so(node: NodeInMemory) -> None:
+    client = await opened(node)
+    count = len(client.frames)
+    client.feed(frame(Opcode.CLOSE, b"\x03\xf1"))
+    await client.tick()
+    assert client.close_code == CloseCode.TOO_BIG and len(client.frames) == count
