@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from imserver.access.context import Context
 from imserver.access.link import Link
-from imserver.core.errors import Refusal, StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.access.refusals import refusal_of
+from imserver.core.errors import Refusal
 from imserver.logic.session import Session
-from imserver.protocol.bodies import InvalidBody
 from imserver.protocol.client_frames import ClientFrame, Hello
 from imserver.protocol.codec import Codec, InvalidFrame
 from imserver.protocol.errors import CloseCode, ErrorCode
@@ -225,7 +225,7 @@ class Connection:
         try:
             work = self._context.requests.handle(self, frame, self._codec)
         except Exception as exc:
-            self._refuse(frame, _refusal_of(frame, exc))
+            self._refuse(frame, refusal_of(exc, request=type(frame).__name__))
         else:
             if work is not None:
                 self._busy = True
@@ -236,7 +236,7 @@ class Connection:
         try:
             await work
         except Exception as exc:
-            self._refuse(frame, _refusal_of(frame, exc))
+            self._refuse(frame, refusal_of(exc, request=type(frame).__name__))
         self._busy = False
         self._go_on()
 
@@ -291,17 +291,3 @@ class Connection:
         self.state = SessionState.CLOSED
         self._waiting = None
         self._link.close(code, reason)
-
-
-def _refusal_of(frame: ClientFrame, reason: Exception) -> Refusal:
-    match reason:
-        case Refusal():
-            return reason
-        case InvalidBody():
-            return Refusal(ErrorCode.BAD_FRAME, str(reason))
-        case StoreUnavailable() | StoreFailed() | StoreCorrupt():
-            _log.warning("request.unavailable", extra={"reason": str(reason)})
-            message = "the store cannot be asked now; ask again"
-            return Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=1_000)
-    _log.error("request.failed", extra={"frame": type(frame).__name__}, exc_info=reason)
-    return Refusal(ErrorCode.INTERNAL, "the server failed at this request; it was logged")

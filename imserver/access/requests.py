@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from imserver.access.connection import Connection
+from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
@@ -107,7 +108,7 @@ class Requests:
         raise AssertionError(f"no handler for {type(frame).__name__}")
 
     def _send(self, connection: Connection, frame: frames.Send, codec: Codec) -> Work:
-        body = self._body(frame.body, codec)
+        body = checked_body(frame.body, codec, self._limits)
         return self._sending.send(_session(connection), frame, body)
 
     def _ack(self, connection: Connection, frame: frames.Ack, _codec: Codec) -> Work:
@@ -119,7 +120,7 @@ class Requests:
         return None
 
     def _signal(self, connection: Connection, frame: frames.Signal, codec: Codec) -> Work:
-        body = self._body(frame.body, codec)
+        body = checked_body(frame.body, codec, self._limits)
         session = _session(connection)
         return self._signals.signal(session, frame.conv, key=frame.key, body=body)
 
@@ -187,16 +188,6 @@ class Requests:
 
     def _stop(self, _connection: Connection, _frame: frames.Stop, _codec: Codec) -> Work:
         raise Refusal(ErrorCode.UNSUPPORTED, "this server does not carry streams")
-
-    def _body(self, raw: Any, codec: Codec) -> bytes:
-        body = codec.canonical_body(raw)
-        if len(body) > self._limits.body_bytes_max:
-            raise Refusal(
-                ErrorCode.TOO_LARGE,
-                f"the body takes {len(body)} bytes, and {self._limits.body_bytes_max} is the most; "
-                "send large things in parts",
-            )
-        return body
 
 
 def _session(connection: Connection) -> Session:
