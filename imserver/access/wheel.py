@@ -1,9 +1,13 @@
 """One timer for the deadlines and pings of all connections: a hashed timing wheel with one-second ticks.
 
+What is further ahead than one turn of the wheel waits in its last slot, and is put in again from there.
+
 Source of the idea: Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987.
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 TICK_S = 1.0
@@ -18,7 +22,7 @@ class Timed(Protocol):
 
 
 class Wheel:
-    """Calls each of its members back when its time has come, within a tick; at most two minutes ahead."""
+    """Calls each of its members back when its time has come, within a tick."""
 
     def __init__(self) -> None:
         self._slots: list[list[Timed]] = [[] for _ in range(_TICKS)]
@@ -27,12 +31,18 @@ class Wheel:
     def add(self, timed: Timed, after_s: float) -> int:
         """Call ``timed`` back in ``after_s`` seconds; return the tick at which that will be."""
         due = self.due(after_s)
-        self._slots[due % _TICKS].append(timed)
+        self._put(timed, due)
         return due
 
     def due(self, after_s: float) -> int:
         """Return the tick that comes ``after_s`` seconds from now."""
-        return self.tick + min(max(1, round(after_s / TICK_S)), _TICKS - 1)
+        return self.tick + max(1, round(after_s / TICK_S))
+
+    def _put(self, timed: Timed, due: int) -> None:
+        last = self.tick + _TICKS - 1
+        if due > last:
+            timed = _FarAhead(partial(self._put, timed, due))
+        self._slots[min(due, last) % _TICKS].append(timed)
 
     async def run(self) -> None:
         """Turn until cancelled."""
@@ -53,3 +63,16 @@ class Wheel:
             after_s = timed.on_timer()
             if after_s is not None:
                 self.add(timed, after_s)
+
+
+class _FarAhead:
+    """Stands in the last slot for something that is due later, and puts it in again."""
+
+    __slots__ = ("_put_again",)
+
+    def __init__(self, put_again: Callable[[], None]) -> None:
+        self._put_again = put_again
+
+    def on_timer(self) -> float | None:
+        self._put_again()
+        return None

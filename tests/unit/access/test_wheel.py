@@ -30,7 +30,7 @@ def turn(wheel: Wheel, ticks: int) -> None:
         wheel._turn()
 
 
-@given(before=st.integers(0, 300), after_s=st.floats(0, 127, exclude_max=True))
+@given(before=st.integers(0, 300), after_s=st.floats(0, 1_000))
 def test_a_deadline_is_kept_within_a_tick_wherever_the_wheel_stands(
     before: int, after_s: float
 ) -> None:
@@ -38,7 +38,7 @@ def test_a_deadline_is_kept_within_a_tick_wherever_the_wheel_stands(
     turn(wheel, before)
     alarm = Alarm(wheel)
     due = wheel.add(alarm, after_s)
-    turn(wheel, 128)
+    turn(wheel, 1_100)
     assert alarm.rang == [due]
     assert abs(due - before - max(after_s, 1)) <= 0.5
 
