@@ -26,9 +26,13 @@ class Target:
     honest: HonestPair
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One server for all attacks, with a short hello time limit, and honest robots."""
+    """One server for all attacks, with a short hello time limit, and honest robots.
+
+    Not for the whole session: the robots' thread draws random numbers for its pings, and hypothesis takes
+    a change of the global state for a strategy that does.
+    """
     server = ServerProcess(
         tmp_path_factory.mktemp("attacked") / "data",
         environment={

@@ -23,6 +23,7 @@ class Peer:
             0,
             subprotocols=[SUBPROTOCOL_MSGPACK],  # type: ignore[list-item]
             compression=None,
+            ping_interval=None,
         )
         self.port: int = self.server.socket.getsockname()[1]
 
