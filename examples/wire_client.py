@@ -66,7 +66,12 @@ class WireClient:
     async def open(cls, url: str, codec: Codec = MSGPACK) -> Self:
         """Connect to ``ws://host:port``; nobody is known yet on this connection."""
         subprotocol: Any = codec.subprotocol
-        socket = await connect(f"{url}/v1/connect", subprotocols=[subprotocol], max_size=None)
+        socket = await connect(
+            f"{url}/v1/connect",
+            subprotocols=[subprotocol],
+            max_size=None,
+            ping_interval=None,  # the server pings
+        )
         return cls(socket, codec)
 
     async def write(self, frame: Frame) -> None:
