@@ -14,6 +14,7 @@ STABLE_S = 5.0
 """A session that held this long shows that all is well: waits begin small again."""
 
 LATER_MS = 1_000
+TOLD_SPREAD_S = 1.0
 _EXPONENT_MAX = 32
 
 
@@ -31,10 +32,20 @@ class Backoff:
         self.attempts = 0
 
     def next_s(self, least_ms: int | None = None) -> float:
-        """Return the next wait in seconds: ``least_ms`` and up to the bound on top."""
+        """Return the next wait in seconds: ``least_ms`` and up to the bound on top.
+
+        Who was told how long to wait adds no more than as much again: the server knows better.
+        """
         bound = min(self._cap_s, self._base_s * 2 ** min(self.attempts, _EXPONENT_MAX))
         self.attempts += 1
-        return (least_ms or 0) / 1000 + self._dice.uniform(0.0, bound)
+        least_s = (least_ms or 0) / 1000
+        if least_ms is not None:
+            bound = min(bound, max(least_s, TOLD_SPREAD_S))
+        return least_s + self._dice.uniform(0.0, bound)
+
+    def within_second_ms(self, whole_s: int) -> int:
+        """Return a moment, in milliseconds, somewhere in the second that begins after ``whole_s``."""
+        return whole_s * 1000 + int(self._dice.uniform(0.0, 1000.0))
 
 
 class Reconnect:
@@ -61,6 +72,13 @@ class Reconnect:
         """Note the server's goodbye, which counts more than how the connection then ends."""
         self._bye = bye
         self.retry_after_ms = bye.retry_after
+
+    def turned_away(self, retry_after_s: int) -> None:
+        """Note how long the server asked to wait when it refused a connection, in HTTP's whole seconds.
+
+        What the header cannot say is drawn: all who were told the same must not come back at one moment.
+        """
+        self.retry_after_ms = self._backoff.within_second_ms(retry_after_s)
 
     def after(self, code: int, reason: str, now_s: float) -> tuple[str, float | RobotError]:
         """Return what happened, and after how many seconds to connect again, or why not to.

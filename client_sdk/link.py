@@ -192,6 +192,8 @@ class Link:
             try:
                 await self._converse()
             except TransportClosed as closed:
+                if closed.retry_after_s is not None:
+                    machine.reconnect.turned_away(closed.retry_after_s)
                 machine.disconnected(closed.code, closed.reason, self._loop.time())
             _log.info(
                 "robot.disconnected",

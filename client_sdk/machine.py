@@ -54,6 +54,7 @@ class Machine:
         open_by_s: in CONNECTING, when this attempt is given up.
         hang_up: close code and reason, when the connection is to be closed.
         retry_at_s: in WAITING, when to connect again.
+        reconnect: whether and when to come back.
         last_problem: why the last connection ended, or did not come up.
         connections: sessions opened.
     """
@@ -69,7 +70,7 @@ class Machine:
     ) -> None:
         self._introduction = introduction
         self._open_timeout_s = options.open_timeout_s
-        self._reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
+        self.reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
         self.inbox = Inbox(codec.decode_body, window=options.window)
         self.notes = Notes()
         self.requests = Requests(dice, self.notes, KeptSends(codec, clock_ms, options))
@@ -129,7 +130,7 @@ class Machine:
             case wire.Challenge() | wire.Welcome():
                 self._greeted(frame, now_s)
             case wire.Bye():
-                self._reconnect.told(frame)
+                self.reconnect.told(frame)
             case wire.StreamChunk() | wire.Receipt():
                 _log.debug("frame.without_a_reader", extra={"frame": type(frame).__name__})
             case _:
@@ -142,7 +143,7 @@ class Machine:
         """The transport is gone, or did not come up: decide whether and when to connect again."""
         if self.state is State.OVER:
             return
-        self.last_problem, wait = self._reconnect.after(code, reason, now_s)
+        self.last_problem, wait = self.reconnect.after(code, reason, now_s)
         self.requests.connection_lost()
         self._frames.clear()
         self.follows.clear()
@@ -242,7 +243,7 @@ class Machine:
 
     def _welcomed(self, frame: wire.Welcome, now_s: float) -> None:
         self._move(State.ONLINE)
-        self._reconnect.opened(now_s)
+        self.reconnect.opened(now_s)
         self.connections += 1
         self.limits = frame.limits
         self.requests.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
@@ -274,14 +275,14 @@ class Machine:
 
     def _greeting_refused(self, refusal: Refused, *, passes: bool, fatal: bool) -> None:
         if passes:
-            self._reconnect.retry_after_ms = refusal.retry_after_ms
+            self.reconnect.retry_after_ms = refusal.retry_after_ms
             self.hang_up = (CloseCode.NORMAL, "")
         elif self.state is State.AUTHENTICATING:
             self.fail(self._introduction.refused(refusal))
         else:
             self._introduction.registration_answered(refusal)
             if fatal:
-                self._reconnect.at_once = True
+                self.reconnect.at_once = True
                 self.hang_up = (CloseCode.NORMAL, "")
             else:
                 self._say_hello()

@@ -8,12 +8,19 @@ from typing import Protocol
 
 
 class TransportClosed(Exception):
-    """The connection is closed: with the WebSocket close code and reason, 1006 if it just broke."""
+    """The connection is closed, or did not come up.
 
-    def __init__(self, code: int, reason: str) -> None:
+    Attributes:
+        code: the WebSocket close code; 1006 if it just broke.
+        reason: the server's words, or what happened.
+        retry_after_s: whole seconds to wait, if the server refused the connection and said so.
+    """
+
+    def __init__(self, code: int, reason: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(f"{reason} ({code})")
         self.code = code
         self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class Transport(Protocol):

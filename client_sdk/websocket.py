@@ -8,10 +8,11 @@ Not here: compression, and proxies.
 import asyncio
 import ssl
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import cast
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHandshake, InvalidState
+from websockets.exceptions import InvalidHandshake, InvalidState, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State as WebSocketState
@@ -20,9 +21,12 @@ from websockets.uri import parse_uri
 
 from client_sdk.transport import Transport, TransportClosed
 from imserver.protocol.codec import Codec
+from imserver.protocol.errors import CloseCode
 
 CLOSE_TIMEOUT_S = 2.0
 ABNORMAL = 1006
+REASON_CHARS_MAX = 200
+_TAKES_NONE_NOW = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class WebSocketConnector:
@@ -183,7 +187,7 @@ class WebSocketTransport(asyncio.Protocol):
         if problem is None:
             self._opened.set_result(None)
             return
-        self._close = TransportClosed(ABNORMAL, f"there is no imserver at this address: {problem}")
+        self._close = _refusal(problem)
         self._opened.set_exception(self._close)
         self.abort()
 
@@ -210,3 +214,22 @@ class WebSocketTransport(asyncio.Protocol):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def _refusal(problem: Exception) -> TransportClosed:
+    """Return why there is no connection: an imserver that takes none now, or none at all at this address."""
+    if isinstance(problem, InvalidStatus) and problem.response.status_code in _TAKES_NONE_NOW:
+        response = problem.response
+        text = (response.body or b"").decode(errors="replace").strip()[:REASON_CHARS_MAX]
+        after = response.headers.get("Retry-After", "")
+        return TransportClosed(
+            CloseCode.OVERLOADED,
+            text or response.reason_phrase,
+            retry_after_s=int(after) if _is_seconds(after) else None,
+        )
+    return TransportClosed(ABNORMAL, f"there is no imserver at this address: {problem}")
+
+
+def _is_seconds(text: str) -> bool:
+    """Tell whether ``Retry-After`` counts seconds; it may also be a date, which needs their clock."""
+    return text.isascii() and text.isdecimal() and len(text) <= 6

@@ -17,6 +17,7 @@ from client_sdk.options import websocket_url
 from client_sdk.transport import TransportClosed
 from client_sdk.websocket import WebSocketConnector, WebSocketTransport
 from imserver.protocol.codec import JSON, MSGPACK
+from imserver.protocol.errors import CloseCode
 
 
 @contextlib.asynccontextmanager
@@ -179,6 +180,53 @@ async def test_something_else_at_the_address_is_a_clear_error():
         with pytest.raises(ConnectionLost, match=r"no imserver at this address.*404"):
             async with Robot(address, name="r1", bearer="b", options=options):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "retry_after_s"),
+    [
+        ("503 Service Unavailable", b"Retry-After: 7\r\n", 7),
+        ("429 Too Many Requests", b"Retry-After: 7\r\n", 7),
+        ("503 Service Unavailable", b"", None),
+        ("503 Service Unavailable", b"Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", None),
+        ("503 Service Unavailable", b"Retry-After: 99999999999999999999\r\n", None),
+    ],
+)
+async def test_a_server_that_takes_nobody_now_says_when_to_come(status, header, retry_after_s):
+    async def turn_away(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %b\r\n%bContent-Length: 4\r\n\r\nfull" % (status.encode(), header))
+        await writer.drain()
+        writer.close()
+
+    async with sockets(turn_away) as address:
+        with pytest.raises(TransportClosed) as caught:
+            await connector(address).connect(frame_bytes_max=1000)
+    closed = caught.value
+    assert (closed.code, closed.reason) == (CloseCode.OVERLOADED, "full")
+    assert closed.retry_after_s == retry_after_s
+
+
+async def test_a_robot_waits_as_long_as_the_server_asked_for_before_it_knocks_again():
+    knocks = []
+
+    async def turn_away(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        knocks.append(asyncio.get_running_loop().time())
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n")
+        writer.write(b"Content-Length: 4\r\n\r\nfull")
+        await writer.drain()
+        writer.close()
+
+    async with sockets(turn_away) as address:
+        options = Options(connect_timeout_s=20, backoff_base_s=0.001, backoff_cap_s=0.001)
+        robot = Robot(address, name="r1", bearer="b", options=options)
+        entering = asyncio.ensure_future(robot.__aenter__())
+        while len(knocks) < 2:
+            await asyncio.sleep(0.01)
+        entering.cancel()
+        await asyncio.wait([entering])
+    assert knocks[1] - knocks[0] >= 1.0
 
 
 async def test_a_server_of_another_protocol_is_a_clear_error():
