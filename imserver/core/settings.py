@@ -159,7 +159,8 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
             and catches up from the log in pages instead.
         page_bytes_max: most bytes of bodies in one frame of events.
         tail_bytes_max: bytes of memory for the last events of all conversations, for readers slightly behind.
-        pending_bytes_max: bytes of bodies that may wait for the store; beyond, sends answer ``unavailable``.
+        pending_bytes_max: bytes that may wait for the store. A robot may have as many waiting as are left
+            free; beyond, its sends answer ``unavailable``, and those of others go on.
         cursor_flush_s: seconds after which acks are written to the store at the latest.
         head_interval_s: seconds without traffic after which readers are told a conversation's head.
         presence_flush_s: seconds during which changes of presence are gathered into one signal.

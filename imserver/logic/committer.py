@@ -1,7 +1,9 @@
 """Brings events into the store: whatever arrives while one commit is on its way goes into the next.
 
 So a batch of one is committed at once when the node is idle, and batches grow by themselves under load,
-without a timer. Cursors ride along with the next commit, or go alone when none came for a while.
+without a timer. What is more than a batch waits in a `FairQueue`, each robot behind itself, and a robot may
+have no more waiting than is still free: so it is the robot that floods that waits and is refused, and the
+others hardly notice. Cursors ride along with the next commit, or go alone when none came for a while.
 
 After each commit, in this order: every sender gets its outcome, then the committed events are published,
 conversation by conversation. Nothing is published before its commit, and a commit that failed with an
@@ -17,6 +19,7 @@ from imserver.core.clock import Clock
 from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, Run, Stored
 from imserver.data.store import EventLog
+from imserver.logic.fair_queue import EVENT_BYTES, Entry, FairQueue, weigh
 from imserver.logic.metrics import LogicMetrics
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Event
@@ -26,10 +29,15 @@ _log = logging.getLogger("imserver.committer")
 
 BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 4 * 1024 * 1024
+LITTLE_BYTES = 16 * 1024
+_RESERVE_PARTS = 8
+"""A robot with no more than `LITTLE_BYTES` waiting has an eighth of the room that others must leave free."""
+
 _UNAVAILABLE = "the store takes no writes now; send the same cid again"
 _UNKNOWN = "the store failed and whether this was stored is unknown; send the same cid again"
 _STOPPING = "this node stops and takes no more writes; reconnect and send the same cid again"
-_OVERLOADED = "more is waiting for the store than it can take; send the same cid again"
+_OVERLOADED = "too much of this robot is waiting for the store already; send the same cid again"
+_CHANGED = "the sender's membership changed while this waited; send the same cid again"
 
 
 class Waiter(Protocol):
@@ -76,8 +84,10 @@ class Committer:
         self._clock = clock
         self._cursor_flush_s = cursor_flush_s
         self._pending_bytes_max = pending_bytes_max
-        self._pending: list[tuple[Append, Waiter]] = []
-        self._pending_bytes = 0
+        self._busy_bytes = min(BATCH_BYTES_MAX, pending_bytes_max // 8)
+        self._arrived: list[Entry] = []
+        self._queue = FairQueue()
+        self._waiting_bytes = 0
         self._cursors: dict[RobotName, dict[tuple[DeviceName, ConversationName], int]] = {}
         self._writing: Sequence[Cursor] = ()
         self._settled: asyncio.Future[None] | None = None
@@ -90,13 +100,15 @@ class Committer:
         """Put an event on its way; ``waiter`` learns what became of it.
 
         Raises:
-            Refusal: ``unavailable``, definitely not stored: too much is waiting already, or the node stops.
+            Refusal: ``unavailable``, definitely not stored: too much of this robot is waiting already, or the
+                node stops.
         """
-        if self._draining or self._pending_bytes > self._pending_bytes_max:
-            message = _STOPPING if self._draining else _OVERLOADED
-            raise Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=500)
-        self._pending.append((append, waiter))
-        self._pending_bytes += len(append.body)
+        if self._draining:
+            raise Refusal(ErrorCode.UNAVAILABLE, _STOPPING, retry_after_ms=500)
+        if self._waiting_bytes > self._busy_bytes:
+            self._require_room(append)
+        self._arrived.append((append, waiter))
+        self._waiting_bytes += len(append.body) + EVENT_BYTES
         self._wake.set()
 
     async def append(self, append: Append) -> Outcome:
@@ -142,7 +154,7 @@ class Committer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pending or self._flush_due or (self._draining and self._cursors):
+            while self._waiting_bytes or self._flush_due or (self._draining and self._cursors):
                 await self._commit()
             if self._draining:
                 return
@@ -167,7 +179,7 @@ class Committer:
             self._settled.set_result(None)
             self._settled = None
 
-    async def _write(self, batch: list[tuple[Append, Waiter]], cursors: list[Cursor]) -> None:
+    async def _write(self, batch: list[Entry], cursors: list[Cursor]) -> None:
         began_s = self._clock.monotonic_s()
         try:
             outcomes = await self._log.append([append for append, _ in batch], cursors)
@@ -180,8 +192,7 @@ class Committer:
             return
         except StoreFailed:
             self._draining = True
-            rest, self._pending = self._pending, []
-            _refuse(batch + rest, _UNKNOWN)
+            _refuse(batch + self._queue.entries() + self._arrived, _UNKNOWN)
             raise
         self._metrics.commit_seconds.observe(self._clock.monotonic_s() - began_s)
         self._metrics.commit_events.observe(len(batch))
@@ -198,20 +209,36 @@ class Committer:
         self._metrics.duplicates.inc(dups)
         self._metrics.refused.inc(len(outcomes) - stored)
 
-    def _take_batch(self) -> list[tuple[Append, Waiter]]:
-        if len(self._pending) <= BATCH_EVENTS_MAX and self._pending_bytes <= BATCH_BYTES_MAX:
-            batch, self._pending = self._pending, []
-            self._pending_bytes = 0
+    def _require_room(self, append: Append) -> None:
+        """Refuse an event of a robot that has more waiting than is still free.
+
+        Source of the idea: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+        switches", 1998. However many flood, what is free then is as much as one of them has waiting.
+        """
+        self._line_up()
+        waiting = self._queue.weight_of(append.sender)
+        free = self._pending_bytes_max - self._waiting_bytes
+        if waiting + weigh(append) > LITTLE_BYTES:
+            free -= self._pending_bytes_max // _RESERVE_PARTS
+        if waiting > free:
+            self._metrics.overloaded.inc()
+            raise Refusal(ErrorCode.UNAVAILABLE, _OVERLOADED, retry_after_ms=500)
+
+    def _line_up(self) -> None:
+        for entry in self._arrived:
+            self._queue.put(entry)
+        self._arrived.clear()
+
+    def _take_batch(self) -> list[Entry]:
+        is_few = len(self._arrived) <= BATCH_EVENTS_MAX and self._waiting_bytes <= BATCH_BYTES_MAX
+        if is_few and not self._queue:
+            batch, self._arrived = self._arrived, []
+            self._waiting_bytes = 0
             return batch
-        count = size = 0
-        for append, _ in self._pending[:BATCH_EVENTS_MAX]:
-            size += len(append.body)
-            if count and size > BATCH_BYTES_MAX:
-                size -= len(append.body)
-                break
-            count += 1
-        batch, self._pending = self._pending[:count], self._pending[count:]
-        self._pending_bytes -= size
+        self._line_up()
+        batch, withdrawn = self._queue.take(events_max=BATCH_EVENTS_MAX, bytes_max=BATCH_BYTES_MAX)
+        self._waiting_bytes = self._queue.weight
+        _refuse(withdrawn, _CHANGED)
         return batch
 
     def _take_cursors(self) -> list[Cursor]:
@@ -232,13 +259,13 @@ class Committer:
                 self.move_cursor(cursor.robot, cursor.device, cursor.conv, cursor.seq)
 
 
-def _refuse(batch: Sequence[tuple[Append, Waiter]], message: str) -> None:
+def _refuse(batch: Sequence[Entry], message: str) -> None:
     refusal = Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=1_000)
     for _, waiter in batch:
         waiter.on_refusal(refusal)
 
 
-def _runs(batch: Sequence[tuple[Append, Waiter]], outcomes: Sequence[Outcome]) -> list[Run]:
+def _runs(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Run]:
     """Gather what was newly stored into one run per conversation, in the order of first appearance."""
     events: dict[ConversationName, tuple[str, list[Event]]] = {}
     for (append, _), outcome in zip(batch, outcomes, strict=True):

@@ -23,6 +23,11 @@ class LogicMetrics:
             "Sends answered `unavailable` because the store took no writes",
             registry=registry,
         )
+        self.overloaded = Counter(
+            "imserver_events_overloaded",
+            "Sends answered `unavailable` because too much of their robot was waiting for the store",
+            registry=registry,
+        )
         self.trimmed = Counter(
             "imserver_events_trimmed", "Events let go by retention", registry=registry
         )

@@ -10,6 +10,7 @@ from imserver.core.model import Append, Cursor, Outcome, Run, Stored
 from imserver.logic import committer as committer_module
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.server_frames import Error
 from tests.unit.logic.logic_tier import LogicTier, plain
 
 R1, MAIN, LINE = RobotName("r1"), DeviceName("main"), ConversationName("d/r1/r2")
@@ -102,12 +103,11 @@ async def test_a_batch_has_a_limit_in_events(
 async def test_a_batch_has_a_limit_in_bytes_but_takes_one_event_of_any_size(
     tier: LogicTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer_module, "BATCH_BYTES_MAX", 100)
-    sizes = {"a": 40, "b": 40, "c": 40, "d": 500, "e": 10}
+    monkeypatch.setattr(committer_module, "BATCH_BYTES_MAX", 2_000)
+    sizes = {"a": 400, "b": 400, "c": 400, "d": 5_000, "e": 10}
     submit(tier, Ledger(), *(line(cid, size=size) for cid, size in sizes.items()))
     await tier.settle()
     assert batches(tier) == [["a", "b"], ["c"], ["d"], ["e"]]
-    assert tier.committer._pending_bytes == 0
 
 
 async def test_more_than_may_wait_is_refused_and_definitely_not_stored() -> None:
@@ -126,6 +126,85 @@ async def test_more_than_may_wait_is_refused_and_definitely_not_stored() -> None
         submit(tier, ledger, line("d"))
         await tier.settle()
         assert batches(tier) == [["a"], ["b"], ["d"]]
+
+
+async def fill(tier: LogicTier, *flooders: str, size: int = 20_000) -> Ledger:
+    """Let robots send as much as they are allowed to while a commit is on its way."""
+    ledger = Ledger()
+    tier.store.commits.shut = True
+    submit(tier, ledger, line("first"))
+    await tier.settle()
+    left = dict.fromkeys(flooders)
+    while left:
+        for number, robot in enumerate(list(left)):
+            cid = f"{robot}-{len(ledger.heard)}-{number}"
+            append = plain(f"d/{robot}/z", cid, "x" * size, sender=robot)
+            try:
+                submit(tier, ledger, append)
+            except Refusal:
+                del left[robot]
+    return ledger
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 200])
+async def test_robots_that_flood_are_refused_and_leave_room_for_others(count: int) -> None:
+    async with LogicTier(pending_bytes_max=1_000_000) as tier:
+        ledger = await fill(tier, *(f"f{number}" for number in range(count)))
+        assert tier.registry.get_sample_value("imserver_events_overloaded_total") == count
+        submit(tier, ledger, *(plain("d/a/b", f"{number}", sender="a") for number in range(10)))
+        tier.store.commits.open()
+        await tier.settle()
+        assert {f"{number}" for number in range(10)} <= set(batches(tier)[1])
+
+
+async def test_a_robot_that_floods_has_no_more_waiting_than_is_free() -> None:
+    async with LogicTier(pending_bytes_max=1_000_000) as tier:
+        await fill(tier, "one", "other")
+        weights = [tier.committer._queue.weight_of(RobotName(name)) for name in ("one", "other")]
+        assert all(280_000 < weight < 320_000 for weight in weights), weights
+
+
+async def test_a_small_event_waits_for_one_batch_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer_module, "BATCH_BYTES_MAX", 50_000)
+    async with LogicTier(pending_bytes_max=1_000_000) as tier:
+        ledger = await fill(tier, "f1", "f2", "f3")
+        for _ in range(3):
+            tier.store.commits.let_one()
+            await tier.settle()
+            cid = f"honest-{len(batches(tier))}"
+            submit(tier, ledger, plain("d/a/b", cid, sender="a"))
+            tier.store.commits.let_one()
+            await tier.settle()
+            assert cid in batches(tier)[-1]
+
+
+async def test_who_was_removed_before_its_turn_came_is_told_to_ask_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(committer_module, "BATCH_EVENTS_MAX", 1)
+    async with LogicTier() as tier:
+        owner, member = await tier.session("r1"), await tier.session("r2")
+        conv = await tier.group("dock", "r1", "r2")
+        tier.store.commits.shut = True
+        submit(tier, Ledger(), line("first"))
+        await tier.settle()
+        asking = [
+            tier.spawn(tier.try_send(member, conv, "x" * 1_000, cid=f"{number}"), "send")
+            for number in range(3)
+        ]
+        await tier.settle()
+        removing = tier.spawn(tier.groups.remove(owner, conv, ["r2"]), "remove")
+        await tier.settle()
+        tier.store.commits.open()
+        removed = await removing
+        answers = [await each for each in asking]
+        assert [type(answer) for answer in answers] == [Error] * 3
+        assert {answer.code for answer in answers} == {ErrorCode.UNAVAILABLE}
+        held = tier.conversations.peek(conv)
+        assert held is not None and held.head == removed.seq
+        with pytest.raises(Refusal) as caught:
+            await tier.try_send(member, conv)
+        assert caught.value.code is ErrorCode.NOT_FOUND
 
 
 async def test_an_unavailable_store_refuses_the_batch_and_takes_the_next(tier: LogicTier) -> None:
