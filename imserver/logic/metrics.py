@@ -24,9 +24,7 @@ class LogicMetrics:
             registry=registry,
         )
         self.overloaded = Counter(
-            "imserver_events_overloaded",
-            "Sends answered `unavailable` because too much of their robot was waiting for the store",
-            registry=registry,
+            "imserver_events_overloaded", "Sends refused to robots that flood", registry=registry
         )
         self.trimmed = Counter(
             "imserver_events_trimmed", "Events let go by retention", registry=registry
