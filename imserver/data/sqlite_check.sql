@@ -26,7 +26,7 @@ SELECT count(*),
 FROM (
   SELECT conv, sender, cid, times, row_number() OVER () AS nth FROM (
     SELECT conv, sender, cid, count(*) AS times FROM events INDEXED BY events_by_cid
-    GROUP BY sender, cid, conv HAVING count(*) > 1
+    GROUP BY cid, sender, conv HAVING count(*) > 1
   )
 ) LEFT JOIN conversations ON id = conv;
 

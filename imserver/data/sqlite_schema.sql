@@ -25,8 +25,9 @@ CREATE TABLE conversations (
 -- writes a tenth less for small bodies and half for those between 1 and 4 KiB. A log cannot outgrow its
 -- 2^38 places: the file would have passed SQLite's limit, 2^32 pages, before.
 --
--- The unique index is what makes a send exactly once. The sender comes first in it, so that a robot that
--- numbers its cids touches one page of the index, however many conversations it speaks in.
+-- The unique index is what makes a send exactly once. The cid comes first in it: cids that sort by time, as
+-- the SDK makes them, then all go to the end of the index, and a commit writes a few of its pages, however
+-- many robots it serves and however long the logs are. With the sender first it was a page for each robot.
 CREATE TABLE events (
   key    INTEGER PRIMARY KEY,
   conv   INTEGER NOT NULL AS (key >> 38) VIRTUAL,
@@ -39,7 +40,7 @@ CREATE TABLE events (
   body   BLOB    NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX events_by_cid ON events (sender, cid, conv);
+CREATE UNIQUE INDEX events_by_cid ON events (cid, sender, conv);
 
 CREATE INDEX events_that_amend ON events (conv, ref, kind) WHERE kind IN ('edit', 'redact');
 

@@ -131,7 +131,7 @@ def test_a_cid_that_stands_twice_is_found(path):
     # The unique index forbids it, so it takes the place of one that does not.
     spoil(
         path,
-        "DROP INDEX events_by_cid; CREATE INDEX events_by_cid ON events (sender, cid, conv);"
+        "DROP INDEX events_by_cid; CREATE INDEX events_by_cid ON events (cid, sender, conv);"
         "UPDATE events SET cid = 'c1' WHERE cid IN ('c2', 'c3')",
     )
     [finding] = check(path).findings
@@ -143,7 +143,7 @@ def test_an_index_that_lies_about_its_table_is_damage(path):
     spoil(
         path,
         "PRAGMA writable_schema = 1;"
-        "UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX events_by_cid ON events (sender, kind, conv)'"
+        "UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX events_by_cid ON events (kind, sender, conv)'"
         " WHERE name = 'events_by_cid'",
     )
     findings = check(path).findings
