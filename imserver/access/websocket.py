@@ -107,6 +107,8 @@ class WebSocketLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         websocket = self._websocket
+        if websocket.eof_sent:
+            return
         self._heard = True
         if type(websocket) is Messages and websocket.is_between and websocket.state is OPEN:
             bytes_max = self._door.context.limits.frame_bytes_max
@@ -299,7 +301,20 @@ class WebSocketLink(asyncio.Protocol):
             if self._connection is not None and self._connection.paused:
                 self._transport.resume_reading()  # for the client's own goodbye
         self.flush()
-        if self._websocket.eof_sent or self._websocket.close_rcvd is not None:
+        if self._websocket.close_rcvd is not None:
+            self._transport.close()
+        elif self._websocket.eof_sent:
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        """Write the end, but go on reading (and dropping) for a while.
+
+        The client may be writing still. Closed under its hands, the connection would be reset, and the
+        goodbye that says why could be lost with it.
+        """
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
             self._transport.close()
 
 

@@ -19,6 +19,7 @@ class RecordingTransport(asyncio.Transport):
         self.writes: list[bytes] = []
         self.is_stuck = False
         self._closed = False
+        self._ended = False
         self._aborted = False
         self.reading = True
         self.high: int | None = None
@@ -28,12 +29,16 @@ class RecordingTransport(asyncio.Transport):
         self.high = high
 
     def write(self, data: Any) -> None:
-        assert not self._closed, "nothing is written to a closing transport"
+        assert not self._closed and not self._ended, "nothing is written to a closing transport"
         self.writes.append(bytes(data))
 
     def is_closed(self) -> bool:
         """Tell whether it was closed in an orderly way."""
         return self._closed
+
+    def is_ended(self) -> bool:
+        """Tell whether the end was written, after which it is still read from."""
+        return self._ended
 
     def is_aborted(self) -> bool:
         """Tell whether it was cut off."""
@@ -46,6 +51,16 @@ class RecordingTransport(asyncio.Transport):
         self._closed = True
         if not self.is_stuck:
             self._lose()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Write the end, upon which the client closes unless it is stuck."""
+        assert not self._ended, "the end is written once"
+        self._ended = True
+        if not self.is_stuck:
+            self.close()
 
     def abort(self) -> None:
         self._aborted = True

@@ -258,6 +258,22 @@ def delivered(client: RawClient) -> list[int]:
     return [e.seq for f in client.frames if isinstance(f, Deliver) for e in f.events]
 
 
+@pytest.mark.parametrize("broken", [b"\x82\x01x", b"\x88\x81\x00\x00\x00\x00x"])
+async def test_a_client_that_breaks_the_rfc_is_read_from_until_it_is_gone(
+    node: NodeInMemory, broken: bytes
+) -> None:
+    client = await opened(node)
+    client.transport.is_stuck = True
+    client.feed(broken)
+    for _ in range(3):
+        client.feed(message(ping(1)) + broken)  # it has not heard of it yet
+    await client.tick()
+    assert client.close_code == CloseCode.PROTOCOL_ERROR and client.transport.is_ended()
+    assert not client.transport.is_closing()
+    node.turn_wheel(6)
+    assert client.transport.is_aborted()
+
+
 async def test_a_full_node_is_empty_when_its_last_link_is_gone(node: NodeInMemory) -> None:
     client = await opened(node)
     node.door.drain()
