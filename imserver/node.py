@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from imserver.access.context import Context
 from imserver.access.door import Door
-from imserver.access.http.operations import application
+from imserver.access.http.application import application
+from imserver.access.http.operations import Operations
 from imserver.access.listener import Listener
 from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
@@ -80,6 +81,7 @@ class Collaborators(NamedTuple):
 class Node(NamedTuple):
     """The parts of a built node that its life is led by."""
 
+    cases: UseCases
     committer: Committer
     conversations: Conversations
     delivery: Delivery
@@ -131,7 +133,9 @@ def build(settings: Settings, given: Collaborators) -> Node:
         clock=given.clock,
         metrics=metrics,
     )
-    return Node(committer, conversations, delivery, sessions, door, registry, metrics, retention)
+    return Node(
+        cases, committer, conversations, delivery, sessions, door, registry, metrics, retention
+    )
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
@@ -183,12 +187,13 @@ async def _run(
             draining.set()
             await _drain(node, committing, settings.server.drain_timeout_s)
 
-        web = application(
+        operations = Operations(
             probe=store.probe,
             is_draining=draining.is_set,
             registry=node.registry,
             clock=SystemClock(),
         )
+        web = application(node.cases, operations, access=settings.access, limits=settings.limits)
         listener = Listener(web, node.door, settings.server, on_ready=on_ready, drain=drain)
         _tune_interpreter()
         _raise_file_limit()

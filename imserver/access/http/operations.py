@@ -1,12 +1,14 @@
-"""The HTTP side of the port: is it alive, is it ready, what does it count."""
+"""For operators: is it alive, is it ready, what does it count."""
 
 import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from litestar import Litestar, Response, get
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from imserver.access.http.routes import Routes
 from imserver.core.clock import Clock
 from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 
@@ -14,45 +16,50 @@ PROBE_INTERVAL_S: Final = 1.0
 """A probe is a durable write: strangers who ask more often get the last good answer."""
 
 
-def application(
-    *,
-    probe: Callable[[], Awaitable[None]],
-    is_draining: Callable[[], bool],
-    registry: CollectorRegistry,
-    clock: Clock,
-) -> Litestar:
-    """Return the ASGI application beside the WebSocket endpoint.
+class Operations(Routes):
+    """The routes for operators.
 
     ``probe`` returns if the store can be read and written, and raises `StoreUnavailable` or `StoreFailed`.
     """
 
-    @get("/healthz", media_type="text/plain")
-    async def healthz() -> str:
+    def __init__(
+        self,
+        *,
+        probe: Callable[[], Awaitable[None]],
+        is_draining: Callable[[], bool],
+        registry: CollectorRegistry,
+        clock: Clock,
+    ) -> None:
+        self._probe = probe
+        self._is_draining = is_draining
+        self._registry = registry
+        self._clock = clock
+        self._probed_s = -math.inf
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        return [
+            get("/healthz", media_type="text/plain")(self.healthz),
+            get("/readyz", media_type="text/plain")(self.readyz),
+            get("/metrics", media_type=CONTENT_TYPE_LATEST)(self.metrics),
+        ]
+
+    async def healthz(self) -> str:
         """Tell that the process runs and its loop turns."""
         return "ok\n"
 
-    probed_s = -math.inf
-
-    @get("/readyz", media_type="text/plain")
-    async def readyz() -> Response[str]:
+    async def readyz(self) -> Response[str]:
         """Tell whether the node serves: 200, or 503 with the reason."""
-        if is_draining():
+        if self._is_draining():
             return Response("draining\n", status_code=503)
-        nonlocal probed_s
-        if clock.monotonic_s() - probed_s < PROBE_INTERVAL_S:
+        if self._clock.monotonic_s() - self._probed_s < PROBE_INTERVAL_S:
             return Response("ready\n")
         try:
-            await probe()
+            await self._probe()
         except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             return Response(f"{exc}\n", status_code=503)
-        probed_s = clock.monotonic_s()
+        self._probed_s = self._clock.monotonic_s()
         return Response("ready\n")
 
-    @get("/metrics")
-    async def metrics() -> Response[bytes]:
+    async def metrics(self) -> Response[bytes]:
         """Give the metrics in Prometheus' text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return Litestar(
-        [healthz, readyz, metrics], openapi_config=None, logging_config=None, debug=False
-    )
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

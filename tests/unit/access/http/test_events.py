@@ -227,7 +227,9 @@ async def test_an_observer_may_not_send(api: Api):
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("full"), StoreFailed("torn")])
-async def test_a_store_that_takes_nothing_is_told_with_a_time_to_wait(api: Api, error: Exception):
+async def test_a_store_that_takes_nothing_is_told_with_a_time_to_wait(
+    api: Api, error: StoreUnavailable | StoreFailed
+):
     api.node.store.reads_fail = [error]
     answer = await api.ask("GET", "/v1/groups/other/events", robot="r1")
     assert (answer.status, answer.code) == (503, "unavailable")

@@ -1,0 +1,106 @@
+"""Events over HTTP: one more in a log, and pages of it."""
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
+
+from imserver.access.http.idempotency import cid_of
+from imserver.access.http.json_body import JsonBody
+from imserver.access.http.openapi import answered_with
+from imserver.access.http.problems import problems
+from imserver.access.http.readable import readable
+from imserver.access.http.routes import Routes
+from imserver.access.http.shapes import NewEvent, Page, Sent, fields_of, hole, in_json
+from imserver.access.http.visit import visit_of
+from imserver.access.refusals import checked_body
+from imserver.access.use_cases import UseCases
+from imserver.core.errors import Refusal
+from imserver.logic.session import Session
+from imserver.protocol import client_frames as frames
+from imserver.protocol import server_frames
+from imserver.protocol.codec import JSON
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import SEQ_MAX
+from imserver.protocol.limits import Limits
+from imserver.protocol.names import ConversationName
+
+Asking: TypeAlias = Request[Session, Any, Any]
+SeqParameter: TypeAlias = Annotated[int | None, QueryParameter(ge=0, le=SEQ_MAX)]
+EpochParameter: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(
+        description="epoch under which the seq are known; `epoch_changed` if it is another one"
+    ),
+]
+Conv: TypeAlias = NamedDependency[ConversationName]
+_CID: Final = "the event's cid: 1 to 64 characters, new for each event and the same in each retry"
+_NO_ID: Final = 0
+"""Frames of a session carry a number of the client's; over HTTP the answer is known by its request."""
+
+
+class EventRoutes(Routes):
+    """What can be asked of one conversation's log."""
+
+    def __init__(self, cases: UseCases, limits: Limits) -> None:
+        self._cases = cases
+        self._limits = limits
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        refusals = problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)
+        more = problems(ErrorCode.TOO_LARGE, ErrorCode.UNSUPPORTED)
+        again = {200: answered_with(Sent, "It was stored before, at this place.")}
+        return [
+            post("/events", dto=JsonBody, return_dto=None, responses=again | refusals | more)(
+                self.send
+            ),
+            get("/events", responses=refusals | more)(self.page),
+        ]
+
+    async def send(
+        self,
+        request: Asking,
+        conv: Conv,
+        data: JSONBody[NewEvent],
+        key: Annotated[str, HeaderParameter(name="Idempotency-Key", description=_CID)],
+    ) -> Response[Sent]:
+        """Append an event; the answer comes when it is durable. Asking again with the same key is safe."""
+        session = request.user
+        body = checked_body(data.body, JSON, self._limits)
+        frame = frames.Send(id=_NO_ID, conv=conv, cid=cid_of(key), **fields_of(data))
+        work = self._cases.sending.send(session, frame, body)
+        if work is not None:
+            await work
+        answer = await visit_of(session).answered()
+        if isinstance(answer, server_frames.Error):
+            raise Refusal(answer.code, answer.message, retry_after_ms=answer.retry_after)
+        assert isinstance(answer, server_frames.Sent), "a send is answered by `sent` or an error"
+        sent = Sent(answer.conv, answer.epoch, answer.seq, answer.ts, answer.dup)
+        return Response(sent, status_code=200 if answer.dup else 201)
+
+    async def page(
+        self,
+        request: Asking,
+        conv: Conv,
+        *,
+        after: SeqParameter = None,
+        before: SeqParameter = None,
+        limit: Annotated[int, QueryParameter(ge=1)] = 100,
+        view: FromQuery[Literal["events", "messages"]] = "events",
+        epoch: EpochParameter = None,
+    ) -> Page:
+        """Read a page of the log: forwards from ``after``, backwards from ``before``, else its end."""
+        session = request.user
+        conversation = await readable(self._cases, session, conv, epoch=epoch)
+        frame = frames.History(_NO_ID, conv, after, before, limit, view)
+        events = await self._cases.history.read(session, frame)
+        gap = visit_of(session).gap
+        return Page(
+            conv,
+            conversation.epoch,
+            conversation.head,
+            in_json(events),
+            None if gap is None else hole(gap),
+        )

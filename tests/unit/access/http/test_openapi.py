@@ -1,0 +1,63 @@
+"""The description at /schema, and the shapes that it describes."""
+
+from typing import Any
+
+import pytest
+from msgspec import Struct, structs
+
+from imserver.access.http import shapes
+from imserver.protocol import client_frames, server_frames
+from tests.unit.access.http.api_in_memory import Api
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+PAIRS: list[tuple[type[Struct], type[Struct], set[str]]] = [
+    (shapes.NewEvent, client_frames.Send, {"id", "conv", "cid"}),
+    (shapes.Sent, server_frames.Sent, {"id"}),
+    (shapes.Hole, server_frames.Gap, set()),
+]
+ADDED: dict[type[Struct], set[str]] = {shapes.Hole: {"count"}}
+
+
+def fields_of(shape: type[Struct]) -> dict[str, tuple[Any, Any, Any]]:
+    """Return what a field is on the wire, by its name there."""
+    found = structs.fields(shape)
+    return {
+        field.encode_name: (field.type, field.default, field.default_factory) for field in found
+    }
+
+
+@pytest.mark.parametrize(("shape", "frame", "left_out"), PAIRS, ids=str)
+def test_a_shape_has_the_fields_of_its_frame(
+    shape: type[Struct], frame: type[Struct], left_out: set[str]
+):
+    on_the_wire = {name: field for name, field in fields_of(frame).items() if name not in left_out}
+    here = {n: field for n, field in fields_of(shape).items() if n not in ADDED.get(shape, ())}
+    assert here == on_the_wire
+
+
+async def test_the_description_is_given_without_a_token(api: Api):
+    for path in ("/schema", "/schema/openapi.json"):
+        answer = await api.ask("GET", path)
+        assert answer.status == 200
+        assert answer.json["openapi"].startswith("3.1")
+
+
+async def test_every_operation_tells_what_it_does_and_how_it_may_end(api: Api):
+    description = (await api.ask("GET", "/schema")).json
+    for path, operations in description["paths"].items():
+        if not path.startswith("/v1/"):
+            continue
+        for method, operation in operations.items():
+            assert method in METHODS
+            where = f"{method} {path}"
+            assert operation["description"], where
+            assert {"400", "401", "403", "429", "500", "503"} <= set(operation["responses"]), where
+            problem = operation["responses"]["400"]["content"]["application/problem+json"]
+            assert problem["schema"]["$ref"].endswith("/Problem"), where
+
+
+async def test_the_description_asks_for_a_bearer_token(api: Api):
+    description = (await api.ask("GET", "/schema")).json
+    page = description["paths"]["/v1/groups/{name}/events"]["get"]
+    assert page["security"] == [{"bearer": []}]
+    assert description["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
