@@ -22,6 +22,7 @@ from imserver.data.sqlite_file import (
     load_page_checksums,
     lost_commits,
     open_for_reading,
+    reserve_page_checksums,
 )
 from imserver.data.sqlite_wal import find_damage, index_path, is_all_copied, keep_copy, wal_path
 from imserver.data.sqlite_writer import StoreHealth, Writer
@@ -158,6 +159,7 @@ def _copy_database(source: Path, target: Path) -> None:
     try:
         writing = apsw.Connection(str(target))
         try:
+            reserve_page_checksums(writing)
             # One step: one snapshot, however much is written meanwhile.
             with writing.backup("main", reading, "main") as copying:
                 copying.step(-1)

@@ -146,12 +146,15 @@ def lost_commits(path: Path) -> Damage | None:
     if not path.exists():
         return None
     try:
-        StoreLock(path).release()
+        lock = StoreLock(path)
     except DataDirectoryBusy:
         return None
     except StoreUnavailable:
-        pass  # a folder that we may not write in has no server of ours
-    return find_damage(path)
+        return find_damage(path)  # a folder that we may not write in has no server of ours
+    try:
+        return find_damage(path)
+    finally:
+        lock.release()
 
 
 @cache
@@ -168,6 +171,17 @@ def load_page_checksums() -> None:
             "apsw was built without SQLite's cksumvfs, which guards the store's pages; install apsw from "
             "its wheel on PyPI"
         ) from exc
+
+
+def reserve_page_checksums(db: apsw.Connection) -> None:
+    """Let a new database end each of its pages with a checksum, from the first page that is written.
+
+    ``cksumvfs`` learns from page 1 that a file has checksums. A page that is copied in before that, because
+    the cache was full, keeps the bytes it had in the other's write-ahead log, where there are none.
+    """
+    db.reserve_bytes("main", _PAGE_CHECKSUM_BYTES)
+    for statement in ("CREATE TABLE first_page (id)", "DROP TABLE first_page"):
+        db.execute(statement)
 
 
 def is_damage(exc: apsw.Error) -> bool:

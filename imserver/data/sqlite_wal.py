@@ -22,6 +22,8 @@ from array import array
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+import apsw
+
 _HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
 _MAGIC: Final = {0x377F0682: "little", 0x377F0683: "big"}
@@ -114,7 +116,7 @@ def has_log(database: Path) -> bool:
 def find_damage(database: Path) -> Damage | None:
     """Look through the WAL of ``database``, which no process may have open; None if nothing is lost.
 
-    Takes some 50 µs a frame, so about a second for a WAL of 64 MiB. Blocks.
+    How many commits are whole is asked of SQLite; what lies behind them takes some 50 µs a frame. Blocks.
 
     Raises:
         OSError: the WAL cannot be read.
@@ -127,7 +129,26 @@ def find_damage(database: Path) -> Damage | None:
             return None
         return Damage(1, index.frames - index.copied, "the file was removed after a crash")
     with file:
-        return _look(file, index)
+        return _look(file, index, whole=_whole_frames(database))
+
+
+def _whole_frames(database: Path) -> int:
+    """Return how many frames make up the commits that SQLite finds whole; 0 if it cannot tell.
+
+    A connection of its own that changes nothing: its index is in memory, and it closes without a checkpoint.
+    """
+    try:
+        db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+            db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+            frames, _ = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        finally:
+            db.close()
+    except apsw.Error:
+        return 0  # then every frame is looked at here
+    return max(0, int(frames))
 
 
 def keep_copy(database: Path) -> Path:
@@ -158,7 +179,7 @@ def is_all_copied(database: Path) -> bool:
         return file.read(_HEADER_BYTES)[16:24] == index.salts
 
 
-def _look(file: BinaryIO, index: "_Index | None") -> Damage | None:
+def _look(file: BinaryIO, index: "_Index | None", *, whole: int) -> Damage | None:
     header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES:
         return None
@@ -166,8 +187,9 @@ def _look(file: BinaryIO, index: "_Index | None") -> Damage | None:
     wal = _parse(file, header, size)
     if wal is None:
         return _look_without_header(file, header, size)
-    sums, committed = wal.sums, 0
-    for number in range(1, wal.frames + 1):
+    committed = min(whole, wal.frames)
+    sums = wal.frame(committed).sums if committed else wal.sums
+    for number in range(committed + 1, wal.frames + 1):
         frame = wal.frame(number)
         if not wal.follows(frame, sums):
             found = _judge(wal, number, sums)

@@ -66,6 +66,10 @@ class DeadStore:
             db.close()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 @pytest.fixture
 def dead(tmp_path: Path) -> DeadStore:
     return DeadStore(tmp_path, commits=12)
@@ -194,3 +198,22 @@ def test_a_log_is_copied_once(dead):
     assert copy.read_bytes() == wal_path(dead.path).read_bytes()
     assert keep_copy(dead.path) == copy
     assert len(list(copy.parent.glob("*damaged*"))) == 1
+
+
+def test_looking_changes_no_file(dead, tmp_path):
+    copy = dead.spoil(lambda content: content.extend(content[-FRAME:]), with_index=True)
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    for path in (copy, wal_path(copy), index_path(copy)):
+        shutil.copyfile(path, folder / path.name)
+    before = contents(folder)
+    assert find_damage(folder / copy.name) is None
+    assert contents(folder) == before
+
+
+def test_damage_is_found_beside_a_database_that_sqlite_cannot_read(dead):
+    copy = dead.spoil(flip(HEADER + 3 * FRAME + 700, 2), with_index=True)
+    copy.write_bytes(b"no database" * 1_000)
+    damage = find_damage(copy)
+    assert damage is not None
+    assert damage.frame == 4
