@@ -129,6 +129,7 @@ class Sending:
         role = role_of(conversation, session)
         if role is None and not conversation.members_complete:
             return self._send_slowly(session, frame, body)
+        permissions.require(role, Operation.SEND, frame.conv)
         self._submit(session, conversation, frame, body)
         return None
 
@@ -139,16 +140,15 @@ class Sending:
             conversation = await self._begin_direct(session, conv)
         if conversation is None:
             raise permissions.not_found(conv)
+        permissions.require(role_of(conversation, session), Operation.SEND, conv)
         if frame.kind in AMENDING_KINDS:
-            permissions.require(role_of(conversation, session), Operation.SEND, conv)
             await self._check_amendment(session, conversation, frame)
+            permissions.require(role_of(conversation, session), Operation.SEND, conv)
         self._submit(session, conversation, frame, body)
 
     def _submit(
         self, session: Session, conversation: Conversation, frame: Send, body: bytes
     ) -> None:
-        role = role_of(conversation, session)
-        permissions.require(role, Operation.SEND, frame.conv)
         if conversation.revoking and session.robot in conversation.revoking:
             raise permissions.not_found(frame.conv)
         if frame.ref is not None and not 1 <= frame.ref <= conversation.head:
