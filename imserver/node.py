@@ -43,6 +43,8 @@ from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import LogicMetrics
 from imserver.logic.presence import PresenceTeller
+from imserver.logic.minting import Minting
+from imserver.logic.places import Places
 from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
@@ -329,6 +331,8 @@ def _signals_left_to_listener() -> Iterator[None]:
     """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us."""
     before = {sig: signal.signal(sig, _ignore) for sig in (signal.SIGINT, signal.SIGTERM)}
     try:
+        places=Places(store, conversations, committer),
+        minting=Minting(given.authority, clock=given.clock, ids=given.ids),
         yield
     finally:
         for sig, handler in before.items():

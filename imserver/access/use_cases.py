@@ -7,6 +7,8 @@ from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.listings import Listings
+from imserver.logic.minting import Minting
+from imserver.logic.places import Places
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
 from imserver.logic.signals import Signals
@@ -23,3 +25,5 @@ class UseCases(NamedTuple):
     history: HistoryReader
     listings: Listings
     signals: Signals
+    places: Places
+    minting: Minting

@@ -7,8 +7,10 @@ from imserver.logic.conversations import Conversations
 from imserver.logic.permissions import Operation
 from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session, Sessions
+from imserver.protocol import names
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.limits import Limits
+from imserver.protocol.names import RobotName, clip
 from imserver.protocol.server_frames import GroupRow, MemberRow, RobotRow
 
 
@@ -36,6 +38,21 @@ class Listings:
         member = None if session.admin else session.robot
         found = await self._registry.groups(member=member, after=after or "", limit=limit)
         return [GroupRow(group.conv, group.role, group.members, group.head) for group in found]
+
+    async def group(self, session: Session, conv: str) -> GroupRow:
+        """Return one group.
+
+        Raises:
+            Refusal: the asking robot is no member.
+        """
+        group = await self._conversations.load(checked_name(conv))
+        role = None if group is None else role_of(group, session)
+        permissions.require(role, Operation.READ, conv)
+        assert group is not None, "who has a role has a conversation"
+        member = group.members.get(session.robot)
+        return GroupRow(
+            group.name, None if member is None else member.role, len(group.members), group.head
+        )
 
     async def members(
         self, session: Session, conv: str, *, after: str | None, limit: int
@@ -73,6 +90,20 @@ class Listings:
             RobotRow(robot.name, self._sessions.is_online(robot.name), robot.registered_ms)
             for robot in found
         ]
+
+    async def robot(self, name: str) -> RobotRow:
+        """Return one robot.
+
+        Raises:
+            Refusal: it is not registered.
+        """
+        found = await self._registry.robot(RobotName(name)) if names.is_name(name) else None
+        if found is None:
+            raise Refusal(
+                ErrorCode.NOT_FOUND,
+                f"robot {clip(name)!r} is not registered here; ask `list_robots` for those that are",
+            )
+        return RobotRow(found.name, self._sessions.is_online(found.name), found.registered_ms)
 
     def _check(self, limit: int) -> None:
         if limit > self._limits.page_max:

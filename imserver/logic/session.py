@@ -255,7 +255,9 @@ class Sessions:
 
     def _welcome(self, session: Session, adopted: list[tuple[Membership, Conversation]]) -> Welcome:
         states = [
-            ConversationState(conversation.name, conversation.epoch, conversation.head, _cursor(m))
+            ConversationState(
+                conversation.name, conversation.epoch, conversation.head, cursor_of(m)
+            )
             for m, conversation in adopted
         ]
         return Welcome(
@@ -276,7 +278,7 @@ class Sessions:
         resume: dict[str, Position],
     ) -> int:
         position = resume.get(conversation.name)
-        stored = _cursor(membership)
+        stored = cursor_of(membership)
         if position is None:
             return stored
         if position.epoch == conversation.epoch and position.seq <= conversation.head:
@@ -317,7 +319,8 @@ class Sessions:
         self._delivery.open(reader)
 
 
-def _cursor(membership: Membership) -> int:
+def cursor_of(membership: Membership) -> int:
+    """Return where a device begins: behind what it last acked, or its robot, or before the robot joined."""
     if membership.device_acked is not None:
         return membership.device_acked
     if membership.robot_acked is not None:

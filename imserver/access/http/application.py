@@ -9,12 +9,15 @@ from litestar.di import Provide
 
 from imserver.access.http import openapi
 from imserver.access.http.callers import BearerTokens
+from imserver.access.http.conversations import ConversationListRoutes, ConversationRoutes
 from imserver.access.http.events import EventRoutes
 from imserver.access.http.gate import Gate
+from imserver.access.http.groups import GroupListRoutes, GroupRoutes
 from imserver.access.http.json_body import AnyValue
 from imserver.access.http.names import direct_line, group_named
 from imserver.access.http.operations import Operations
 from imserver.access.http.problems import HEADERS, answer_to
+from imserver.access.http.robots import RobotRoutes
 from imserver.access.use_cases import UseCases
 from imserver.core.settings import AccessSettings
 from imserver.protocol.limits import Limits
@@ -30,20 +33,28 @@ def application(
     limits: Limits,
 ) -> Litestar:
     """Return the application that answers every HTTP request of this node."""
-    events = EventRoutes(cases, limits).handlers()
-    conversations = [
-        Router(
-            "/groups/{name:str}", route_handlers=events, dependencies={"conv": Provide(group_named)}
-        ),
-        Router(
-            "/direct/{one:str}/{other:str}",
-            route_handlers=events,
-            dependencies={"conv": Provide(direct_line)},
-        ),
+    of_any = [
+        *EventRoutes(cases, limits).handlers(),
+        *ConversationRoutes(cases, limits).handlers(),
+    ]
+    group = Router(
+        "/groups/{name:str}",
+        route_handlers=[*of_any, *GroupRoutes(cases).handlers()],
+        dependencies={"conv": Provide(group_named)},
+    )
+    direct = Router(
+        "/direct/{one:str}/{other:str}",
+        route_handlers=of_any,
+        dependencies={"conv": Provide(direct_line)},
+    )
+    whole = [
+        *RobotRoutes(cases).handlers(),
+        *GroupListRoutes(cases).handlers(),
+        *ConversationListRoutes(cases).handlers(),
     ]
     api = Router(
         "/v1",
-        route_handlers=conversations,
+        route_handlers=[*whole, group, direct],
         middleware=[
             lambda app: Gate(app, access.origins),
             lambda app: BearerTokens(app, cases.identity),

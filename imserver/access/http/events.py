@@ -1,9 +1,9 @@
 """Events over HTTP: one more in a log, and pages of it."""
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
-from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
+from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
 
@@ -11,31 +11,21 @@ from imserver.access.http.idempotency import cid_of
 from imserver.access.http.json_body import JsonBody
 from imserver.access.http.openapi import answered_with
 from imserver.access.http.problems import problems
-from imserver.access.http.readable import readable
+from imserver.access.http.readable import Asking, Conv, Readable, Reading
 from imserver.access.http.routes import Routes
 from imserver.access.http.shapes import NewEvent, Page, Sent, fields_of, hole, in_json
 from imserver.access.http.visit import visit_of
 from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.core.errors import Refusal
-from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
 from imserver.protocol import server_frames
 from imserver.protocol.codec import JSON
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import SEQ_MAX
 from imserver.protocol.limits import Limits
-from imserver.protocol.names import ConversationName
 
-Asking: TypeAlias = Request[Session, Any, Any]
 SeqParameter: TypeAlias = Annotated[int | None, QueryParameter(ge=0, le=SEQ_MAX)]
-EpochParameter: TypeAlias = Annotated[
-    str | None,
-    QueryParameter(
-        description="epoch under which the seq are known; `epoch_changed` if it is another one"
-    ),
-]
-Conv: TypeAlias = NamedDependency[ConversationName]
 _CID: Final = "the event's cid: 1 to 64 characters, new for each event and the same in each retry"
 _NO_ID: Final = 0
 """Frames of a session carry a number of the client's; over HTTP the answer is known by its request."""
@@ -56,7 +46,14 @@ class EventRoutes(Routes):
             post("/events", dto=JsonBody, return_dto=None, responses=again | refusals | more)(
                 self.send
             ),
-            get("/events", responses=refusals | more)(self.page),
+            get(
+                "/events",
+                dependencies={
+                    "conversation": Provide(Reading(self._cases).conversation),
+                    "wanted": Provide(wanted_page),
+                },
+                responses=refusals | more,
+            )(self.page),
         ]
 
     async def send(
@@ -83,24 +80,29 @@ class EventRoutes(Routes):
     async def page(
         self,
         request: Asking,
-        conv: Conv,
-        *,
-        after: SeqParameter = None,
-        before: SeqParameter = None,
-        limit: Annotated[int, QueryParameter(ge=1)] = 100,
-        view: FromQuery[Literal["events", "messages"]] = "events",
-        epoch: EpochParameter = None,
+        conversation: Readable,
+        wanted: NamedDependency[frames.History],
     ) -> Page:
         """Read a page of the log: forwards from ``after``, backwards from ``before``, else its end."""
         session = request.user
-        conversation = await readable(self._cases, session, conv, epoch=epoch)
-        frame = frames.History(_NO_ID, conv, after, before, limit, view)
-        events = await self._cases.history.read(session, frame)
+        events = await self._cases.history.read(session, wanted)
         gap = visit_of(session).gap
         return Page(
-            conv,
+            conversation.name,
             conversation.epoch,
             conversation.head,
             in_json(events),
             None if gap is None else hole(gap),
         )
+
+
+async def wanted_page(
+    conv: Conv,
+    *,
+    after: SeqParameter = None,
+    before: SeqParameter = None,
+    limit: Annotated[int, QueryParameter(ge=1)] = 100,
+    view: FromQuery[Literal["events", "messages"]] = "events",
+) -> frames.History:
+    """Return the page that a request asks for."""
+    return frames.History(_NO_ID, conv, after, before, limit, view)

@@ -4,14 +4,21 @@ Their fields mean what they mean on the wire. A test holds each shape to its fra
 field without the other.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Raw, Struct, structs
+from msgspec import Meta, Raw, Struct, structs
 
+from imserver.core.tokens import TTL_MS_MAX
 from imserver.protocol import bodies
-from imserver.protocol.client_frames import Kind
-from imserver.protocol.events import MESSAGE, Event, Seq
-from imserver.protocol.server_frames import Gap
+from imserver.protocol.client_frames import Kind, PublicKey, SignalKey
+from imserver.protocol.events import MESSAGE, Event, Role, Seq
+from imserver.protocol.server_frames import (
+    ConversationState,
+    Gap,
+    GroupRow,
+    MemberRow,
+    RobotRow,
+)
 
 
 class NewEvent(Struct, frozen=True):
@@ -86,6 +93,174 @@ class Page(Struct, frozen=True, omit_defaults=True):
     seq: int
     events: list[Event]
     gap: Hole | None = None
+
+
+class Registration(Struct, frozen=True):
+    """A robot's name and its public key, with the enrolment token that allows it.
+
+    Attributes:
+        robot: name to bind; it is unique for good.
+        token: enrolment token that an operator minted for this name; good once.
+        public_key: the robot's Ed25519 public key, 32 bytes in base64.
+    """
+
+    robot: str
+    token: str
+    public_key: PublicKey
+
+
+class NewGroup(Struct, frozen=True):
+    """A group to create and own.
+
+    Attributes:
+        name: name of the group, without ``g/``; never used before.
+        members: registered robots that are members from the start, besides the creator.
+        open: whether any robot may join.
+    """
+
+    name: str
+    members: list[str] = []
+    open: bool = False
+
+
+class NewMembers(Struct, frozen=True):
+    """Robots to add to a group.
+
+    Attributes:
+        robots: names of the robots.
+        role: role that the added robots get.
+    """
+
+    robots: Annotated[list[str], Meta(min_length=1)]
+    role: Role = Role.MEMBER
+
+
+class NewRole(Struct, frozen=True):
+    """Another role for a member.
+
+    Attributes:
+        role: its new role.
+    """
+
+    role: Role
+
+
+class NewAck(Struct, frozen=True):
+    """A device's word that it is done with a part of the log.
+
+    Attributes:
+        seq: last event processed; acks are cumulative, and lower ones than before are ignored.
+        device: which of the robot's devices this is; each has cursors of its own.
+    """
+
+    seq: Seq
+    device: str = "main"
+
+
+class NewSignal(Struct, frozen=True):
+    """A value of which only the latest counts; not stored.
+
+    Attributes:
+        key: which of the sender's values this is; not with ``@`` first.
+        body: any value within the rules for bodies.
+    """
+
+    key: SignalKey
+    body: Raw
+
+
+class NewToken(Struct, frozen=True):
+    """A token to mint.
+
+    Attributes:
+        kind: ``enroll`` registers a robot's key once; ``bearer`` acts as a robot until it expires.
+        robot: the only name it is good for.
+        ttl_s: seconds from now on for which it is good.
+        groups: groups, as ``g/<name>``, that an enrolled robot becomes a member of (``enroll`` only).
+        admin: the bearer may act as an owner of every group (``bearer`` only).
+    """
+
+    kind: Literal["enroll", "bearer"]
+    robot: str
+    ttl_s: Annotated[int, Meta(ge=1, le=TTL_MS_MAX // 1_000)] = 3_600
+    groups: list[str] = []
+    admin: bool = False
+
+
+class Token(Struct, frozen=True):
+    """A token that was minted. It is shown this once.
+
+    Attributes:
+        token: the token.
+        expires: when it ends to be good, in milliseconds since 1970.
+    """
+
+    token: str
+    expires: int
+
+
+class Caller(Struct, frozen=True):
+    """Who asks, as the bearer token says.
+
+    Attributes:
+        robot: name of the robot.
+        admin: whether it may act as an owner of every group.
+        expires: when the token ends to be good, in milliseconds since 1970.
+    """
+
+    robot: str
+    admin: bool
+    expires: int
+
+
+class Registered(Struct, frozen=True):
+    """A robot that is registered now.
+
+    Attributes:
+        robot: its name.
+    """
+
+    robot: str
+
+
+class Robots(Struct, frozen=True):
+    """A page of the registered robots, by name.
+
+    Attributes:
+        robots: none if there are no more.
+    """
+
+    robots: list[RobotRow]
+
+
+class Groups(Struct, frozen=True):
+    """A page of groups, by name.
+
+    Attributes:
+        groups: none if there are no more.
+    """
+
+    groups: list[GroupRow]
+
+
+class Members(Struct, frozen=True):
+    """A page of the members of a conversation, by name.
+
+    Attributes:
+        members: none if there are no more.
+    """
+
+    members: list[MemberRow]
+
+
+class Conversations(Struct, frozen=True):
+    """Every conversation of a robot, with one device's places.
+
+    Attributes:
+        conversations: by name.
+    """
+
+    conversations: list[ConversationState]
 
 
 def hole(gap: Gap) -> Hole:

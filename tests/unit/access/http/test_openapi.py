@@ -14,8 +14,14 @@ PAIRS: list[tuple[type[Struct], type[Struct], set[str]]] = [
     (shapes.NewEvent, client_frames.Send, {"id", "conv", "cid"}),
     (shapes.Sent, server_frames.Sent, {"id"}),
     (shapes.Hole, server_frames.Gap, set()),
+    (shapes.Registration, client_frames.Register, {"id"}),
+    (shapes.NewGroup, client_frames.CreateGroup, {"id"}),
+    (shapes.NewMembers, client_frames.AddMembers, {"id", "conv"}),
+    (shapes.NewRole, client_frames.SetRole, {"id", "conv", "robot"}),
+    (shapes.NewAck, client_frames.Ack, {"conv"}),
+    (shapes.NewSignal, client_frames.Signal, {"conv"}),
 ]
-ADDED: dict[type[Struct], set[str]] = {shapes.Hole: {"count"}}
+ADDED: dict[type[Struct], set[str]] = {shapes.Hole: {"count"}, shapes.NewAck: {"device"}}
 
 
 def fields_of(shape: type[Struct]) -> dict[str, tuple[Any, Any, Any]]:
@@ -52,6 +58,7 @@ async def test_every_operation_tells_what_it_does_and_how_it_may_end(api: Api):
             where = f"{method} {path}"
             assert operation["description"], where
             assert {"400", "401", "403", "429", "500", "503"} <= set(operation["responses"]), where
+            assert operation["summary"], where
             problem = operation["responses"]["400"]["content"]["application/problem+json"]
             assert problem["schema"]["$ref"].endswith("/Problem"), where
 

@@ -1,0 +1,57 @@
+"""Places: how far a device is in its robot's conversations, asked and moved without a session.
+
+A session learns its places from `welcome` and moves them by its acks; who has none does both here, under the
+same cursors.
+"""
+
+from imserver.core.errors import Refusal
+from imserver.data.store import Registry
+from imserver.logic import permissions
+from imserver.logic.committer import Committer
+from imserver.logic.conversations import Conversations
+from imserver.logic.identity import claimed
+from imserver.logic.session import Session, cursor_of
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import ConversationName
+from imserver.protocol.server_frames import ConversationState
+
+
+class Places:
+    """Cursors of devices that have no session."""
+
+    def __init__(
+        self, registry: Registry, conversations: Conversations, committer: Committer
+    ) -> None:
+        self._registry = registry
+        self._conversations = conversations
+        self._committer = committer
+
+    async def of(self, session: Session, device: str) -> list[ConversationState]:
+        """Return every conversation of the session's robot, with its head and the device's cursor.
+
+        Raises:
+            Refusal: ``bad_frame`` for what can be no device's name.
+        """
+        robot, name = claimed(session.robot, device)
+        await self._committer.settle_cursors(robot)
+        return [
+            ConversationState(found.conv, found.epoch, found.head, cursor_of(found))
+            for found in await self._registry.memberships(robot, name)
+        ]
+
+    async def ack(self, session: Session, conv: ConversationName, seq: int, *, device: str) -> None:
+        """Note that the device is done with everything up to ``seq``; durable at most a second later.
+
+        Raises:
+            Refusal: ``not_found`` for who is no member; ``conflict`` for a ``seq`` beyond the head.
+        """
+        robot, name = claimed(session.robot, device)
+        conversation = await self._conversations.load(conv)
+        if conversation is None or robot not in conversation.members:
+            raise permissions.not_found(conv)
+        if seq > conversation.head:
+            raise Refusal(
+                ErrorCode.CONFLICT,
+                f"ack {seq} of {conv} is beyond {conversation.head}, its last event",
+            )
+        self._committer.move_cursor(robot, name, conv, seq)

@@ -1,0 +1,105 @@
+"""Places, acks and signals over HTTP."""
+
+import pytest
+
+from imserver.protocol.client_frames import Hello
+from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.server_frames import SignalValue, Welcome
+from tests.unit.access.http.api_in_memory import Api
+from tests.unit.logic.recording_peer import RecordingPeer
+
+DOCK = "/v1/groups/dock"
+
+
+async def places(api: Api, robot: str, device: str = "main") -> dict[str, int]:
+    """Return how far a device is in each conversation."""
+    answer = await api.ask("GET", f"/v1/conversations?device={device}", robot=robot)
+    return {found["conv"]: found["acked"] for found in answer.json["conversations"]}
+
+
+async def test_a_robot_lists_its_conversations_with_their_heads(api: Api):
+    sent = await api.send("r2", "/v1/direct/r1/r2", "hi", key="c1")
+    answer = await api.ask("GET", "/v1/conversations", robot="r2")
+    epoch = sent.json["epoch"]
+    assert answer.json == {
+        "conversations": [
+            {"conv": "d/r1/r2", "epoch": epoch, "seq": 1, "acked": 0},
+            {
+                "conv": "g/dock",
+                "epoch": answer.json["conversations"][1]["epoch"],
+                "seq": 1,
+                "acked": 0,
+            },
+        ]
+    }
+
+
+async def test_an_ack_moves_the_devices_cursor_forwards_only(api: Api):
+    for number in range(3):
+        await api.send("r1", DOCK, number, key=f"c{number}")
+    moved = await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 3})
+    assert moved.status == 204
+    assert await places(api, "r2") == {"g/dock": 3}
+    await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 2})
+    assert await places(api, "r2") == {"g/dock": 3}
+
+
+async def test_each_device_has_a_cursor_of_its_own(api: Api):
+    await api.send("r1", DOCK, "hi", key="c1")
+    await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 2, "device": "arm"})
+    await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 1, "device": "main"})
+    assert await places(api, "r2", "arm") == {"g/dock": 2}
+    assert await places(api, "r2", "main") == {"g/dock": 1}
+
+
+async def test_an_ack_beyond_the_head_is_refused(api: Api):
+    answer = await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 2})
+    assert (answer.status, answer.code) == (409, "conflict")
+
+
+@pytest.mark.parametrize("robot", ["r3", "boss"])
+async def test_who_is_no_member_acks_nothing(api: Api, robot: str):
+    answer = await api.ask("POST", f"{DOCK}/acks", robot=robot, admin=True, body={"seq": 1})
+    assert (answer.status, answer.code) == (404, "not_found")
+
+
+@pytest.mark.parametrize("body", [{}, {"seq": -1}, {"seq": "1"}, {"seq": 1, "device": "a b"}])
+async def test_an_ack_that_breaks_the_protocol_is_refused(api: Api, body: object):
+    answer = await api.ask("POST", f"{DOCK}/acks", robot="r2", body=body)
+    assert (answer.status, answer.code) == (400, "bad_frame")
+
+
+async def test_a_session_goes_on_from_what_was_acked_over_http(api: Api):
+    await api.send("r1", DOCK, "hi", key="c1")
+    await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 2})
+    sessions = api.node.node.sessions
+    peer = RecordingPeer()
+    hello = Hello("r2")
+    await sessions.open(peer, RobotName("r2"), DeviceName("main"), hello=hello, admin=False)
+    welcome = peer.frames[0]
+    assert isinstance(welcome, Welcome)
+    assert [state.acked for state in welcome.conversations] == [2]
+
+
+async def test_a_signal_reaches_the_members_who_are_online(api: Api):
+    peer = RecordingPeer()
+    robot, device = RobotName("r2"), DeviceName("main")
+    await api.node.node.sessions.open(peer, robot, device, hello=Hello("r2"), admin=False)
+    body = {"key": "battery", "body": 0.7}
+    answer = await api.ask("POST", f"{DOCK}/signals", robot="r1", body=body)
+    await api.node.settle()
+    assert answer.status == 204
+    signals = [frame for frame in peer.frames if isinstance(frame, SignalValue)]
+    assert [(signal.sender, signal.key) for signal in signals] == [("r1", "battery")]
+
+
+async def test_a_signal_of_the_servers_own_is_refused(api: Api):
+    body = {"key": "@presence", "body": 1}
+    answer = await api.ask("POST", f"{DOCK}/signals", robot="r1", body=body)
+    assert (answer.status, answer.code) == (403, "forbidden")
+
+
+async def test_a_stranger_signals_nobody(api: Api):
+    body = {"key": "battery", "body": 1}
+    answer = await api.ask("POST", f"{DOCK}/signals", robot="r3", body=body)
+    assert (answer.status, answer.code) == (404, "not_found")
