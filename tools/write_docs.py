@@ -19,6 +19,7 @@ from imserver.protocol import client_frames, events, server_frames
 from imserver.protocol.errors import CLOSE_MEANING, MEANING, CloseCode, ErrorCode, after_close
 from imserver.protocol.limits import Limits
 from imserver.protocol.session_states import ALLOWED, SessionState
+from tests.hostile.websocket_cases.page import tables
 from tools.structs_reference import (
     description,
     field_table,
@@ -30,7 +31,7 @@ from tools.structs_reference import (
 
 ROOT = Path(__file__).parent.parent
 PROSE = Path(__file__).parent / "pages"
-PAGES = ("protocol.md", "configuration.md")
+PAGES = ("protocol.md", "configuration.md", "reference/websocket-cases.md")
 MARK = re.compile(r"^<!-- ([a-z ]+) -->$", re.MULTILINE)
 
 CLIENT_FRAMES: tuple[type[Struct], ...] = get_args(client_frames.ClientFrame)
@@ -155,6 +156,7 @@ PARTS_BY_NAME: dict[str, Callable[[], str]] = {
     "error codes": _error_codes,
     "close codes": _close_codes,
     "settings": _settings,
+    "websocket cases": tables,
 }
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from tests.e2e.server_process import ServerProcess
 
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 RECEIVE_BUFFER_BYTES = 65_536
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -29,6 +29,7 @@ def frame(
     fin: bool = True,
     rsv: int = 0,
     masked: bool = True,
+    mask: bytes = _MASK,
     length: int | None = None,
 ) -> bytes:
     """Return a WebSocket frame; ``length`` may lie about the payload."""
@@ -41,7 +42,18 @@ def frame(
         header = struct.pack("!BBH", first, mask_bit | 126, size)
     else:
         header = struct.pack("!BBQ", first, mask_bit | 127, size)
-    return header + (_MASK if masked else b"") + payload
+    if not masked:
+        return header + payload
+    return header + mask + covered(payload, mask)
+
+
+def covered(payload: bytes, mask: bytes) -> bytes:
+    """Return a payload under a mask, or what is under it."""
+    if not any(mask):
+        return payload
+    size = len(payload)
+    key = int.from_bytes((mask * (size // 4 + 1))[:size])
+    return (int.from_bytes(payload) ^ key).to_bytes(size)
 
 
 def upgrade(path: str = "/v1/connect", **headers: str | None) -> bytes:
