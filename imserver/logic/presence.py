@@ -1,11 +1,17 @@
 """Presence: who is online, told to everyone who shares a group, as the signal ``@presence``.
 
 Changes are gathered for a moment and told together, and of a robot that came and went meanwhile only the last
-state is told: a storm of reconnects costs each reader one signal a robot. In conversations with very many
-readers presence is not pushed at all (n readers would cost n² signals); `list_members` answers there.
+state is told. In conversations with very many readers presence is not pushed at all (n readers would cost n²
+signals); `list_members` answers there.
+
+When thousands come back at one moment, to tell each of all others would keep the node from letting them in.
+So telling has a share of the node's time: a little is told, conversation by conversation, then the rest waits
+in proportion. The longer the queue, the more changes each reader gets in one write.
 """
 
 import asyncio
+from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -15,6 +21,15 @@ from imserver.logic.session import Session
 from imserver.logic.signals import Signals
 from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import PRESENCE_KEY, Presence
+
+READER_WEIGHT: Final = 8
+"""To write to a reader at all costs as much as this many signals to it."""
+
+STEP_WEIGHT_MAX: Final = 4_000
+"""What is told in one go; a weight of one is a few microseconds."""
+
+WEIGHT_PER_S: Final = 40_000
+"""What is told in a second, about a tenth of it."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -36,7 +51,7 @@ class PresenceTeller:
         self._clock = clock
         self._flush_s = flush_s
         self._readers_max = readers_max
-        self._changed: dict[RobotName, tuple[Presence, list[ConversationName]]] = {}
+        self._changed: dict[ConversationName, dict[RobotName, bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def came(self, session: Session, how: str) -> None:
@@ -48,19 +63,38 @@ class PresenceTeller:
         self._note(session, online=False, how=how)
 
     def _note(self, session: Session, *, online: bool, how: str) -> None:
-        presence = Presence(online, how, self._clock.now_ms())
-        self._changed[session.robot] = (presence, session.conversations())
-        if self._timer is None:
+        body = _encode(Presence(online, how, self._clock.now_ms()))
+        for conv in session.conversations():
+            self._changed.setdefault(conv, {})[session.robot] = body
+        if self._timer is None and self._changed:
             self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._flush)
 
     def _flush(self) -> None:
-        self._timer = None
-        changed, self._changed = self._changed, {}
-        for robot, (presence, convs) in changed.items():
-            body = _encode(presence)
-            for conv in convs:
-                conversation = self._conversations.peek(conv)
-                if conversation is None or robot not in conversation.members:
-                    continue
-                if len(conversation.readers) <= self._readers_max:
-                    self._signals.publish(conv, sender=robot, key=PRESENCE_KEY, body=body)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        weight = 0
+        while self._changed and weight < STEP_WEIGHT_MAX:
+            conv = next(iter(self._changed))
+            changes = self._changed.pop(conv)
+            weight += self._tell(conv, changes)
+            if changes:
+                self._changed[conv] = changes
+        rest_s = weight / WEIGHT_PER_S
+        if self._changed or rest_s > self._flush_s:
+            self._timer = asyncio.get_running_loop().call_later(rest_s, self._flush)
+
+    def _tell(self, conv: ConversationName, changes: dict[RobotName, bytes]) -> int:
+        """Tell some changes of a conversation, taking them out; return what it weighed."""
+        conversation = self._conversations.peek(conv)
+        readers = len(conversation.readers) if conversation is not None else 0
+        if conversation is None or not 0 < readers <= self._readers_max:
+            changes.clear()
+            return 0
+        count = max(1, STEP_WEIGHT_MAX // readers - READER_WEIGHT)
+        robots = list(islice(changes, count))
+        for robot in robots:
+            body = changes.pop(robot)
+            if robot in conversation.members:
+                self._signals.publish(conv, sender=robot, key=PRESENCE_KEY, body=body)
+        return readers * (READER_WEIGHT + len(robots))

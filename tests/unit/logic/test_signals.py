@@ -1,8 +1,11 @@
 """Signals and presence: to whom, in which order, and how few."""
 
+import asyncio
+
 import pytest
 
 from imserver.core.errors import Refusal
+from imserver.logic import presence as presence_module
 from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
@@ -191,6 +194,27 @@ async def test_very_large_audiences_are_spared() -> None:
         await tier.session("r3")
         tier.presence._flush()
         assert presence(watcher) == [("r2", True, "clean")]
+
+
+async def test_a_storm_of_changes_is_told_in_portions_that_bring_everyone_the_last_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence_module, "STEP_WEIGHT_MAX", 60)
+    monkeypatch.setattr(presence_module, "WEIGHT_PER_S", 60_000)
+    robots = [f"r{number}" for number in range(12)]
+    async with LogicTier() as tier:
+        await tier.group("a", "watcher", *robots)
+        watcher = await tier.session("watcher")
+        for robot in robots:
+            await tier.session(robot)
+        tier.sessions.close(await tier.session("r0", "spare"), "lost")
+        tier.presence._flush()
+        told = len(presence(watcher))
+        assert 0 < told < len(robots)
+        async with asyncio.timeout(5):
+            while len(presence(watcher)) < len(robots):
+                await asyncio.sleep(0.001)
+    assert sorted(presence(watcher)) == sorted((robot, True, "clean") for robot in robots)
 
 
 async def test_presence_is_told_by_itself_after_a_moment() -> None:
