@@ -205,6 +205,7 @@ async def test_a_storm_of_changes_is_told_in_portions_that_bring_everyone_the_la
     async with LogicTier() as tier:
         await tier.group("a", "watcher", *robots)
         watcher = await tier.session("watcher")
+        tier.presence._flush()
         for robot in robots:
             await tier.session(robot)
         tier.sessions.close(await tier.session("r0", "spare"), "lost")
