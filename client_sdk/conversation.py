@@ -21,6 +21,7 @@ class Conversation:
         received: seq of the last event let in; None while the next run says where the log goes on.
         taken: seq up to which the application was handed the log.
         processed: seq up to which the application is done; None before its first event.
+        begun: seq behind which it began, by the server's word; 0 if that is the beginning or not known.
         kept: seq that the robot's memory has, or is getting; None if it has none of this numbering.
         acked: what the server knows to be processed.
         offered: highest seq that came over this connection: no more than that may be acked on it.
@@ -29,6 +30,7 @@ class Conversation:
 
     __slots__ = (
         "acked",
+        "begun",
         "epoch",
         "head",
         "kept",
@@ -44,11 +46,17 @@ class Conversation:
         self.epoch = epoch
         self.received: int | None = None
         self.processed: int | None = None
+        self.begun = 0
         self.kept: int | None = None
         self.taken = 0
         self.acked = 0
         self.offered = 0
         self.head = 0
+
+    @property
+    def place(self) -> int | None:
+        """Where to go on after a reconnect; None to leave it to the server."""
+        return self.processed if self.processed is not None else self.begun or None
 
     @property
     def is_behind(self) -> bool:
@@ -59,7 +67,7 @@ class Conversation:
         """Go on behind ``after`` in a log whose further numbers are given anew."""
         self.epoch = epoch
         self.processed = self.kept = None
-        self.received = self.taken = self.acked = self.offered = self.head = after
+        self.received = self.taken = self.acked = self.offered = self.head = self.begun = after
 
     def process(self, seq: int) -> bool:
         """Note that the application is done up to ``seq``, if it was handed that much; tell whether."""

@@ -83,37 +83,41 @@ class Inbox:
             conversation.processed = conversation.kept = place.seq
 
     def resume(self, bytes_max: int) -> dict[str, Position]:
-        """Begin a connection: return how far the application has processed each conversation.
+        """Begin a connection: return how far the application is in each conversation, or where it began.
 
-        Those that do not fit into ``bytes_max`` are left out: the server begins them at its own cursor, and
+        Where it began was the server's own word, so it shows a server that has lost its end since. What does
+        not fit into ``bytes_max`` is left out, such places first: the server begins at its own cursor, and
         what is known here already is skipped when it comes.
         """
         self.acks.clear()
         self.repairs.clear()
         self.is_lost = False
         positions = {}
-        for conversation in self._conversations.values():
+        conversations = self._conversations.values()
+        for conversation in sorted(conversations, key=lambda known: known.processed is None):
             conversation.offered = 0
-            if conversation.processed is None:
+            place = conversation.place
+            if place is None:
                 continue
             bytes_max -= len(conversation.name) + len(conversation.epoch) + POSITION_BYTES
             if bytes_max >= 0:
-                conversation.offered = conversation.processed
-                positions[conversation.name] = Position(conversation.epoch, conversation.processed)
+                conversation.offered = place
+                positions[conversation.name] = Position(conversation.epoch, place)
         return positions
 
     def welcome(self, states: Iterable[ConversationState]) -> None:
         """Learn where the server begins to deliver, and ack again what it does not know to be processed."""
         for state in states:
             conversation = self._conversation(state.conv, state.epoch)
-            processed = conversation.processed if state.epoch == conversation.epoch else None
+            place = conversation.place if state.epoch == conversation.epoch else None
             # The server may tell the cursor of another device of this robot, which is further: what it
             # delivers here waits for acks behind the place that was resumed all the same.
-            conversation.acked = state.acked if processed is None else min(state.acked, processed)
+            conversation.acked = state.acked if place is None else min(state.acked, place)
             if conversation.received is None:
-                conversation.received = state.acked if processed is None else processed
+                conversation.begun = state.acked
+                conversation.received = state.acked if place is None else place
                 conversation.taken = conversation.received
-            if processed is None:
+            if place is None:
                 conversation.offered = 0
             else:
                 self.acks.note(conversation, 0.0)
@@ -122,7 +126,7 @@ class Inbox:
         """Expect a conversation from after ``after`` on, as its reader asked."""
         conversation = self._conversation(conv, "")
         self._queue = deque(item for item in self._queue if _name_of(item) != conv)
-        conversation.received = conversation.taken = after
+        conversation.received = conversation.taken = conversation.begun = after
         conversation.processed = None
         conversation.acked = min(conversation.acked, after)
 

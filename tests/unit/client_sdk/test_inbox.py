@@ -155,6 +155,30 @@ def test_resume_tells_what_was_processed(inbox):
     assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 1)}
 
 
+def test_resume_tells_where_it_began_if_nothing_is_processed_yet():
+    inbox = Inbox(msgspec.msgpack.decode, window=8)
+    assert inbox.resume(BYTES) == {}
+    inbox.welcome([state(head=9, acked=6), state(conv="g/new", head=2)])
+    inbox.deliver(run(7, 9), 0.0)
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 6)}
+    inbox.welcome([state(head=9, acked=8)])
+    inbox.deliver(run(7, 9), 0.0)
+    assert seqs(take(inbox)) == [7, 8, 9]
+    assert inbox.acks.take() == [Ack(CONV, 9)]
+
+
+def test_where_it_began_counts_no_longer_in_a_log_that_was_cut_back():
+    inbox = Inbox(msgspec.msgpack.decode, window=8)
+    inbox.resume(BYTES)
+    inbox.welcome([state(head=9, acked=6)])
+    inbox.resume(BYTES)
+    inbox.welcome([state(head=2, acked=1)])
+    inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=6, why="ahead"), 0.0)
+    inbox.deliver(run(2, 3), 0.0)
+    assert seqs(take(inbox, process=False)) == [(2, 6), 2, 3]
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 1)}
+
+
 def test_what_is_queued_survives_a_reconnect_and_is_not_shown_twice(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.processed(inbox.next(), 0.0)
