@@ -284,7 +284,8 @@ class Sessions:
         if position.epoch == conversation.epoch and position.seq <= conversation.head:
             return position.seq
         why = RESTORED if position.epoch != conversation.epoch else AHEAD
-        start = min(stored, conversation.head, position.seq)
+        # What another device has acked may lie in the part of the log that is new to this one.
+        start = min(_own_cursor(membership), conversation.head, position.seq)
         if position.seq > start:
             gap = Gap(
                 conversation.name, conversation.epoch, from_=start + 1, to=position.seq, why=why
@@ -321,8 +322,12 @@ class Sessions:
 
 def cursor_of(membership: Membership) -> int:
     """Return where a device begins: behind what it last acked, or its robot, or before the robot joined."""
+    if membership.device_acked is None and membership.robot_acked is not None:
+        return membership.robot_acked
+    return _own_cursor(membership)
+
+
+def _own_cursor(membership: Membership) -> int:
     if membership.device_acked is not None:
         return membership.device_acked
-    if membership.robot_acked is not None:
-        return membership.robot_acked
     return max(membership.since - 1, 0)

@@ -113,6 +113,19 @@ async def test_a_position_the_log_does_not_know_begins_where_both_agree(
     assert first_seq(session, conv) == first
 
 
+@pytest.mark.parametrize("position", [Position("epoch-0", 4), Position("epoch-1", 9)])
+async def test_a_device_whose_log_was_cut_back_is_shown_what_another_device_has_acked(
+    tier: LogicTier, position: Position
+) -> None:
+    conv = await talked(tier, 5)
+    await acked(tier, await tier.session("r1", device="arm"), conv, 5)
+    session = await tier.session("r1", resume={conv: position})
+    await tier.settle()
+    told = [(frame.from_, frame.to) for frame in peer_of(session).of(Gap)]
+    assert told == [(1, position.seq)]
+    assert peer_of(session).seqs(conv) == [1, 2, 3, 4, 5]
+
+
 async def test_resuming_what_one_is_no_member_of_is_passed_over(tier: LogicTier) -> None:
     await tier.group("a", "r2")
     session = await tier.session(
