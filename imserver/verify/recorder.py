@@ -92,6 +92,7 @@ class Recorder:
             body_sha=body_sha(body),
         )
         before = self.robot.statistics()
+        is_new = not any((kept.conv, kept.cid) == (conv, cid) for kept in self.robot.waiting())
         try:
             sent = await self.robot.send(
                 conv, body, kind=kind, ref=ref, cid=cid, timeout_s=timeout_s
@@ -107,7 +108,7 @@ class Recorder:
             epoch=sent.epoch,
             seq=sent.seq,
             dup=sent.dup,
-            connection=_connection(before, self.robot.statistics()),
+            connection=_connection(before, self.robot.statistics()) if is_new else None,
         )
         return sent
 

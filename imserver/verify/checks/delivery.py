@@ -12,7 +12,7 @@ from typing import Final
 from imserver.core.membership_changes import ADDING_KINDS
 from imserver.verify.findings import Findings, Witness, witness_of
 from imserver.verify.guarantees import Guarantee
-from imserver.verify.logs import ConversationLog, Logs
+from imserver.verify.logs import FOREVER, ConversationLog, Logs
 from imserver.verify.records import Follow, Gap, Receive
 from imserver.verify.sessions import Run, Session
 
@@ -223,7 +223,7 @@ class Endings:
             for session in ended:
                 self._check_session(session)
         for log in self._logs.raw():
-            members = [robot for robot in log.members or () if log.member_until(robot) >= log.head]
+            members = [robot for robot in log.members or () if log.member_until(robot) == FOREVER]
             for session in (ended for robot in members for ended in drained.get(robot, ())):
                 self._check_auto(session, log)
 

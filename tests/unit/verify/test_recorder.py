@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from client_sdk import ErrorCode, Gap, Options, OutcomeUnknown, Refused
+from client_sdk import ErrorCode, Gap, Options, OutcomeUnknown, Refused, Robot, VolatileMemory
 from client_sdk.testing import MemoryServer
 from imserver.verify import records
 from imserver.verify.body_hash import body_sha
@@ -100,6 +100,23 @@ async def test_a_send_that_was_written_again_names_no_connection(server, recorde
     server.refuse_sends(Refused(ErrorCode.UNAVAILABLE, "later", 1))
     await recorder.send(dock, 1)
     assert written(path, records.Send)[-1].connection is None
+
+
+async def test_a_send_that_waited_in_the_memory_already_names_no_connection(server, dock, path):
+    memory = VolatileMemory()
+    robot = Robot("ws://m", name="r1", bearer="b", memory=memory, options=QUICK, connector=server)
+    with HistoryWriter(path, flush_each=True) as history:
+        async with robot:
+            recorder = Recorder(robot, history)
+            server.reachable = False
+            server.cut_connections()
+            with pytest.raises(OutcomeUnknown):
+                await recorder.send(dock, 1, cid="first", timeout_s=0.05)
+            server.reachable = True
+            await robot.wait_online()
+            await recorder.send(dock, 1, cid="first")
+    stored = written(path, records.Send)[-1]
+    assert stored.dup or stored.connection is None
 
 
 async def test_an_event_is_written_before_the_application_has_it(recorder, dock, path):

@@ -222,6 +222,14 @@ def test_only_who_receives_everything_must_have_everything(story, judge, auto, v
     assert judge() == violated
 
 
+def test_who_was_removed_at_the_end_need_not_have_seen_it(story, judge):
+    story["r3"].open()
+    story.leave(story["r3"])
+    show(story["r3"], 1)
+    story["r3"].close(drained=True)
+    assert judge() == set()
+
+
 def test_a_session_that_was_not_drained_owes_nothing(story, judge):
     story["r1"].open()
     show(story["r1"], 1)
