@@ -1,14 +1,16 @@
 """A process of robots: ``python -m tests.chaos.client ORDER.json``; phases come in, reports go out."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from imserver.verify import HistoryWriter
-from tests.chaos.member import Member, Past, read_past
+from tests.chaos.member import Member
 from tests.chaos.orders import ClientOrder, Report, decode_order, encode
+from tests.chaos.past import Past, read_past
 
 REPORT_S = 0.1
 
@@ -47,7 +49,7 @@ class Client:
                 await self._all(Member.create)
             case "send":
                 for member in self._members:
-                    self._start(member.send())
+                    self._start(member.work())
             case "settle":
                 await self._all(Member.settle)
             case "drain":
@@ -80,7 +82,9 @@ class Client:
             report.acked += member.acked
             report.refused += member.refused
             report.unknown += member.unknown
+            report.changed += member.changes.acked
             report.received += member.received
+            report.gaps += member.gaps
             report.reconnects += max(0, member.robot.statistics().connections - 1)
         sys.stdout.buffer.write(encode(report) + b"\n")
         sys.stdout.buffer.flush()
@@ -99,7 +103,19 @@ async def _standard_input() -> asyncio.StreamReader:
     return lines
 
 
+class _Told(logging.Formatter):
+    """Shows what the SDK logs with all its facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        known = vars(logging.makeLogRecord({}))
+        facts = {name: value for name, value in vars(record).items() if name not in known}
+        return f"{record.levelname} {record.getMessage()} {facts}"
+
+
 def main() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Told())
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
     order = decode_order(Path(sys.argv[1]).read_bytes())
     pasts = read_past(Path(order.history))
     with HistoryWriter(order.history, flush_each=True) as history:

@@ -50,6 +50,12 @@ class Disk:
             os.close(root)
         self.cuts += 1
 
+    def break_down(self) -> None:
+        """Let the filesystem find an error in itself, whereupon it takes no more writes until `power_up`."""
+        device = self.mount_point.stat().st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+        Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("chaos\n")
+
     def power_up(self) -> None:
         """Mount what the disk holds; every process that had it open must be gone."""
         self._unmount()
@@ -91,7 +97,7 @@ class Disk:
         return state.f_bavail * state.f_bsize
 
     def _mount(self) -> None:
-        _run("mount", "-o", "loop", str(self._image), str(self.mount_point))
+        _run("mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.mount_point))
 
     def _unmount(self) -> None:
         give_up_s = time.monotonic() + MOUNT_RETRY_S

@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.chaos.child import send_signal
 from tests.chaos.orders import ClientOrder, Phase, Report, decode_report, encode
 
 REPORT_BYTES_MAX = 1024 * 1024
@@ -73,8 +74,8 @@ class ClientProcess:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
+        if self._process is not None:
+            send_signal(self._process, number)
 
     def errors(self) -> str:
         """Return what it wrote to standard error."""
@@ -92,7 +93,7 @@ class ClientProcess:
                 async with asyncio.timeout(QUIT_S):
                     await self._process.wait()
             except TimeoutError:
-                self._process.kill()
+                self._signal(signal.SIGKILL)
                 await self._process.wait()
         if self._reading is not None:
             await self._reading
@@ -136,7 +137,9 @@ class Fleet:
             for report in (client.report, *client.earlier):
                 total.acked += report.acked
                 total.refused += report.refused
+                total.changed += report.changed
                 total.received += report.received
+                total.gaps += report.gaps
                 total.reconnects += report.reconnects
                 total.problems = total.problems + report.problems
             total.unknown += client.report.unknown

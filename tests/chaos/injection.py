@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+from tests.chaos.child import send_signal
 
 ATTACH_S = 10.0
 _INJECTED = "(INJECTED)"
@@ -65,14 +68,14 @@ async def injected(
         await _wait_attached(strace, pid)
         yield injection
     finally:
-        if strace.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                strace.terminate()
+        send_signal(strace, signal.SIGTERM)
         try:
             async with asyncio.timeout(ATTACH_S):
                 await strace.wait()
         except TimeoutError:
-            strace.kill()  # the kernel lets go of the traced process by itself
+            send_signal(
+                strace, signal.SIGKILL
+            )  # the kernel lets go of the traced process by itself
             await strace.wait()
 
 

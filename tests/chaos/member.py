@@ -1,20 +1,22 @@
-"""One robot under chaos: sends, reads, asks again for what is unknown, and writes all of it down."""
+"""One robot under chaos: sends, edits, reads, asks again for what is unknown, and writes all of it down."""
 
 import asyncio
 import random
 from collections import deque
 from pathlib import Path
-from typing import NamedTuple
 
-from msgspec import Struct
-
-from client_sdk import Event, Options, OutcomeUnknown, Refused, Robot, State
+from client_sdk import Gap, Options, OutcomeUnknown, Refused, Robot, State
+from client_sdk.memory import Owner
+from client_sdk.sqlite_memory import SqliteMemory
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.events import SEQ_MAX
-from imserver.verify import HistoryReader, HistoryWriter
+from imserver.protocol.events import EDIT, MESSAGE, REDACT, SEQ_MAX
+from imserver.protocol.names import is_group
+from imserver.verify import HistoryWriter
 from imserver.verify.recorder import Recorder
-from imserver.verify.records import Receive, Send
+from imserver.verify.records import Position
+from tests.chaos.changes import Changes
 from tests.chaos.orders import ClientOrder, RobotOrder
+from tests.chaos.past import Outgoing, Past
 
 OPTIONS = Options(
     window=256,
@@ -26,51 +28,13 @@ OPTIONS = Options(
 )
 UNKNOWN_MAX = 64
 """A robot begins nothing new while so many of its sends have no outcome."""
-_BIG_BODY_ONE_IN = 150
-_BIG_BODY_CHARS = 20_000
+_EDIT_ONE_IN = 30
+_REDACT_ONE_IN = 5  # of the edits
+_AMENDABLE = 50
 
 
 class StuckError(Exception):
     """A robot does not get where it should be by now; the text tells where it is."""
-
-
-class Outgoing(NamedTuple):
-    """A send that is to end in stored or refused, however often it has to be asked for."""
-
-    conv: str
-    cid: str
-
-    def body(self) -> object:
-        """Return what is sent: it follows from the cid, so that it is the same in the robot's next life."""
-        dice = random.Random(self.cid)
-        is_big = dice.randrange(_BIG_BODY_ONE_IN) == 0
-        chars = dice.randrange(_BIG_BODY_CHARS if is_big else 160)
-        return {"n": chars, "text": "é" * (chars // 7) + "x" * chars}
-
-
-class Past(Struct):
-    """What a robot knows of its earlier lives: open sends, and how far it was shown each log."""
-
-    unsettled: dict[Outgoing, None] = {}
-    received_to: dict[str, int] = {}
-
-
-def read_past(history: Path) -> dict[str, Past]:
-    """Return what the robots of a history know, by name."""
-    pasts: dict[str, Past] = {}
-    if not history.exists():
-        return pasts
-    for _, record in HistoryReader(history):
-        past = pasts.setdefault(record.client, Past())
-        if isinstance(record, Send):
-            outgoing = Outgoing(record.conv, record.cid)
-            if record.type in {"ok", "fail"}:
-                past.unsettled.pop(outgoing, None)
-            else:
-                past.unsettled[outgoing] = None
-        elif isinstance(record, Receive):
-            past.received_to[record.conv] = record.seq
-    return pasts
 
 
 class Member:
@@ -84,13 +48,23 @@ class Member:
         self._dice = random.Random(f"{order.seed} {me.name}")
         self._count = 0
         self._slots = asyncio.Semaphore(order.in_flight)
-        self._unknown = deque(past.unsettled)
+        self._unknown = deque(past.unsettled.values())
+        self._own: deque[tuple[str, int]] = deque(maxlen=_AMENDABLE)
         self._is_sending = False
         self._under_way = 0
         self.received_to = dict(past.received_to)
-        self.acked = self.refused = self.received = 0
-        self.robot = Robot(order.url, name=me.name, key=me.key, token=me.token, options=OPTIONS)
-        self._recorder = Recorder(self.robot, history)
+        self.acked = self.refused = self.received = self.gaps = 0
+        self.robot = Robot(
+            order.url,
+            name=me.name,
+            key=me.key,
+            token=me.token,
+            memory=me.memory,
+            options=OPTIONS,
+        )
+        self._recorder = Recorder(self.robot, history, resume=_remembered(me))
+        session = self._recorder.session
+        self.changes = Changes(self.robot, history, session=session, dice=self._dice)
 
     @property
     def unknown(self) -> int:
@@ -105,22 +79,34 @@ class Member:
         """Make the groups that are this robot's to make."""
         for name, members in self._me.creates.items():
             await self._recorder.create_group(name, list(members))
+        for name in self._me.changes:
+            await self._recorder.create_group(name, [])
 
     async def read(self) -> None:
         """Take every event, written down before it is acked, until the robot is closed."""
-        async for event in self._recorder.events():
-            if isinstance(event, Event):
+        async for item in self._recorder.events():
+            if isinstance(item, Gap):
+                self.gaps += 1
+                self.received_to[item.conv] = item.after
+            else:
                 self.received += 1
-                self.received_to[event.conv] = event.seq
+                self.received_to[item.conv] = item.seq
 
-    async def send(self) -> None:
-        """Send at the pace of the order until `settle` is called; ask again for what is unknown."""
+    async def work(self) -> None:
+        """Send, and change groups, until `settle` is called."""
         self._is_sending = True
         async with asyncio.TaskGroup() as group:
-            while self._is_sending:
-                await self._slots.acquire()
-                group.create_task(self._send_one())
-                await asyncio.sleep(self._dice.expovariate(self._order.rate))
+            group.create_task(self._send())
+            for name, robots in self._me.changes.items():
+                group.create_task(
+                    self.changes.come_and_go(f"g/{name}", robots, until=self._is_over)
+                )
+            if self._me.guests:
+                group.create_task(
+                    self.changes.make_and_end_groups(
+                        self._me.guests, say=self._say, until=self._is_over
+                    )
+                )
 
     async def settle(self) -> None:
         """Begin nothing new, and ask for everything unknown until its outcome is known.
@@ -131,7 +117,7 @@ class Member:
         self._is_sending = False
         try:
             async with asyncio.timeout(self._order.patience_s):
-                while self._unknown or self._under_way:
+                while self._unknown or self._under_way or self.changes.under_way:
                     if self._unknown:
                         await self._ask(self._unknown.popleft())
                     else:
@@ -148,7 +134,8 @@ class Member:
         heads: dict[str, int] = {}
         try:
             async with asyncio.timeout(self._order.patience_s):
-                heads = {conv: await self._head(conv) for conv in self._me.convs}
+                heads = {row.conv: row.seq for row in await self.robot.groups()}
+                heads |= {c: await self._head(c) for c in self._me.convs if not is_group(c)}
                 while any(self.received_to.get(conv, 0) < seq for conv, seq in heads.items()):
                     await asyncio.sleep(0.05)
         except TimeoutError:
@@ -163,6 +150,9 @@ class Member:
             f"{self._under_way} under way, {robot.statistics()}"
         )
 
+    def _is_over(self) -> bool:
+        return not self._is_sending
+
     async def _head(self, conv: str) -> int:
         try:
             newest = await self.robot.history(conv, before=SEQ_MAX, limit=1)
@@ -172,33 +162,67 @@ class Member:
             raise
         return newest[-1].seq
 
+    async def _send(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while self._is_sending:
+                await self._slots.acquire()
+                group.create_task(self._send_one())
+                await asyncio.sleep(self._dice.expovariate(self._order.rate))
+
     async def _send_one(self) -> None:
         try:
             if self._unknown and (
                 len(self._unknown) >= UNKNOWN_MAX or self.robot.state is State.ONLINE
             ):
                 await self._ask(self._unknown.popleft())
-                return
-            self._count += 1
-            cid = f"{self._recorder.session}-{self._count}"
-            conv = self._dice.choice(self._me.convs)
-            await self._ask(Outgoing(conv, cid))
+            elif self._own and self._dice.randrange(_EDIT_ONE_IN) == 0:
+                await self._amend()
+            else:
+                await self._say(self._dice.choice(self._me.convs))
         finally:
             self._slots.release()
+
+    async def _say(self, conv: str) -> None:
+        await self._ask(Outgoing(conv, self._next_cid()))
+
+    async def _amend(self) -> None:
+        conv, seq = self._dice.choice(self._own)
+        kind = REDACT if self._dice.randrange(_REDACT_ONE_IN) == 0 else EDIT
+        await self._ask(Outgoing(conv, self._next_cid(), kind, seq))
+
+    def _next_cid(self) -> str:
+        self._count += 1
+        return f"{self._recorder.session}-{self._count}"
 
     async def _ask(self, outgoing: Outgoing) -> None:
         self._under_way += 1
         try:
-            await self._recorder.send(
+            sent = await self._recorder.send(
                 outgoing.conv,
                 outgoing.body(),
+                kind=outgoing.kind,
+                ref=outgoing.ref,
                 cid=outgoing.cid,
                 timeout_s=self._order.deadline_s,
             )
             self.acked += 1
+            if outgoing.kind == MESSAGE:
+                self._own.append((sent.conv, sent.seq))
         except OutcomeUnknown:
             self._unknown.append(outgoing)
         except Refused:
             self.refused += 1
         finally:
             self._under_way -= 1
+
+
+def _remembered(me: RobotOrder) -> dict[str, Position]:
+    """Return from where this robot's memory, if it has one, says that it goes on: exactly from there."""
+    if me.memory is None or not Path(me.memory).exists():
+        return {}
+    memory = SqliteMemory(Path(me.memory))
+    try:
+        places = memory.open(Owner(me.name, "main")).places
+    finally:
+        memory.close()
+    return {place.conv: Position(place.epoch, place.seq) for place in places}

@@ -69,7 +69,11 @@ async def carry_out(world: World, seed: str, steps: list[Step], *, until_s: floa
         await asyncio.sleep(min(step.pause_s, max(0.0, until_s - time.monotonic())))
         if time.monotonic() >= until_s:
             return step.number
-        await strikes[step.fault](world, random.Random(f"{seed} {step.number}"))
+        try:
+            await strikes[step.fault](world, random.Random(f"{seed} {step.number}"))
+        except Exception as problem:  # noqa: BLE001 - it spoils the verdict, and not the rest of the run
+            world.finding(step.fault, f"the fault could not be carried out: {problem!r}")
+            await world.expect_running(step.fault)
         if not await world.fleet.wait_acks(1, within_s=ACK_LIMIT_S):
             world.finding(step.fault, f"no send was acked in {ACK_LIMIT_S:g} s afterwards")
             await world.expect_running(step.fault)

@@ -16,6 +16,9 @@ class RobotOrder(Struct, frozen=True):
         name, token, key: who it is, its enrolment token, and its key file.
         convs: where it sends.
         creates: groups that it makes, with their further members.
+        changes: groups that it makes and whose members it changes, with those who come and go.
+        guests: members of the groups that it makes and ends all the while; it makes none if empty.
+        memory: file of its memory, None for a robot without.
     """
 
     name: str
@@ -23,6 +26,9 @@ class RobotOrder(Struct, frozen=True):
     key: str
     convs: tuple[str, ...]
     creates: dict[str, tuple[str, ...]] = {}
+    changes: dict[str, tuple[str, ...]] = {}
+    guests: tuple[str, ...] = ()
+    memory: str | None = None
 
 
 class ClientOrder(Struct, frozen=True):
@@ -55,7 +61,9 @@ class Report(Struct, omit_defaults=True):
     Attributes:
         acked, refused: sends that ended so.
         unknown: sends without a definite outcome as yet, apart from those under way.
+        changed: changes of groups that were acked.
         received: events shown to the robots.
+        gaps: gaps that they were told of.
         reconnects: sessions opened again.
         done: the phase that has just ended.
         problems: what should not have happened.
@@ -64,7 +72,9 @@ class Report(Struct, omit_defaults=True):
     acked: int = 0
     refused: int = 0
     unknown: int = 0
+    changed: int = 0
     received: int = 0
+    gaps: int = 0
     reconnects: int = 0
     done: str | None = None
     problems: list[str] = []

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 
 CHUNK = 64 * 1024
+TRICKLE_S = 0.02
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -23,6 +24,7 @@ class Weather:
         stalled: nothing is passed on; ``up`` from robots to server, ``down`` the other way.
         one_byte: each byte is a segment of its own.
         delay_s: each chunk waits this long at most, drawn evenly.
+        bytes_per_s: so much passes each way of each connection; any amount if None.
         cut_after: every connection ends by a reset once it has passed so many bytes, drawn evenly up to it.
         half_close_after: the same, but only one direction is closed, in good order.
         refuses: new connections are closed at once.
@@ -31,6 +33,7 @@ class Weather:
     stalled: frozenset[str] = frozenset()
     one_byte: bool = False
     delay_s: float = 0.0
+    bytes_per_s: int | None = None
     cut_after: int | None = None
     half_close_after: int | None = None
     refuses: bool = False
@@ -197,6 +200,8 @@ class _Pipe:
             self._budget -= len(data)
         if weather.one_byte:
             await self._dribble(data, writer)
+        elif weather.bytes_per_s is not None:
+            await self._trickle(data, writer)
         else:
             writer.write(data)
             await writer.drain()
@@ -210,3 +215,14 @@ class _Pipe:
             writer.write(data[at : at + 1])
             await asyncio.sleep(0)
         await writer.drain()
+
+    async def _trickle(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        at = 0
+        while at < len(data):
+            rate = self._proxy.weather.bytes_per_s
+            step = len(data) if rate is None else max(1, int(rate * TRICKLE_S))
+            writer.write(data[at : at + step])
+            at += step
+            await writer.drain()
+            if rate is not None:
+                await asyncio.sleep(TRICKLE_S)

@@ -20,10 +20,11 @@ from msgspec import Struct
 from imserver.verify import Report as Verified
 from imserver.verify import read_data_directory, verify
 from tests.chaos import nemesis
+from tests.chaos.cast import PROCESSES, SERVER_CONFIG, cast
 from tests.chaos.disk import Disk
 from tests.chaos.fleet import ClientProcess, Fleet
 from tests.chaos.journal import Journal
-from tests.chaos.orders import ClientOrder, Report, RobotOrder
+from tests.chaos.orders import ClientOrder, Report
 from tests.chaos.proxy import CALM, Proxy
 from tests.chaos.second_opinion import Judge, Opinion, read_histories
 from tests.chaos.server import ChaosServer
@@ -31,9 +32,7 @@ from tests.chaos.world import Silence, World, abilities
 
 SETTLE_MARGIN_S = 30.0
 START_LIMIT_S = 90.0
-GROUP_MEMBERS = 3
-PROCESSES = 4
-DISK_BYTES = 2 * 1024**3
+DISK_BYTES = 4 * 1024**3
 
 
 class Plan(Struct, frozen=True):
@@ -123,10 +122,12 @@ async def _world(plan: Plan, journal: Journal, *, has_disk: bool) -> AsyncIterat
     disk = Disk(folder, size_bytes=DISK_BYTES) if has_disk else None
     proxy = Proxy(random.Random(f"{plan.seed} proxy"))
     place = disk.mount_point if disk is not None else folder
+    config = folder / "server.toml"
+    config.write_text(SERVER_CONFIG)
     server = ChaosServer(
         place / "data",
         folder / "server-stderr.txt",
-        arguments=("--durability", plan.durability),
+        arguments=("--durability", plan.durability, "--config", str(config)),
         package=Path(plan.package) if plan.package else None,
     )
     world = World(folder, server, proxy, Fleet([]), journal, disk)
@@ -136,7 +137,7 @@ async def _world(plan: Plan, journal: Journal, *, has_disk: bool) -> AsyncIterat
         await server.start()
         await proxy.start()
         proxy.target = server.port
-        world.fleet = Fleet(_clients(plan, server, proxy.port))
+        world.fleet = _fleet(plan, server, proxy.port)
         await world.fleet.start()
         yield world
     finally:
@@ -148,47 +149,27 @@ async def _world(plan: Plan, journal: Journal, *, has_disk: bool) -> AsyncIterat
         if not plan.keep:
             shutil.rmtree(folder / "data", ignore_errors=True)
             shutil.rmtree(folder / "histories", ignore_errors=True)
+            shutil.rmtree(folder / "memories", ignore_errors=True)
 
 
-def _clients(plan: Plan, server: ChaosServer, proxy_port: int) -> list[ClientProcess]:
+def _fleet(plan: Plan, server: ChaosServer, proxy_port: int) -> Fleet:
     folder = Path(plan.folder)
-    for name in ("histories", "keys"):
+    for name in ("histories", "keys", "memories"):
         (folder / name).mkdir(exist_ok=True)
-    names = [f"robot-{number:02}" for number in range(plan.robots)]
-    convs: dict[str, list[str]] = {name: [] for name in names}
-    creates: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in names}
-    for number in range(plan.groups):
-        group = f"group-{number:02}"
-        members = [names[(number * 2 + step * 5) % plan.robots] for step in range(GROUP_MEMBERS)]
-        creates[members[0]][group] = tuple(members[1:])
-        for member in members:
-            convs[member].append(f"g/{group}")
-    for one, other in zip(names[::2], names[1::2], strict=False):
-        for name in (one, other):
-            convs[name].append(f"d/{one}/{other}")
+    orders = cast(plan.robots, plan.groups, folder=folder, enroll=server.enroll)
     clients = []
     for number in range(PROCESSES):
         port = server.port if number < plan.direct else proxy_port
-        robots = tuple(
-            RobotOrder(
-                name,
-                server.enroll(name),
-                str(folder / "keys" / f"{name}.key"),
-                tuple(convs[name]),
-                creates[name],
-            )
-            for name in names[number::PROCESSES]
-        )
         order = ClientOrder(
             f"ws://127.0.0.1:{port}",
-            robots,
+            tuple(orders[number::PROCESSES]),
             str(folder / "histories" / f"client-{number}.jsonl"),
             f"{plan.seed} client {number}",
             rate=plan.rate,
             patience_s=plan.patience_s,
         )
         clients.append(ClientProcess(order, folder, number=number))
-    return clients
+    return Fleet(clients)
 
 
 async def _gather(world: World) -> None:

@@ -6,17 +6,53 @@ every event once and in order. Two judges that were written apart and agree are 
 """
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import apsw
-
-Place: TypeAlias = tuple[str, int]
+import msgpack
 
 _LOG = """
 SELECT c.name, e.seq, e.sender, e.cid FROM events e JOIN conversations c ON c.id = e.conv ORDER BY e.key
 """
+_FLOORS = "SELECT name, floor FROM conversations"
+_MEMBERS = "SELECT c.name, m.robot FROM members m JOIN conversations c ON c.id = m.conv"
+_CHANGES = """
+SELECT c.name, e.seq, e.kind, e.body FROM events e JOIN conversations c ON c.id = e.conv
+WHERE e.kind IN ('members_added', 'members_removed', 'group_deleted') ORDER BY e.key
+"""
+
+
+EVERYBODY = ""
+"""Stands for the members of a group that has ended."""
+
+
+class Store(NamedTuple):
+    """What the store holds in the end.
+
+    Attributes:
+        heads, floors: the last and the first seq of each log.
+        places: seq by conversation, sender and cid.
+        members: conversation and robot, of those who are members.
+        absences: for a conversation and a robot, from which removal to which return it was no member.
+    """
+
+    heads: dict[str, int]
+    floors: dict[str, int]
+    places: dict[tuple[str, str, str], int]
+    members: set[tuple[str, str]]
+    absences: dict[tuple[str, str], list[tuple[int, float]]]
+
+    def is_return(self, conv: str, robot: str, *, last: int, seq: int) -> bool:
+        """Tell whether a robot that was removed by one event goes on with that which added it again."""
+        return (last, seq) in self.absences.get((conv, robot), [])
+
+    def is_absent(self, conv: str, robot: str, *, first: int, last: int) -> bool:
+        """Tell whether a robot was no member somewhere from one seq to another."""
+        spans = self.absences.get((conv, robot), []) + self.absences.get((conv, EVERYBODY), [])
+        return any(removed <= last + 1 and added >= first for removed, added in spans)
 
 
 class Opinion(NamedTuple):
@@ -24,6 +60,7 @@ class Opinion(NamedTuple):
 
     acked: int
     stored: int
+    let_go: int
     lost: int
     doubled: int
     reordered: int
@@ -44,7 +81,10 @@ class Judge:
     def __init__(self) -> None:
         self._acked: dict[tuple[str, str, str], int] = {}
         self._open: set[tuple[str, str, str]] = set()
-        self._shown: dict[tuple[str, str], int] = {}
+        self._shown: dict[tuple[str, str, str], int] = {}
+        self._jumps: list[tuple[str, str, int, int]] = []
+        self._gone: list[tuple[str, str, int]] = []
+        self._refused: list[tuple[str, str, int, int]] = []
         self._drained: set[str] = set()
         self._sends: dict[str, list[tuple[float, float, int]]] = {}
         self._invoked: dict[tuple[str, str, str], float] = {}
@@ -59,32 +99,55 @@ class Judge:
                 self._take_send(record)
             case "receive":
                 self._take_receive(record)
+            case "gap":
+                self._take_gap(record)
             case "session_close" if record.get("drained"):
                 self._drained.add(record["session"])
 
     def judge(self, data: Path) -> Opinion:
         """Compare everything with the store in a data directory."""
-        heads, stored = self._read_store(data)
-        for (client, conv, cid), seq in self._acked.items():
-            if stored.get((conv, client, cid)) != seq:
-                there = stored.get((conv, client, cid))
-                self._wrong(
-                    "lost", f"{client} {cid} was acked at {conv} {seq}; the log has {there}"
-                )
+        store = self._read_store(data)
+        let_go = self._check_acked(store)
         for conv, sends in self._sends.items():
             self._check_real_time(conv, sends)
-        for (session, conv), seq in self._shown.items():
-            if session in self._drained and seq != heads.get(conv, 0):
-                self._wrong("undelivered", f"{session} was shown {conv} to {seq} of {heads[conv]}")
+        for client, conv, before, seq in self._jumps:
+            if not store.is_return(conv, client, last=before, seq=seq):
+                self._wrong("reordered", f"{client} was shown {conv} {seq} after {before}")
+        for client, conv, seq in self._gone:
+            if seq >= store.floors.get(conv, 1):
+                self._wrong("gaps", f"{client} was told that {conv} is gone up to {seq}; it is not")
+        for client, conv, first, last in self._refused:
+            if not store.is_absent(conv, client, first=first, last=last):
+                self._wrong(
+                    "gaps", f"{client}, a member, was told that {conv} {first}… is not for it"
+                )
+        for (client, session, conv), seq in self._shown.items():
+            head = store.heads.get(conv, 0)
+            if session in self._drained and seq != head and (conv, client) in store.members:
+                self._wrong("undelivered", f"{client} was shown {conv} to {seq} of {head}")
         for client, conv, cid in sorted(self._open)[:3]:
             self.witnesses.append(f"unresolved: {client} {conv} {cid} has no outcome")
         return Opinion(
             acked=len(self._acked),
-            stored=len(stored),
+            stored=len(store.places),
+            let_go=let_go,
             unresolved=len(self._open),
             witnesses=self.witnesses,
             **self._counts,
         )
+
+    def _check_acked(self, store: Store) -> int:
+        """Look for all that was acked; return how much of it retention has let go."""
+        let_go = 0
+        for (client, conv, cid), seq in self._acked.items():
+            there = store.places.get((conv, client, cid))
+            if there is None and seq < store.floors.get(conv, 1):
+                let_go += 1
+            elif there != seq:
+                self._wrong(
+                    "lost", f"{client} {cid} was acked at {conv} {seq}; the log has {there}"
+                )
+        return let_go
 
     def _take_send(self, record: dict[str, Any]) -> None:
         key = (record["client"], record["conv"], record["cid"])
@@ -106,26 +169,45 @@ class Judge:
         self._sends.setdefault(key[1], []).append((self._invoked[key], t, seq))
 
     def _take_receive(self, record: dict[str, Any]) -> None:
-        key = (record["session"], record["conv"])
-        seq, before = record["seq"], self._shown.get(key)
+        client, conv, seq = record["client"], record["conv"], record["seq"]
+        key = (client, record["session"], conv)
+        before = self._shown.get(key)
         if before is not None and seq != before + 1:
-            self._wrong("reordered", f"{key} was shown {seq} after {before}")
+            self._jumps.append((client, conv, before, seq))
         self._shown[key] = seq
 
-    def _read_store(self, data: Path) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:
-        heads: dict[str, int] = {}
-        stored: dict[tuple[str, str, str], int] = {}
+    def _take_gap(self, record: dict[str, Any]) -> None:
+        client, conv, last = record["client"], record["conv"], record["to"]
+        key = (client, record["session"], conv)
+        before = self._shown.get(key)
+        if before is not None and record["from"] != before + 1:
+            self._wrong(
+                "gaps", f"{client} was told of a gap that does not follow {before}: {record}"
+            )
+        if record["why"] == "retention":
+            self._gone.append((client, conv, last))
+        else:
+            self._refused.append((client, conv, record["from"], last))
+        self._shown[key] = last
+
+    def _read_store(self, data: Path) -> Store:
         db = apsw.Connection(str(data / "imserver.db"), flags=apsw.SQLITE_OPEN_READONLY)
         try:
+            rows: list[Any] = db.execute(_FLOORS).fetchall()
+            floors: dict[str, int] = dict(rows)
+            heads = {conv: floor - 1 for conv, floor in floors.items()}
+            places: dict[tuple[str, str, str], int] = {}
             for conv, seq, sender, cid in db.execute(_LOG):
-                if seq != heads.get(conv, 0) + 1:
-                    self._wrong("gaps", f"{conv}: {seq} follows {heads.get(conv, 0)}")
+                if seq != heads[conv] + 1:
+                    self._wrong("gaps", f"{conv}: {seq} follows {heads[conv]}")
                 heads[conv] = seq
-                if stored.setdefault((conv, sender, cid), seq) != seq:
+                if places.setdefault((conv, sender, cid), seq) != seq:
                     self._wrong("doubled", f"{conv}: {sender} {cid} stands there twice")
+            members = {(str(conv), str(robot)) for conv, robot in db.execute(_MEMBERS)}
+            absences = _absences(db.execute(_CHANGES).fetchall())
         finally:
             db.close()
-        return heads, stored
+        return Store(heads, floors, places, members, absences)
 
     def _check_real_time(self, conv: str, sends: list[tuple[float, float, int]]) -> None:
         """What was acked before another was sent must stand before it."""
@@ -142,6 +224,18 @@ class Judge:
         self._counts[what] += 1
         if self._counts[what] <= 3:
             self.witnesses.append(f"{what}: {text}")
+
+
+def _absences(changes: Iterable[Any]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for conv, seq, kind, body in changes:
+        for robot in msgpack.unpackb(body).get("robots", (EVERYBODY,)):
+            spans = found.setdefault((conv, robot), [])
+            if kind != "members_added":
+                spans.append((seq, math.inf))
+            elif spans and spans[-1][1] == math.inf:
+                spans[-1] = (spans[-1][0], seq)
+    return found
 
 
 def read_histories(files: Iterable[Path]) -> Judge:

@@ -6,12 +6,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.chaos.child import send_signal
 from tests.e2e.server_process import ServerProcess
 
 NOBODY = -1
+STAND_STILL_S = 30.0
+ATTEMPT_S = 30.0
+
+
+class Attempt(NamedTuple):
+    """How a server that was started for a look fared: exit status (None: it was ready), and words."""
+
+    status: int | None
+    words: str
 
 
 class ChaosServer:
@@ -40,12 +51,15 @@ class ChaosServer:
         self._life: ServerProcess | None = None
         self._is_starting = False
 
-    async def start(self, environment: Mapping[str, str] | None = None) -> None:
-        """Start it and return when it says that it is ready."""
+    async def start(
+        self, environment: Mapping[str, str] | None = None, *, prefix: Sequence[str] = ()
+    ) -> None:
+        """Start it, by the command ``prefix`` if there is one, and return when it says that it is ready."""
         life = ServerProcess(
             self.data,
             arguments=self._arguments,
             environment={**self._environment, **(environment or {})},
+            prefix=prefix,
         )
         life.stderr_path = self._stderr
         life.port = self.port
@@ -75,6 +89,24 @@ class ChaosServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    async def silence(self) -> None:
+        """Stop it, and return when nothing can be answered any more; calls of its store may be under way."""
+        self.signal(signal.SIGSTOP)
+        await self._wait_stopped(only_main=True)
+
+    async def freeze(self) -> None:
+        """Stop it, and return when none of its threads runs, in the system or outside."""
+        self.signal(signal.SIGSTOP)
+        await self._wait_stopped(only_main=False)
+
+    async def _wait_stopped(self, *, only_main: bool) -> None:
+        pid = self.pid
+        async with asyncio.timeout(STAND_STILL_S):
+            while self.pid == pid:
+                if all(map(_is_stopped, _threads(pid, only_main=only_main))):
+                    return
+                await asyncio.sleep(0.0005)
+
     async def kill(self) -> None:
         """End it by SIGKILL, if it is there."""
         if self._life is None:
@@ -95,25 +127,31 @@ class ChaosServer:
             return None
         return await asyncio.to_thread(self._life.wait_stopped)
 
-    async def start_second(self) -> tuple[int | None, str]:
-        """Start another server on the same directory; return its exit status (None: it runs) and words."""
+    async def attempt(self, data: Path | None = None) -> Attempt:
+        """Start another server on a directory, by default this one's, and end it once it is ready."""
         command = [sys.executable, "-m", "imserver", "serve", "--listen", "127.0.0.1:0"]
         process = await asyncio.create_subprocess_exec(
             *command,
-            "--data",
-            str(self.data),
+            *("--data", str(data or self.data)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **self._environment},
         )
+        assert process.stdout is not None
+        words, is_ready = "", False
         try:
-            async with asyncio.timeout(10):
-                words, _ = await process.communicate()
-        except TimeoutError:
-            process.kill()
+            async with asyncio.timeout(ATTEMPT_S):
+                async for line in process.stdout:
+                    words += line.decode()
+                    if line.startswith(b"ready "):
+                        is_ready = True
+                        break
+                else:
+                    await process.wait()
+        finally:
+            send_signal(process, signal.SIGKILL)
             await process.wait()
-            return None, "it runs"
-        return process.returncode, words.decode().strip()
+        return Attempt(None if is_ready else process.returncode, words.strip())
 
     def descriptors(self) -> int:
         """Return how many files and sockets the process has open."""
@@ -132,6 +170,19 @@ class ChaosServer:
     def last_words(self) -> str:
         """Return the end of what was written to standard error."""
         return self._stderr.read_text()[-1_000:] if self._stderr.exists() else ""
+
+
+def _threads(pid: int, *, only_main: bool) -> list[Path]:
+    folder = Path(f"/proc/{pid}/task")
+    return [folder / str(pid)] if only_main else list(folder.iterdir())
+
+
+def _is_stopped(thread: Path) -> bool:
+    try:
+        state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it has ended
+    return state in "TtXZ"
 
 
 def _environment_of(package: Path | None) -> dict[str, str]:

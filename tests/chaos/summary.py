@@ -9,6 +9,7 @@ from tests.chaos.faults import ALL_FAULTS
 from tests.chaos.journal import Entry, Journal
 from tests.chaos.run import Outcome
 
+WITNESSES_MAX = 20
 ON_THEIR_WAY_S = 0.5
 """Acks that were written before a failure may be read by a busy robot this much later."""
 
@@ -21,9 +22,34 @@ class FaultRow(Struct):
     count: int = 0
     findings: int = 0
     recovery_median_s: float | None = None
+    recovery_p99_s: float | None = None
     recovery_worst_s: float | None = None
     limit_s: float | None = None
     skipped: str | None = None
+
+
+class GuaranteeRow(Struct):
+    """A guarantee of `imserver.verify`, how much of it was judged, and how often it was not kept."""
+
+    name: str
+    says: str
+    judged: int
+    counted: str
+    violations: int
+    needs: str
+
+
+class Happening(Struct):
+    """Something that happened: when, in seconds since the run began, and how long the next ack then took.
+
+    ``recovery_s`` is for what was healed.
+    """
+
+    at_s: float
+    kind: str
+    name: str
+    text: str
+    recovery_s: float | None = None
 
 
 class Summary(Struct):
@@ -38,10 +64,14 @@ class Summary(Struct):
     groups: int
     kills: int
     power_cuts: int
+    client_kills: int
     server_starts: int
     acked: int
     stored: int
+    let_go: int
+    changed: int
     received: int
+    gaps_told: int
     refused: int
     reconnects: int
     lost: int
@@ -51,12 +81,15 @@ class Summary(Struct):
     undelivered: int
     unresolved: int
     recovery_median_s: float | None
+    recovery_p99_s: float | None
     recovery_worst_s: float | None
     faults: list[FaultRow]
     findings: list[str]
+    guarantees: list[GuaranteeRow]
+    witnesses: list[str]
     verified: str
     acks_per_second: list[int]
-    timeline: list[tuple[float, str, str, str]]
+    timeline: list[Happening]
     environment: dict[str, Any]
 
 
@@ -80,10 +113,14 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         groups=plan.groups,
         kills=counts.get("kill", 0) + 2 * counts.get("kill while starting", 0),
         power_cuts=sum(count for name, count in counts.items() if name.startswith("power cut")),
+        client_kills=counts.get("kill client", 0),
         server_starts=len([e for e in journal.of("healed") if e.limit_s == _RESTART_LIMIT_S]) + 1,
         acked=opinion.acked,
         stored=opinion.stored,
+        let_go=opinion.let_go,
+        changed=outcome.report.changed,
         received=outcome.report.received,
+        gaps_told=outcome.report.gaps,
         refused=outcome.report.refused,
         reconnects=outcome.report.reconnects,
         lost=opinion.lost,
@@ -92,16 +129,16 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         gaps=opinion.gaps,
         undelivered=opinion.undelivered,
         unresolved=opinion.unresolved,
-        recovery_median_s=_median(restarts),
+        recovery_median_s=_share(restarts, 0.5),
+        recovery_p99_s=_share(restarts, 0.99),
         recovery_worst_s=max(restarts, default=None),
         faults=_rows(outcome, journal, recoveries, counts),
         findings=findings,
+        guarantees=_guarantees(outcome),
+        witnesses=_witnesses(outcome),
         verified=outcome.verified.to_text(),
         acks_per_second=_per_second(ok_times, journal.began_s),
-        timeline=[
-            (round(entry.t - journal.began_s, 2), entry.kind, entry.name, _told(entry))
-            for entry in journal.entries
-        ],
+        timeline=_timeline(journal, recoveries),
         environment=environment,
     )
 
@@ -158,7 +195,8 @@ def _rows(
                 fault.says,
                 count=counts.get(fault.name, 0),
                 findings=len([e for e in journal.of("finding") if e.name == fault.name]),
-                recovery_median_s=_median(times),
+                recovery_median_s=_share(times, 0.5),
+                recovery_p99_s=_share(times, 0.99),
                 recovery_worst_s=max(times, default=None),
                 limit_s=limits[0] if limits else None,
                 skipped=outcome.skipped.get(fault.name),
@@ -172,8 +210,42 @@ def _told(entry: Entry) -> str:
     return entry.text or facts
 
 
-def _median(values: list[float]) -> float | None:
-    return sorted(values)[len(values) // 2] if values else None
+def _share(values: list[float], share: float) -> float | None:
+    """Return the value that so great a share of all is not above."""
+    if not values:
+        return None
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def _guarantees(outcome: Outcome) -> list[GuaranteeRow]:
+    return [
+        GuaranteeRow(row.guarantee, row.says, row.count, row.counted, row.violations, row.needs)
+        for row in outcome.verified.guarantees
+    ]
+
+
+def _witnesses(outcome: Outcome) -> list[str]:
+    """Return what both judges have against the server, with the places where it can be seen."""
+    told = [
+        f"{violation.guarantee}: {violation.sentence}\n"
+        + "\n".join(f"    {seen.place}: {seen.text}" for seen in violation.witnesses)
+        for violation in outcome.verified.violations[:WITNESSES_MAX]
+    ]
+    return [*outcome.opinion.witnesses, *told]
+
+
+def _timeline(journal: Journal, recoveries: list[tuple[Entry, float]]) -> list[Happening]:
+    took_s = {id(entry): recovery_s for entry, recovery_s in recoveries}
+    return [
+        Happening(
+            round(entry.t - journal.began_s, 2),
+            entry.kind,
+            entry.name,
+            _told(entry),
+            took_s.get(id(entry)),
+        )
+        for entry in journal.entries
+    ]
 
 
 def _per_second(ok_times: list[float], began_s: float) -> list[int]:

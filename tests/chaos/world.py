@@ -46,11 +46,16 @@ class World:
     silences: list[Silence] = field(default_factory=list)
 
     async def restart(
-        self, name: str, *, environment: dict[str, str] | None = None, text: str = "started again"
+        self,
+        name: str,
+        *,
+        environment: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+        text: str = "started again",
     ) -> None:
         """Start the server again and note from when on its recovery is measured."""
         self.journal.note("healed", name, text, limit_s=RECOVERY_LIMIT_S)
-        await self.server.start(environment)
+        await self.server.start(environment, prefix=prefix)
 
     def fault(self, name: str, **facts: Any) -> None:
         """Note that something is broken now."""
@@ -81,6 +86,8 @@ def abilities() -> dict[str, str | None]:
     no_root = None if os.geteuid() == 0 else "this user is not root"
     not_isolated = None if isolated else (no_root or "no namespaces can be made (unshare)")
     return {
+        "mounts": not_isolated,
+        "time namespace": not_isolated or _no_time_namespace(),
         "disk": not_isolated or _no_loop_device(),
         "strace": _missing("strace"),
         "nft": not_isolated or _missing("nft") or _no_netfilter(),
@@ -114,6 +121,12 @@ def _no_loop_device() -> str | None:
     if not Path("/dev/loop-control").exists():
         return "there are no loop devices"
     return _missing("mkfs.ext4")
+
+
+def _no_time_namespace() -> str | None:
+    command = ["unshare", "--time", "--boottime", "1", "true"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    return None if done.returncode == 0 else "there are no time namespaces"
 
 
 def _no_netfilter() -> str | None:

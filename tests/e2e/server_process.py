@@ -33,11 +33,13 @@ class ServerProcess:
         *,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.data = data
         self.port = 0
         self.stderr_path = data.with_name(f"{data.name}-stderr.txt")
         self._arguments = tuple(arguments)
+        self._prefix = tuple(prefix)
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._output = _Output()
@@ -61,7 +63,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the process and return once it says that it is ready."""
-        command = [sys.executable, "-m", "imserver", "serve", *self._arguments]
+        command = [*self._prefix, sys.executable, "-m", "imserver", "serve", *self._arguments]
         command += ["--listen", f"127.0.0.1:{self.port}", "--data", str(self.data)]
         with self.stderr_path.open("a") as stderr:
             self._process = subprocess.Popen(

@@ -5,7 +5,7 @@ import contextlib
 import random
 import shutil
 import signal
-from pathlib import Path
+import time
 
 from tests.chaos.disk import Disk
 from tests.chaos.faults.fault import Fault
@@ -13,6 +13,7 @@ from tests.chaos.server import ChaosServer
 from tests.chaos.world import RECOVERY_LIMIT_S, World
 
 FULL_S = 2.0
+EXIT_LIMIT_S = 5.0
 
 
 def _disk(world: World) -> Disk:
@@ -21,32 +22,20 @@ def _disk(world: World) -> Disk:
 
 
 async def power_cut(world: World, dice: random.Random) -> None:
-    """Cut the power: from one instant on neither the disk nor the server does anything.
+    """Cut the power: from one instant on the server says nothing more, and the disk takes nothing more.
 
-    The server is frozen first, because the kernel's simulation is not exact while calls are under way: an
-    fdatasync that meets the shutdown may still report success. On a machine without power nobody hears that.
+    In this order, since the kernel's shutdown of a filesystem is no power cut for a call that is under way:
+    an fdatasync that meets it may report success, and what it was to sync is gone (see the documentation of
+    chaos). Without power nobody hears of it. The store's thread may well be in the middle of a commit.
     """
     disk, after_s = _disk(world), dice.uniform(0.0, 0.3)
     await asyncio.sleep(after_s)
     world.fault("power cut", after_s=round(after_s, 3))
-    await _freeze(world.server)
+    await world.server.silence()
     await asyncio.to_thread(disk.shut_down)
     await world.server.kill()
     await asyncio.to_thread(disk.power_up)
     await world.restart("power cut")
-
-
-async def _freeze(server: ChaosServer) -> None:
-    """Return when no thread of the server runs, in the kernel or outside."""
-    server.signal(signal.SIGSTOP)
-    async with asyncio.timeout(10):
-        while not _is_frozen(server.pid):
-            await asyncio.sleep(0.001)
-
-
-def _is_frozen(pid: int) -> bool:
-    stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
-    return all(stat.rpartition(")")[2].split()[0] in "TtXZ" for stat in stats)
 
 
 async def power_cut_at_birth(world: World, dice: random.Random) -> None:
@@ -85,13 +74,34 @@ async def full_disk(world: World, dice: random.Random) -> None:
     world.healed("disk full", "space was given back, no restart", limit_s=RECOVERY_LIMIT_S)
 
 
+async def breakdown(world: World, _dice: random.Random) -> None:
+    """Let the filesystem turn read-only under the server: it must not ack anything more, and say so."""
+    disk, name = _disk(world), "file system breaks"
+    world.fault(name)
+    await world.server.freeze()
+    await asyncio.to_thread(disk.break_down)
+    since_s = time.monotonic()
+    world.server.signal(signal.SIGCONT)
+    status = await world.server.wait_exit(within_s=EXIT_LIMIT_S)
+    if status is None:
+        world.finding(
+            name, f"the server still runs {EXIT_LIMIT_S:g} s after its disk went read-only"
+        )
+        await world.server.kill()
+    elif status == 0:
+        world.finding(name, "the server ended as if all were well")
+    world.silent(name, since_s=since_s)
+    await asyncio.to_thread(disk.power_up)
+    await world.restart(name)
+
+
 FAULTS = (
     Fault(
         "power cut",
         "what was not forced to the disk is gone; everything acked is still there",
         power_cut,
         needs=("disk",),
-        often=9,
+        often=14,
     ),
     Fault(
         "power cut at birth",
@@ -103,6 +113,12 @@ FAULTS = (
         "disk full",
         "no space: no crash; after it is given back sends work without a restart",
         full_disk,
+        needs=("disk",),
+    ),
+    Fault(
+        "file system breaks",
+        "an error makes it read-only: the server acks nothing more and ends, not 0",
+        breakdown,
         needs=("disk",),
     ),
 )

@@ -56,6 +56,10 @@ def _delay(dice: random.Random) -> Weather:
     return Weather(delay_s=dice.choice([0.02, 0.2, 0.8]))
 
 
+def _slow_line(_dice: random.Random) -> Weather:
+    return Weather(bytes_per_s=8_000)
+
+
 def _refuse(_dice: random.Random) -> Weather:
     return Weather(refuses=True, cut_after=2_000)
 
@@ -100,5 +104,10 @@ FAULTS = (
         "refuse",
         "new connections are closed at once, and old ones are cut",
         _weather("refuse", _refuse, most_s=3.0),
+    ),
+    Fault(
+        "slow line",
+        "64 kbit a second, each way of each connection",
+        _weather("slow line", _slow_line, most_s=8.0),
     ),
 )

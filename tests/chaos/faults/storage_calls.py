@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,8 @@ WRITE = "pwrite64"
 EXIT_LIMIT_S = 5.0
 HIT_LIMIT_S = 8.0
 HANG_S = 10.0
+CHECKPOINT_S = 1.0
+DRAIN_LIMIT_S = 20.0
 HEALTH_LIMIT_S = 3.0
 
 
@@ -90,6 +93,28 @@ async def hung_disk(world: World, dice: random.Random) -> None:
     await world.expect_running("hung disk")
 
 
+async def end_in_checkpoint(world: World, dice: random.Random) -> None:
+    """SIGTERM, again and again, while each sync of the database takes a second, the last one's too."""
+    name = "SIGTERM in a checkpoint"
+    world.fault(name)
+    log = world.folder / "strace.txt"
+    rule = f"delay_enter={int(CHECKPOINT_S * 1_000_000)}"
+    async with injected(
+        world.server.pid, rule, calls=SYNC, file=_file(world, "database"), log=log
+    ) as injection:
+        for _ in range(4):
+            world.server.signal(signal.SIGTERM)
+            await asyncio.sleep(dice.uniform(0.1, 0.8))
+        status = await world.server.wait_exit(within_s=DRAIN_LIMIT_S)
+        hits = injection.hits
+    if status is None:
+        world.finding(name, f"the server has not ended within {DRAIN_LIMIT_S:g} s")
+        await world.server.kill()
+    elif status != 0:
+        world.finding(name, f"it ended with status {status}: {world.server.last_words()}")
+    await world.restart(name, text=f"{hits} syncs of the database were slow")
+
+
 def _health_s(port: int) -> float | None:
     """Return how long ``/healthz`` took to answer anything, or None."""
     began_s = time.monotonic()
@@ -133,6 +158,12 @@ FAULTS = (
         "hung disk",
         "an fsync hangs for seconds: nothing is acked, but the server answers",
         hung_disk,
+        needs=("strace",),
+    ),
+    Fault(
+        "SIGTERM in a checkpoint",
+        "SIGTERM while a checkpoint syncs the database: exit 0, and nothing is missing",
+        end_in_checkpoint,
         needs=("strace",),
     ),
 )
