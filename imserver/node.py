@@ -42,9 +42,9 @@ from imserver.logic.identity import Identity
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import LogicMetrics
-from imserver.logic.presence import PresenceTeller
 from imserver.logic.minting import Minting
 from imserver.logic.places import Places
+from imserver.logic.presence import PresenceTeller
 from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
@@ -314,6 +314,8 @@ def _use_cases(
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
         listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
         signals=signals,
+        places=Places(store, conversations, committer),
+        minting=Minting(given.authority, clock=given.clock, ids=given.ids),
     )
 
 
@@ -331,8 +333,6 @@ def _signals_left_to_listener() -> Iterator[None]:
     """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us."""
     before = {sig: signal.signal(sig, _ignore) for sig in (signal.SIGINT, signal.SIGTERM)}
     try:
-        places=Places(store, conversations, committer),
-        minting=Minting(given.authority, clock=given.clock, ids=given.ids),
         yield
     finally:
         for sig, handler in before.items():
