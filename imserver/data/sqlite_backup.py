@@ -176,9 +176,9 @@ def _copy_database(source: Path, target: Path) -> None:
 
 def _cut_wal(path: Path) -> None:
     """Bring what is whole in a damaged WAL into the database, and remove the rest."""
-    keep_copy(path)
-    if is_all_copied(path):
-        wal_path(path).unlink()
+    copy = keep_copy(path)
+    if copy is None or is_all_copied(path):
+        wal_path(path).unlink(missing_ok=True)
         index_path(path).unlink(missing_ok=True)
         return
     index_path(path).unlink(missing_ok=True)

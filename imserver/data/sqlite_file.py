@@ -255,7 +255,9 @@ def _refuse_damaged_wal(path: Path, durability: Durability) -> None:
         copy = keep_copy(path)
     except OSError as exc:
         raise StoreUnavailable(f"cannot read {wal_path(path)}: {exc.strerror}") from exc
-    text = f"{wal_path(path)}: {damage}. It is kept as {copy}"
+    text = f"{wal_path(path)}: {damage}"
+    if copy is not None:
+        text += f". It is kept as {copy}"
     if durability == "full":
         raise StoreCorrupt(f"{text}; {_WAY_OUT}")
     _log.error("store.wal_damaged", extra={"path": str(path), "damage": str(damage)})

@@ -151,13 +151,17 @@ def _whole_frames(database: Path) -> int:
     return max(0, int(frames))
 
 
-def keep_copy(database: Path) -> Path:
+def keep_copy(database: Path) -> Path | None:
     """Copy the WAL of ``database`` to a file beside it, durably; the same WAL is copied once.
+
+    Returns None if it was removed.
 
     Raises:
         OSError: it cannot be read, or the copy cannot be written.
     """
     source = wal_path(database)
+    if not source.exists():
+        return None
     with source.open("rb") as file:
         salts = file.read(_HEADER_BYTES)[16:24]
     copy = source.with_name(f"{source.name}.damaged-{salts.hex()}")

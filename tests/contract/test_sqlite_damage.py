@@ -11,7 +11,9 @@ import pytest
 from imserver.core.errors import StoreCorrupt
 from imserver.core.model import Stored
 from imserver.data import sqlite_file
+from imserver.data.directory import DATABASE_NAME, DataDirectory
 from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite_backup import accept_loss
 from imserver.data.sqlite_check import check
 from imserver.data.sqlite_statements import load_script
 from imserver.data.sqlite_wal import Damage, find_damage, index_path, wal_path
@@ -221,3 +223,16 @@ def _make_old(path: Path) -> None:
     db.pragma("application_id", 0x696D7376)
     db.close()
     assert path.read_bytes()[20] == 0
+
+
+async def test_a_log_that_was_removed_is_refused_until_the_loss_is_accepted(crime):
+    folder = crime.copy().parent
+    wal_path(folder / "store.db").unlink()
+    for file in list(folder.iterdir()):
+        file.rename(folder / file.name.replace("store.db", DATABASE_NAME))
+    with pytest.raises(StoreCorrupt, match="removed after a crash"):
+        await SqliteStore.open(folder / DATABASE_NAME)
+    report = accept_loss(DataDirectory(folder))
+    assert report is not None
+    assert report.findings == ()
+    assert 0 < report.events < len(crime.log)
