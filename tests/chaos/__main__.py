@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--robots", type=int, default=24)
     parser.add_argument("--groups", type=int, default=12)
-    parser.add_argument("--rate", type=float, default=60.0, help="sends a second of each robot")
+    parser.add_argument("--rate", type=float, default=100.0, help="sends a second of each robot")
     parser.add_argument("--durability", default="full", help="of the server: full or os")
     parser.add_argument(
         "--patience",

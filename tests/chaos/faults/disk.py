@@ -101,7 +101,7 @@ FAULTS = (
         "what was not forced to the disk is gone; everything acked is still there",
         power_cut,
         needs=("disk",),
-        often=14,
+        often=12,
     ),
     Fault(
         "power cut at birth",

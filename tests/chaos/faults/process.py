@@ -93,7 +93,7 @@ async def _expect_ended_well(world: World, name: str) -> None:
 
 
 FAULTS = (
-    Fault("kill", "SIGKILL of the server; first ack within 5 s of its new start", kill, often=26),
+    Fault("kill", "SIGKILL of the server; first ack within 5 s of its new start", kill, often=24),
     Fault("kill while starting", "SIGKILL, and another one while it starts", kill_twice),
     Fault("pause server", "SIGSTOP of the server for 0.5 to 6 s, then SIGCONT", pause_server),
     Fault("pause client", "SIGSTOP of a client process, then SIGCONT", pause_client, often=2),
