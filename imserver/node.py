@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from imserver.access.admission import Admission
 from imserver.access.context import Context
 from imserver.access.door import Door
 from imserver.access.http.application import application
@@ -57,8 +58,9 @@ _log = logging.getLogger("imserver.node")
 
 SWEEP_S = 60.0
 SWITCH_INTERVAL_S = 0.0005
-RETURN_SPREAD_MS = 1_000
-_STOPPING = "this node stops; come back after `retry_after`"
+RETURN_AFTER_MS = 1_000
+RETURNS_PER_S = 500
+"""As many robots are asked to come back in a second after a drain: half of what a node can greet."""
 
 
 class Inbox:
@@ -119,7 +121,13 @@ def build(settings: Settings, given: Collaborators) -> Node:
     cases = _use_cases(settings, given, committer=committer, sessions=sessions, signals=signals)
     requests = Requests(cases, clock=given.clock, limits=settings.limits, node=name)
     context = Context(
-        sessions, requests, settings.access, settings.limits, AccessMetrics(registry), given.spawn
+        sessions,
+        requests,
+        settings.access,
+        settings.limits,
+        AccessMetrics(registry),
+        Admission(wait_max_s=settings.access.admission_wait_s),
+        given.spawn,
     )
     door = Door(
         context,
@@ -196,18 +204,25 @@ async def _run(
             clock=SystemClock(),
         )
         web = application(node.cases, operations, access=settings.access, limits=settings.limits)
-        listener = Listener(web, node.door, settings.server, on_ready=on_ready, drain=drain)
+        listener = Listener(
+            web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
+        )
         _tune_interpreter()
-        _raise_file_limit()
+        _fit_to_files(node.door)
         await listener.serve()
         scope.cancel_all()
 
 
-def _raise_file_limit() -> None:
-    """Let the process have as many sockets as the system allows it; the default is often a thousand."""
+def _fit_to_files(door: Door) -> None:
+    """Let the process have as many sockets as the system allows it, where a thousand is a common default, and
+    the door let in no more."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max != resource.RLIM_INFINITY and not door.fit(files_max):
+        facts = {"files_max": files_max, "connections_max": door.connections_max}
+        _log.info("connections.fewer_than_set", extra=facts)
 
 
 def _tune_interpreter() -> None:
@@ -229,8 +244,10 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     node.door.drain()
     node.committer.drain()
     await committing
-    for session in node.sessions.all():
-        session.peer.close(CloseCode.DRAINING, "this node stops; reconnect", retry_after_ms=1_000)
+    for number, session in enumerate(node.sessions.all()):
+        retry_after_ms = RETURN_AFTER_MS + number * 1_000 // RETURNS_PER_S
+        reason = "this node stops; come back after `retry_after`"
+        session.peer.close(CloseCode.DRAINING, reason, retry_after_ms=retry_after_ms)
     node.door.close_all()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):

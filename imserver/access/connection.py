@@ -18,6 +18,7 @@ from imserver.access.context import Context
 from imserver.access.link import Link
 from imserver.access.refusals import refusal_of
 from imserver.core.errors import Refusal
+from imserver.core.tasks import Enclosing
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import ClientFrame, Hello
 from imserver.protocol.codec import Codec, InvalidFrame
@@ -229,12 +230,17 @@ class Connection:
         else:
             if work is not None:
                 self._busy = True
-                self._context.spawn(self._finish(frame, work), "connection.request")
+                finish = Enclosing(self._finish(frame, work), work)
+                self._context.spawn(finish, "connection.request")
         self.pace()
 
     async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
+            if self.session is not None:
+                await work
+            else:
+                async with self._context.admission.openings:
+                    await work
         except Exception as exc:
             self._refuse(frame, refusal_of(exc, request=type(frame).__name__))
         self._busy = False

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imserver.access.admission import Admission
 from imserver.access.metrics import AccessMetrics
 from imserver.core.settings import AccessSettings
 from imserver.logic.session import Sessions
@@ -20,4 +21,5 @@ class Context(NamedTuple):
     settings: AccessSettings
     limits: Limits
     metrics: AccessMetrics
+    admission: Admission
     spawn: Callable[[Coroutine[Any, Any, None], str], None]

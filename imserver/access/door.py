@@ -1,17 +1,25 @@
 """What the links of a node share: the shell's context, timers, buffers, and who may come in."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
+from ipaddress import IPv6Address
 from typing import Final, Protocol
 
 from websockets.typing import Origin
 
 from imserver.access.context import Context
 from imserver.access.flusher import Flusher
+from imserver.access.handshake import Judge, TurnedAway
 from imserver.access.wheel import TICK_S, Timed, Wheel
 
 VISITORS_RESERVE: Final = 256
+FILES_RESERVE: Final = 64
+"""Descriptors that are not connections: the store's, the log's, the loop's."""
+
+CAP_RETRY_S: Final = 10
+DRAIN_RETRY_S: Final = 2
 
 
 class Registered(Timed, Protocol):
@@ -32,7 +40,9 @@ class Door:
     """Counts the links and says whether one more may enter.
 
     Attributes:
+        judge: answers requests to open a WebSocket.
         origins: what a browser may say it comes from; None stands for programs, which say nothing.
+        connections_max: most links inside; what is set, or what the system's descriptors allow.
         hello_timeout_s: seconds from the connection, and again from the upgrade, to the open session.
         ping_interval_s: seconds of silence before a ping, and after it before giving up.
         write_buffer_bytes_max: high-water mark of a link's outbound buffer.
@@ -54,35 +64,48 @@ class Door:
             None,
             *(Origin(origin) for origin in context.settings.origins),
         ]
+        self.judge = Judge(self.origins)
+        self.connections_max = context.settings.connections_max
         self.ping_interval_s = ping_interval_s
         self.write_buffer_bytes_max = write_buffer_bytes_max
         self.hello_timeout_s = hello_timeout_s
-        self._inside: set[Registered] = set()
-        self._visitors: set[Visitor] = set()
+        self._inside: dict[Registered, str] = {}
+        self._visitors: dict[Visitor, str] = {}
+        self._from: Counter[str] = Counter()
         self._draining = False
         self._empty = asyncio.Event()
 
-    def enter(self, link: Registered) -> None:
+    def fit(self, files_max: int) -> bool:
+        """Let in no more than the process may have files open; return whether the settings fit."""
+        fitting = max(1, files_max - VISITORS_RESERVE - FILES_RESERVE)
+        self.connections_max = min(self.context.settings.connections_max, fitting)
+        return self.connections_max == self.context.settings.connections_max
+
+    def enter(self, link: Registered, host: str) -> None:
         """Take in a new link; it has until the hello deadline to say who it is."""
-        self._inside.add(link)
+        source = self._inside[link] = source_of(host)
+        self._from[source] += 1
         self.context.metrics.connections.set(len(self._inside))
         self.wheel.add(link, self.hello_timeout_s)
 
-    def enter_visitor(self, visitor: Visitor) -> bool:
+    def enter_visitor(self, visitor: Visitor, host: str) -> bool:
         """Count a connection that has not become a session's; False if there are too many of all kinds.
 
-        A reserve beyond the cap keeps the port's health and metrics within reach of its operators.
+        A reserve beyond the caps keeps the port's health and metrics within reach of its operators.
         """
-        most = self.context.settings.connections_max + VISITORS_RESERVE
-        if len(self._inside) + len(self._visitors) >= most:
+        source = source_of(host)
+        is_full = len(self._inside) + len(self._visitors) >= self.connections_max + VISITORS_RESERVE
+        per_source = self.context.settings.connections_per_address_max + VISITORS_RESERVE
+        if is_full or (source and self._from[source] >= per_source):
             self.context.metrics.turned_away.inc()
             return False
-        self._visitors.add(visitor)
+        self._visitors[visitor] = source
+        self._from[source] += 1
         return True
 
     def leave_visitor(self, visitor: Visitor) -> None:
         """Let go of a connection that is closed, or handed over to a session's protocol."""
-        self._visitors.discard(visitor)
+        self._uncount(self._visitors.pop(visitor, None))
 
     def on_timer(self) -> float:
         """Look at the deadlines of the visitors; called by the wheel."""
@@ -92,21 +115,44 @@ class Door:
 
     def leave(self, link: Registered) -> None:
         """Let a link go whose transport is closed."""
-        self._inside.discard(link)
+        self._uncount(self._inside.pop(link, None))
         if self._draining and not self._inside:
             self._empty.set()
         self.context.metrics.connections.set(len(self._inside))
 
-    def refuses(self) -> HTTPStatus | None:
-        """Return the status with which one more handshake is turned away, or None to let it in."""
-        if self._draining or len(self._inside) > self.context.settings.connections_max:
+    def refuses(self, link: Registered) -> TurnedAway | None:
+        """Return why the handshake of a link that has entered is turned away, or None to let it in."""
+        why = self._refusal(self._inside.get(link, ""))
+        if why is not None:
             self.context.metrics.turned_away.inc()
-            return HTTPStatus.SERVICE_UNAVAILABLE
+        return why
+
+    def _refusal(self, source: str) -> TurnedAway | None:
+        settings, admission = self.context.settings, self.context.admission
+        if self._draining:
+            text = "This node is being shut down; come back to it or another."
+            return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, DRAIN_RETRY_S)
+        if len(self._inside) > self.connections_max:
+            text = f"This node has {self.connections_max} connections, which is the most."
+            return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, CAP_RETRY_S)
+        if source and self._from[source] > settings.connections_per_address_max:
+            most = settings.connections_per_address_max
+            text = f"Your address has {most} connections here, which is the most; close some."
+            return TurnedAway(HTTPStatus.TOO_MANY_REQUESTS, text, CAP_RETRY_S)
+        if admission.is_full:
+            text = "Too many come at once; come back when this node has got round to them."
+            return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, admission.promise_s())
         return None
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node stops."""
+        return self._draining
 
     def drain(self) -> None:
         """Turn new handshakes away from now on."""
         self._draining = True
+        self.context.admission.call_all()
         if not self._inside:
             self._empty.set()
 
@@ -119,5 +165,20 @@ class Door:
         """Return when a draining node has no link left."""
         await self._empty.wait()
 
+    def _uncount(self, source: str | None) -> None:
+        if source is not None:
+            self._from[source] -= 1
+            if not self._from[source]:
+                del self._from[source]
+
     def __len__(self) -> int:
         return len(self._inside)
+
+
+def source_of(host: str) -> str:
+    """Return what counts as one address: of IPv6, the network of 64 bits that one subscriber is given."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.partition("%")[0])
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped is not None else address.packed[:8].hex(":", 2) + "::/64"

@@ -1,9 +1,12 @@
-"""The opening handshake of a WebSocket (RFC 6455, section 4): what is asked for, and what is answered."""
+"""The opening handshake of a WebSocket (RFC 6455, section 4): what is asked for, and what is answered.
+
+The HTTP server has parsed the request; the websockets library judges it.
+"""
 
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
@@ -18,40 +21,45 @@ quiet: Final = logging.getLogger("imserver.websocket")
 quiet.setLevel(logging.WARNING)  # the library logs every connection at INFO
 
 
-class _Handshake(ServerProtocol):
+class TurnedAway(NamedTuple):
+    """Why nobody, or nobody from this address, is let in now, and after how many seconds to come."""
+
+    status: HTTPStatus
+    text: str
+    retry_after_s: int
+
+
+class Judge(ServerProtocol):
+    """Judges opening handshakes, any number, one after the other."""
+
+    def __init__(self, origins: Sequence[Origin | None]) -> None:
+        names = [Subprotocol(name) for name in BY_SUBPROTOCOL]
+        super().__init__(origins=origins, subprotocols=names, logger=quiet)
+
     def select_subprotocol(self, subprotocols: Any) -> Subprotocol | None:
         if not subprotocols:
             return None
         return super().select_subprotocol(subprotocols)
 
+    def answer(self, request: Request, turned_away: TurnedAway | None) -> Response:
+        """Return the answer to a request to open a WebSocket: 101, or what is wrong with it.
 
-def new_handshake(origins: Sequence[Origin | None], *, bytes_max: int) -> ServerProtocol:
-    """Return the protocol of a connection that has not said anything yet."""
-    return _Handshake(
-        origins=origins,
-        subprotocols=[Subprotocol(name) for name in BY_SUBPROTOCOL],
-        max_size=bytes_max,
-        logger=quiet,
-    )
+        After a 101, ``subprotocol`` is the one agreed on, or None if none was asked for.
+        """
+        if request.path.partition("?")[0] != PATH:
+            return self.reject(HTTPStatus.NOT_FOUND, f"WebSockets connect at {PATH}.\n")
+        if turned_away is not None:
+            return self.turn_away(turned_away)
+        if request.headers.get_all("Sec-WebSocket-Version") not in ([], [VERSION]):
+            text = f"WebSockets here are of version {VERSION} (RFC 6455).\n"
+            response = self.reject(HTTPStatus.UPGRADE_REQUIRED, text)
+            response.headers["Upgrade"] = "websocket"
+            response.headers["Sec-WebSocket-Version"] = VERSION
+            return response
+        return self.accept(request)
 
-
-def handshake_answer(
-    handshake: ServerProtocol, request: Request, *, refused_with: HTTPStatus | None
-) -> Response:
-    """Return the answer to a request to open a WebSocket: 101, or what is wrong with it.
-
-    ``refused_with`` is the status with which everybody is turned away now, or None.
-    """
-    if request.path.partition("?")[0] != PATH:
-        return handshake.reject(HTTPStatus.NOT_FOUND, f"WebSockets connect at {PATH}.\n")
-    if refused_with is not None:
-        response = handshake.reject(refused_with, "This node takes no new connections now.\n")
-        response.headers["Retry-After"] = "2"
+    def turn_away(self, why: TurnedAway) -> Response:
+        """Return the answer to a request that comes at a wrong time."""
+        response = self.reject(why.status, why.text + "\n")
+        response.headers["Retry-After"] = str(why.retry_after_s)
         return response
-    if request.headers.get_all("Sec-WebSocket-Version") not in ([], [VERSION]):
-        text = f"WebSockets here are of version {VERSION} (RFC 6455).\n"
-        response = handshake.reject(HTTPStatus.UPGRADE_REQUIRED, text)
-        response.headers["Upgrade"] = "websocket"
-        response.headers["Sec-WebSocket-Version"] = VERSION
-        return response
-    return handshake.accept(request)

@@ -1,15 +1,16 @@
-"""The port that serves WebSocket and HTTP: uvicorn with our protocol class in its public settings."""
+"""The port that serves WebSocket and HTTP: uvicorn's server around our own doorway and protocols."""
 
 import asyncio
-import functools
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import uvicorn
 from litestar import Litestar
 
 from imserver.access.door import Door
+from imserver.access.doorway import Doorway
 from imserver.access.http.link import HttpLink
 from imserver.access.websocket import WebSocketLink
 from imserver.core.settings import ServerSettings
@@ -26,24 +27,27 @@ class Listener(uvicorn.Server):
         *,
         on_ready: Callable[[str], None],
         drain: Callable[[], Awaitable[None]],
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 application,
                 loop="none",
-                http=_protocols(HttpLink, door),
-                ws=_protocols(WebSocketLink, door),
+                http=HttpLink,
+                ws=WebSocketLink,  # it is HttpLink that makes them
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                backlog=settings.backlog,
                 timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
             )
         )
+        self._door = door
         self._settings = settings
         self._on_ready = on_ready
         self._drain = drain
+        self._spawn = spawn
+        self._doorway: Doorway | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         """Open the port.
@@ -51,23 +55,37 @@ class Listener(uvicorn.Server):
         Raises:
             OSError: it cannot be opened; uvicorn on its own would end the process instead.
         """
-        await super().startup(sockets or [_opened(self._settings)])
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            self._on_ready(f"http://{host}:{port}")
+        await self.lifespan.startup()
+        make = partial(
+            HttpLink,
+            self._door,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=asyncio.get_running_loop(),
+        )
+        self._doorway = Doorway(
+            _opened(self._settings),
+            make,
+            spawn=self._spawn,
+            tls=self.config.ssl,
+            tls_timeout_s=self._settings.hello_timeout_s,
+        )
+        host, port = self._doorway.address
+        self._doorway.open()
+        self.servers = []  # uvicorn's own, of which there are none
+        self.started = True
+        host = f"[{host}]" if ":" in host else host
+        self._on_ready(f"http://{host}:{port}")
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Drain, then close the port and what is left."""
         await self._drain()
+        if self._doorway is not None:
+            self._doorway.close()
         await super().shutdown(sockets)
 
 
 def _opened(settings: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.address.host else socket.AF_INET
     return socket.create_server(settings.address, family=family, backlog=settings.backlog)
-
-
-def _protocols(kind: Callable[..., asyncio.Protocol], door: Door) -> Any:
-    # uvicorn calls this as it calls its own protocol classes; it only ever needs a callable.
-    return functools.partial(kind, door)

@@ -15,7 +15,7 @@ class AccessMetrics:
         )
         self.turned_away = Counter(
             "imserver_connections_turned_away",
-            "Handshakes refused because of the cap on connections or a drain",
+            "Connections refused because of a cap, a drain, or too many newcomers at once",
             registry=registry,
         )
         self.closed_for_offences = Counter(

@@ -1,28 +1,27 @@
 """The WebSocket transport (RFC 6455): an `asyncio.Protocol` around websockets' Sans-I/O protocol.
 
-uvicorn parses the HTTP request, sees the upgrade, and hands the connection over; no message passes
+The HTTP server parses the request, sees the upgrade, and hands the connection over; no message passes
 through ASGI. The handshake and everything a peer can do wrong is judged by the websockets library; what is
-done here is to move bytes, to gather fragments, and to know when the outbound buffer is full.
+done here is to move bytes, and to know when the outbound buffer is full.
 
 There is no task and no timer per connection: the wheel calls for pings and deadlines, the flusher for writes.
 """
 
 import asyncio
 import struct
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from msgspec import Struct
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
 
 from imserver.access import whole_frames
 from imserver.access.connection import Connection
 from imserver.access.door import Door
-from imserver.access.handshake import handshake_answer, new_handshake
 from imserver.access.messages import Messages, NotUtf8, TooManyFragments
 from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
@@ -30,6 +29,7 @@ from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
 CLOSE_TIMEOUT_S: Final = 5.0
+DRAIN_RETRY_MS: Final = 1_000
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
 _NOT_UTF8: Final = Error(
@@ -83,12 +83,10 @@ class WebSocketLink(asyncio.Protocol):
         "form",
     )
 
-    def __init__(self, door: Door, **_uvicorn: Any) -> None:
+    def __init__(self, door: Door) -> None:
         self._door = door
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._websocket: ServerProtocol | Messages = new_handshake(
-            door.origins, bytes_max=door.context.limits.frame_bytes_max
-        )
+        self._websocket: Messages | None = None
         self._connection: Connection | None = None
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -103,14 +101,27 @@ class WebSocketLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
         self._transport.set_write_buffer_limits(high=self._door.write_buffer_bytes_max)
-        self._door.enter(self)
+        peer = transport.get_extra_info("peername")
+        self._door.enter(self, peer[0] if isinstance(peer, tuple) else "")
+
+    def on_request(self, request: Request) -> None:
+        """Take in the opening handshake, which is answered when its turn has come."""
+        door, transport = self._door, self._transport
+        response = door.judge.answer(request, door.refuses(self))
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._refuse(response)
+            return
+        if door.judge.subprotocol is not None:
+            self.form = FORMS[door.judge.subprotocol]
+        transport.pause_reading()
+        door.context.admission.enter(partial(self._open, response))
 
     def data_received(self, data: bytes) -> None:
         websocket = self._websocket
-        if websocket.eof_sent:
+        if websocket is None or websocket.eof_sent:
             return
         self._heard = True
-        if type(websocket) is Messages and websocket.is_between and websocket.state is OPEN:
+        if websocket.is_between and websocket.state is OPEN:
             bytes_max = self._door.context.limits.frame_bytes_max
             messages, rest = whole_frames.take(data, self.form.first_byte, bytes_max=bytes_max)
             for message in messages:
@@ -126,15 +137,13 @@ class WebSocketLink(asyncio.Protocol):
         for event in websocket.events_received():
             if isinstance(event, Frame):
                 self._on_frame(event)
-            elif isinstance(event, Request):
-                self._on_request(event)
         if has_answered or websocket.parser_exc is not None:
             self._after_receiving(websocket)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._close_by = _LOST
         self._door.leave(self)
-        if self._connection is not None:
+        if self._connection is not None and self._websocket is not None:
             goodbye = self._websocket.close_rcvd
             self._connection.on_lost(
                 clean=goodbye is not None and goodbye.code in (1000, 1001, 1005)
@@ -151,7 +160,8 @@ class WebSocketLink(asyncio.Protocol):
     def shutdown(self) -> None:
         """End the connection because the node stops (called by uvicorn)."""
         if self._connection is not None:
-            self._connection.close(CloseCode.DRAINING, "this node stops; reconnect")
+            reason = "this node stops; reconnect"
+            self._connection.close(CloseCode.DRAINING, reason, retry_after_ms=DRAIN_RETRY_MS)
         elif self._transport is not None:
             self._transport.close()
 
@@ -172,7 +182,7 @@ class WebSocketLink(asyncio.Protocol):
     def close(self, code: int, reason: str) -> None:
         if self._close_by is not None:
             return
-        if self._websocket.state is OPEN:
+        if self._websocket is not None and self._websocket.state is OPEN:
             self._websocket.send_close(code, _clipped(reason))
             self._write_protocol_data(self._websocket.data_to_send())
         self._start_closing()
@@ -219,7 +229,7 @@ class WebSocketLink(asyncio.Protocol):
         if self._heard or (connection.paused and not self._blocked):
             self._heard = self._pinged = False
             return interval_s
-        if self._pinged:
+        if self._pinged or self._websocket is None:
             if self._blocked:
                 self._door.context.metrics.closed_slow.inc()
             self._transport.abort()
@@ -231,21 +241,25 @@ class WebSocketLink(asyncio.Protocol):
 
     # Handshake and frames
 
-    def _on_request(self, request: Request) -> None:
-        handshake = self._websocket
-        assert isinstance(handshake, ServerProtocol), "requests come before the upgrade"
-        response = handshake_answer(handshake, request, refused_with=self._door.refuses())
-        handshake.send_response(response)
-        self._write_protocol_data(handshake.data_to_send())
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._start_closing()
+    def _open(self, response: Response) -> None:
+        """Let the client in: its turn has come."""
+        if self._transport.is_closing():
             return
-        if handshake.subprotocol is not None:
-            self.form = FORMS[handshake.subprotocol]
-        # The handshake's parser holds on to the request; a new one costs a third of the memory.
+        self._transport.resume_reading()
+        why = self._door.refuses(self) if self._door.draining else None
+        if why is not None:
+            self._refuse(self._door.judge.turn_away(why))
+            return
+        self.write(response.serialize())
         self._websocket = Messages(bytes_max=self._door.context.limits.frame_bytes_max)
         self._connection = Connection(self, self.form.codec, self._door.context)
         self._door.context.metrics.accepted.inc()
+
+    def _refuse(self, response: Response) -> None:
+        self.write(response.serialize())
+        self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
+        self.flush()
+        self._end_writing()
 
     def _on_frame(self, frame: Frame) -> None:
         if self._connection is None or self._close_by is not None:
@@ -257,7 +271,7 @@ class WebSocketLink(asyncio.Protocol):
                 self._connection.offend(_wrong_type(self.form.codec))
 
     def _on_whole_frame(self, message: bytes) -> None:
-        assert self._connection is not None, "messages come after the handshake"
+        assert self._connection is not None and self._websocket is not None, "it is open"
         if self._close_by is not None:
             return
         if not self.form.codec.binary and not _is_utf8(message):
@@ -268,7 +282,7 @@ class WebSocketLink(asyncio.Protocol):
             return
         self._connection.on_message(message)
 
-    def _after_receiving(self, websocket: ServerProtocol | Messages) -> None:
+    def _after_receiving(self, websocket: Messages) -> None:
         writes = websocket.data_to_send()
         if websocket.parser_exc is not None and self._close_by is None:
             self._explain(websocket.parser_exc)
@@ -301,7 +315,7 @@ class WebSocketLink(asyncio.Protocol):
             if self._connection is not None and self._connection.paused:
                 self._transport.resume_reading()  # for the client's own goodbye
         self.flush()
-        if self._websocket.close_rcvd is not None:
+        if self._websocket is None or self._websocket.close_rcvd is not None:
             self._transport.close()
         elif self._websocket.eof_sent:
             self._end_writing()

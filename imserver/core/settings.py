@@ -179,13 +179,20 @@ class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Who may connect.
 
     Attributes:
-        connections_max: most connections at a time; one more is turned away with 503.
+        connections_max: most connections at a time; one more is turned away with 503. Never more than the
+            process may have files open (``ulimit -n``), less 320.
+        connections_per_address_max: most connections at a time from one address (of IPv6: from one network of
+            64 bits); one more is turned away with 429. Behind a proxy all come from the proxy's address.
+        admission_wait_s: seconds that newcomers may wait for their turn, about; when more come than can be
+            served in that time, the next ones are turned away with 503 and told when to come.
         offences_max: malformed frames of one connection after which it is closed.
         origins: web pages that may connect, as https://host[:port]; other browsers' pages are refused.
             Programs send no Origin and are not concerned.
     """
 
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    admission_wait_s: Seconds = 1.0
     offences_max: Annotated[int, Meta(ge=1, le=1_000)] = 3
     origins: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ A task that fails ends its scope, and with it the node: background work never di
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -41,3 +41,35 @@ class TaskScope:
         """Cancel every task of the scope that still runs."""
         for task in list(self._tasks):
             task.cancel()
+
+
+class Enclosing(Coroutine[Any, Any, T]):
+    """A coroutine that awaits another one, and takes it along if it ends before it has begun.
+
+    A scope that ends closes or cancels what it has not begun; the inner one would then never be awaited, and
+    Python complains about that.
+    """
+
+    def __init__(self, outer: Coroutine[Any, Any, T], inner: Coroutine[Any, Any, Any]) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    def send(self, value: Any) -> Any:
+        """Go on with the outer one."""
+        return self._outer.send(value)
+
+    def throw(self, *problem: Any) -> Any:
+        """Raise an error in the outer one."""
+        try:
+            return self._outer.throw(*problem)
+        except BaseException:
+            self._inner.close()
+            raise
+
+    def close(self) -> None:
+        """End both."""
+        self._outer.close()
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._outer.__await__()

@@ -12,7 +12,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imserver import node as composition
-from imserver.access.websocket import WebSocketLink
 from imserver.core.clock import SystemClock
 from imserver.core.errors import StoreFailed
 from imserver.core.settings import Settings
@@ -20,6 +19,7 @@ from imserver.core.tasks import TaskScope
 from imserver.core.tokens import Claims, TokenAuthority
 from imserver.node import Collaborators
 from imserver.route.local import LocalRouter
+from tests.bare_link import BareLink
 from tests.simulation.disk import Disk, SimStore
 from tests.simulation.machine import SeededIds
 from tests.simulation.network import Network
@@ -162,7 +162,7 @@ class Server:
             scope.spawn(composition._sweep(node), name="sweep")
             announce = composition._announce(node, settings.delivery.head_interval_s)
             scope.spawn(announce, name="heads")
-            self.network.listen(loop, lambda: WebSocketLink(node.door))
+            self.network.listen(loop, lambda: BareLink(node.door))
             await draining.wait()
             await composition._drain(node, committing, settings.server.drain_timeout_s)
             scope.cancel_all()

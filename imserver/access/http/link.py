@@ -7,9 +7,14 @@ against the cap on connections from their first byte on.
 from http import HTTPStatus
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from websockets.datastructures import Headers
+from websockets.http11 import Request
 
 from imserver.access.door import Door
+from imserver.access.websocket import WebSocketLink
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 
@@ -27,8 +32,13 @@ class HttpLink(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Take in a stranger, or turn it away at once when far too many are here."""
-        super().connection_made(transport)
-        if not self._door.enter_visitor(self):
+        # As uvicorn does, but for the addresses: to look them up takes long, and most want no HTTP.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "https" if is_ssl(transport) else "http"
+        peer = transport.get_extra_info("peername")
+        if not self._door.enter_visitor(self, peer[0] if isinstance(peer, tuple) else ""):
             self._turn_away(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self._is_inside = True
@@ -51,6 +61,9 @@ class HttpLink(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Take in the end of a head."""
         self._in_head = False
+        if self.client is None and not (self.parser.should_upgrade() and self._should_upgrade()):
+            self.scope["server"] = self.server = get_local_addr(self.transport)
+            self.scope["client"] = self.client = get_remote_addr(self.transport)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -62,9 +75,22 @@ class HttpLink(HttpToolsProtocol):
         """Hand the connection over to the WebSocket protocol."""
         self._leave()
         self._in_head = False
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        link = WebSocketLink(self._door)
+        link.connection_made(self.transport)
+        self.transport.set_protocol(link)
+        link.on_request(self._request())
         # It refers back to us: without the knot both are freed at once.
         self.parser = None  # type: ignore[assignment]
+
+    def _request(self) -> Request:
+        headers = Headers()
+        for name, value in self.headers:
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        version = self.parser.get_http_version()
+        return Request(
+            self.url.decode("latin-1"), headers, self.scope["method"], f"HTTP/{version}"
+        )
 
     def check_deadline(self) -> None:
         """Give up on a head that does not end; called each second."""

@@ -12,10 +12,10 @@ from websockets.typing import Origin, Subprotocol
 from websockets.uri import parse_uri
 
 from imserver.access.door import Door
-from imserver.access.websocket import WebSocketLink
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import BY_SUBPROTOCOL, MSGPACK, Codec
 from imserver.protocol.server_frames import Pong, ServerFrame, Welcome
+from tests.bare_link import BareLink
 from tests.unit.access.node_in_memory import NodeInMemory
 from tests.unit.access.recording_transport import RecordingTransport
 
@@ -24,7 +24,7 @@ class RawClient:
     """A link, and a client that speaks RFC 6455 to it by the websockets package."""
 
     def __init__(self, door: Door, *, codec: Codec = MSGPACK) -> None:
-        self.link = WebSocketLink(door)
+        self.link = BareLink(door)
         self.transport = RecordingTransport(self.link)
         self.codec = codec
         self.events: list[Any] = []

@@ -1,0 +1,90 @@
+"""Accepts connections from a listening socket: a few in each turn of the loop, and not when files run out.
+
+The loop's own server would take all that wait in one turn, thousands in a storm, while everybody inside
+waits; and without a free descriptor it would try again at once, for ever.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+ACCEPTS_A_TURN: Final = 16
+PAUSE_S: Final = 0.5
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_log: Final = logging.getLogger("imserver.doorway")
+
+
+class Doorway:
+    """One listening socket; ``make`` makes the protocol of each connection."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        make: Callable[[], asyncio.Protocol],
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        tls: ssl.SSLContext | None,
+        tls_timeout_s: float,
+    ) -> None:
+        listening.settimeout(0)
+        self._listening = listening
+        self._make = make
+        self._spawn = spawn
+        self._tls = tls
+        self._tls_timeout_s = tls_timeout_s if tls is not None else None
+        self._pause: asyncio.TimerHandle | None = None
+        self._is_exhausted = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens: host and port."""
+        host, port = self._listening.getsockname()[:2]
+        return host, port
+
+    def open(self) -> None:
+        """Accept from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more; the system refuses connections from now on."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._listening.fileno())
+        self._listening.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                connection, _ = self._listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                if exc.errno in _EXHAUSTED:
+                    self._wait_for_files(exc)
+                    return
+                continue  # its client has gone again
+            self._is_exhausted = False
+            connection.settimeout(0)
+            self._spawn(self._attach(connection), "doorway.attach")
+
+    async def _attach(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._make, connection, ssl=self._tls, ssl_handshake_timeout=self._tls_timeout_s
+            )
+        except OSError as exc:  # also what goes wrong with TLS
+            _log.debug("connection.failed", extra={"reason": str(exc)})
+            connection.close()
+
+    def _wait_for_files(self, exc: OSError) -> None:
+        if not self._is_exhausted:
+            self._is_exhausted = True
+            _log.error("connections.not_accepted", extra={"reason": exc.strerror})
+        self._loop.remove_reader(self._listening.fileno())
+        self._pause = self._loop.call_later(PAUSE_S, self.open)
