@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench-quick simulate chaos clean FORCE
+.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -53,8 +53,15 @@ docs: $(READY) ## write the generated pages of docs/
 simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=2000 FIRST=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
-bench-quick: $(READY) ## measure the hot path: some two minutes, one core for the server
-	@exec $(BIN)/python -m bench.quick
+BENCH ?=
+bench: bench-setup ## measure against other servers: a quarter of an hour; BENCH="--set full" and more
+	@exec $(BIN)/python -m bench $(BENCH)
+
+bench-quick: bench-setup ## the same in two minutes, with few of them
+	@exec $(BIN)/python -m bench --set quick $(BENCH)
+
+bench-setup: $(READY) ## install the servers that the bench measures against, and build its load generator
+	@tools/set_up_bench.sh
 
 MINUTES ?= 20
 chaos: $(READY) ## break things under load for MINUTES=20 (or SECONDS=…); as root also disks and clocks

@@ -1,84 +1,115 @@
-"""The results of all rounds as a table for people and as JSON for programs."""
+"""The results as Markdown: for each scenario a table of its peers, and what was to be shown."""
 
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from msgspec import Struct
+from bench.claims import Verdict, judged
+from bench.figures import BY_KEY, doubts_of
+from bench.peers import ALL as PEERS
+from bench.results import Results, Spread
+from bench.scenario import Scenario
+from bench.scenarios import ALL as SCENARIOS
 
-from bench.scenario import Figure, Findings, Scenario
-
-
-class Summary(Struct, frozen=True):
-    """One figure over all rounds that count."""
-
-    median: float
-    least: float
-    most: float
-    reference: float | None
-    ratio: float | None
-    unit: str
+_DOUBTS_SHOWN: Final = 4
 
 
-class ScenarioReport(Struct, frozen=True):
-    """One scenario over all rounds."""
-
-    name: str
-    title: str
-    figures: dict[str, Summary]
-    rounds: list[Findings]
+def report(results: Results, facts: Mapping[str, Mapping[str, str]], skipped: Sequence[str]) -> str:
+    """Return the whole report. ``facts``: what is to be known of the machine and of each peer."""
+    return "\n".join(_lines(results, facts, skipped)) + "\n"
 
 
-def report(scenario: Scenario, rounds: list[Findings]) -> ScenarioReport:
-    """Sum up the rounds of a scenario; void ones are kept, but count for nothing."""
-    valid = [found.figures for found in rounds if found.void is None]
-    figures = {
-        figure.key: _summary(figure, [found[figure.key] for found in valid])
-        for figure in scenario.figures
-        if valid
-    }
-    return ScenarioReport(scenario.name, scenario.title, figures, rounds)
+def _lines(
+    results: Results, facts: Mapping[str, Mapping[str, str]], skipped: Sequence[str]
+) -> Iterator[str]:
+    yield "# The bench's report"
+    yield ""
+    yield from (f"**Left out: {reason}.**\n" for reason in skipped)
+    yield "Medians over the rounds that count, least and most in brackets; each peer in the same bench,"
+    yield "its rounds interleaved with the others'. CPU is that of all the server's processes."
+    yield from _claims(judged(results))
+    section = ""
+    for scenario in SCENARIOS:
+        if scenario.name not in results.scenarios():
+            continue
+        if scenario.section != section:
+            section = scenario.section
+            yield from ("", f"## {section}")
+        yield from _scenario(results, scenario)
+    yield from ("", "## Machine, versions and settings", "")
+    for name, values in facts.items():
+        yield f"- **{name}**: " + "; ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _summary(figure: Figure, values: Sequence[float]) -> Summary:
-    median = statistics.median(values)
-    reference = figure.reference
-    return Summary(
-        median=median,
-        least=min(values),
-        most=max(values),
-        reference=reference,
-        ratio=median / reference if reference else None,
-        unit=figure.unit,
-    )
+def _claims(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    if not verdicts:
+        return
+    yield from ("", "## What was to be shown", "", "| | claim | found |", "| --- | --- | --- |")
+    marks = {True: "holds", False: "**short**", None: "?"}
+    yield from (f"| {marks[one.holds]} | {one.claim} | {one.found} |" for one in verdicts)
 
 
-def table(reports: Sequence[ScenarioReport]) -> str:
-    """Return the reports as plain text: median, spread, reference and ratio of every figure."""
-    lines = [f"{'':44}{'median':>12}{'least':>12}{'most':>12}{'reference':>12}{'ratio':>8}"]
-    for one in reports:
-        lines += ["", f"{one.title}  [{one.name}]"]
-        lines += [_row(summary) for summary in one.figures.values()]
-        lines += _doubts(one.rounds)
-    return "\n".join(lines)
+def _scenario(results: Results, scenario: Scenario) -> Iterator[str]:
+    yield from ("", f"### {scenario.title}", "", f"`{scenario.name}`", "")
+    keys = [key for key in scenario.headline if key in BY_KEY]
+    yield "| | " + " | ".join(BY_KEY[key].unit for key in keys) + " | generator | |"
+    yield "| --- |" + " --- |" * (len(keys) + 2)
+    present = {run.peer for run in results.runs(scenario.name)}
+    for peer in (peer.name for peer in PEERS if peer.name in present):
+        cells = [_cell(results.spread(scenario.name, peer, key)) for key in keys]
+        share = results.spread(scenario.name, peer, "generator_core")
+        generator = f"{share.median:.0f} %" if share else ""
+        yield (
+            f"| {peer} | "
+            + " | ".join(cells)
+            + f" | {generator} | {_remarks(results, scenario, peer)} |"
+        )
+    yield from _curves(results, scenario)
+    doubts = [
+        f"round {run.round} of {run.peer}: {doubt}"
+        for run in results.runs(scenario.name)
+        for doubt in doubts_of(run.findings)
+        if not run.void
+    ]
+    if doubts:
+        more = f"; and {len(doubts) - _DOUBTS_SHOWN} more" if len(doubts) > _DOUBTS_SHOWN else ""
+        yield from ("", "Disturbed: " + "; ".join(doubts[:_DOUBTS_SHOWN]) + more + ".")
 
 
-def _row(summary: Summary) -> str:
-    values = (summary.median, summary.least, summary.most)
-    cells = "".join(f"{_number(value):>12}" for value in values)
-    reference = _number(summary.reference) if summary.reference is not None else ""
-    ratio = f"{summary.ratio:.2f}" if summary.ratio is not None else ""
-    return f"  {summary.unit:42}{cells}{reference:>12}{ratio:>8}"
+def _cell(found: Spread | None) -> str:
+    if found is None:
+        return "–"
+    if found.least == found.most:
+        return number(found.median)
+    return f"{number(found.median)} ({number(found.least)} to {number(found.most)})"
 
 
-def _doubts(rounds: Sequence[Findings]) -> Iterator[str]:
-    for number, found in enumerate(rounds, 1):
-        if found.void is not None:
-            yield f"  ! round {number} is VOID: {found.void}"
-        for flag in found.flags:
-            yield f"  ! round {number}: {flag}"
+def _remarks(results: Results, scenario: Scenario, peer: str) -> str:
+    runs = results.runs(scenario.name, peer)
+    remarks = [f"void: {_short(run.void)}" for run in runs if run.void]
+    if results.is_behind(scenario.name, peer):
+        remarks.insert(0, "**falls behind**")
+    return "; ".join(dict.fromkeys(remarks))
 
 
-def _number(value: float) -> str:
+def _short(text: str) -> str:
+    return " ".join(text.replace("|", "/").split())[:200]
+
+
+def _curves(results: Results, scenario: Scenario) -> Iterator[str]:
+    for run in results.runs(scenario.name):
+        if run.findings.curve and not run.void:
+            yield from (
+                "",
+                "| events in the log | µs CPU per send | sends/s |",
+                "| --- | --- | --- |",
+            )
+            for point in run.findings.curve:
+                values = (point["events"], point["cpu_us_per_send"], point["sends_per_s"])
+                yield "| " + " | ".join(number(value) for value in values) + " |"
+
+
+def number(value: float) -> str:
+    """Return a figure with as many digits as it deserves."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,14 +1,17 @@
-"""The scenarios, one file a subject, and the list of those that ``bench.quick`` runs."""
+"""The scenarios, one file a subject, and the list of all."""
 
 from typing import Final
 
 from bench.scenario import Scenario
-from bench.scenarios import catchup, fanout, idle, sends
+from bench.scenarios import catchup, fanout, groups, growth, honesty, idle, sends
 
 ALL: Final[tuple[Scenario, ...]] = (
-    *sends.SCENARIOS,
     *fanout.SCENARIOS,
+    *sends.SCENARIOS,
+    *groups.SCENARIOS,
     *idle.SCENARIOS,
     *catchup.SCENARIOS,
+    *growth.SCENARIOS,
+    *honesty.SCENARIOS,
 )
 BY_NAME: Final[dict[str, Scenario]] = {scenario.name: scenario for scenario in ALL}

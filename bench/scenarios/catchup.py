@@ -1,76 +1,39 @@
-"""Catch-up: a robot that was away for 200,000 events connects and reads them all."""
+"""(f) Catch-up: robots that were away read what they missed; counted from connecting to the last event."""
 
-from contextlib import closing
 from typing import Final
 
-from msgspec import Struct
+from bench.scenario import GRAIN_US, Scenario
+from bench.task import Task
 
-from bench.crowd import CONVERSATION, Crowd
-from bench.fleet import Fleet
-from bench.load.follower import Follower
-from bench.load.ledger import Ledger, Tape
-from bench.load.loop import Loop
-from bench.load.station import Station
-from bench.load.wire import body_of
-from bench.scenario import BODY_BYTES, DRAIN_S, SHARES, Figure, Findings, Task, findings, measured
-
-READER: Final = "sender0"
-IN_FLIGHT: Final = 100
-BACKLOG_S: Final = 60.0
+_PEERS: Final = ("imserver", "jetstream", "redis streams, everysec")
+_FILLING_IN_FLIGHT: Final = 200
 
 
-class CatchUp(Struct, frozen=True):
-    """One reader of a backlog of 256-byte messages."""
-
-    name: str
-    title: str
-    backlog: int
-    window: int
-    rate_reference: float
-
-    @property
-    def figures(self) -> tuple[Figure, ...]:
-        """What a run returns."""
-        return (
-            Figure("events_per_s", "events/s", "more", self.rate_reference),
-            Figure("cpu_us_per_event", "µs server CPU per event", "less"),
-            *SHARES,
-        )
-
-    def run(self, task: Task) -> Findings:
-        """Write the backlog, read it and return what was found."""
-        head = self._write_backlog(task)
-        loop, body = Loop(), body_of(BODY_BYTES)
-        ledger = Ledger(lambda cid: int(cid.startswith(READER)), body)
-        fleet = Fleet(task.port, task.directory)
-        with measured(task.server_pid) as window:
-            connection, _ = fleet.connect(READER, window=self.window)
-            follower = Follower(
-                connection, conv=CONVERSATION, window=self.window, tape=Tape(), ledger=ledger
-            )
-            Station(loop, connection, follower)
-            loop.run_until(lambda: follower.seq >= head, seconds=DRAIN_S, what="the last event")
-        connection.close()
-        loop.close()
-        return findings(
-            window,
-            saturating=True,
-            events_per_s=head / window.used.seconds,
-            cpu_us_per_event=window.used.server_s / head * 1e6,
-        )
-
-    def _write_backlog(self, task: Task) -> int:
-        """Have the later reader, which receives nothing yet, send it; return the head of the log."""
-        with closing(Crowd(task, senders=1)) as crowd:
-            crowd.saturate(IN_FLIGHT)
-            crowd.loop.run_until(
-                lambda: crowd.answered() >= self.backlog, seconds=BACKLOG_S, what="the backlog"
-            )
-            crowd.drain()
-        return 1 + crowd.answered()
+def _catch_up(readers: int, events: int, window: int = 1_024) -> Scenario:
+    wide = f", window {window:,}" if window != 1_024 else ""
+    return Scenario(
+        name=f"catchup-{readers}x{events}" + (f"-window-{window}" if wide else ""),
+        title=f"{readers:,} reader{'s' * (readers > 1)}, {events:,} events behind{wide}",
+        section="Catch-up",
+        task=Task(
+            "catchup",
+            members=readers,
+            count=events,
+            in_flight=_FILLING_IN_FLIGHT,
+            grain_us=GRAIN_US,
+            window=window,
+        ),
+        peers=_PEERS if not wide else _PEERS[:1],
+        headline=("events_per_s", "cpu_us_per_event"),
+        standard=_PEERS[:2] if events == 200_000 else _PEERS if readers == 1_000 else (),
+        quick=_PEERS[:2] if events == 200_000 and not wide else (),
+        rounds_max=99 if events < 1_000_000 else 1,
+    )
 
 
 SCENARIOS: Final = (
-    CatchUp("catchup", "200,000 events of backlog, window 1,024", 200_000, 1_024, 300_000),
-    CatchUp("catchup-wide", "the same, window 16,384", 200_000, 16_384, 300_000),
+    _catch_up(1, 200_000),
+    _catch_up(1_000, 1_000),
+    _catch_up(1, 1_000_000),
+    _catch_up(1, 1_000_000, 16_384),
 )

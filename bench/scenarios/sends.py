@@ -1,95 +1,50 @@
-"""Durable sends: every message is answered only after the disk has it.
+"""(b) Durable sends: senders that keep a number of sends unanswered each, and nobody who receives.
 
-The senders are the members of one group. They connect with ``auto`` off, so that the figure is that of
-sending alone, or with it on (``echo``): then every sender also receives what all of them sent.
+What an answer promises differs from peer to peer, and the report says so: imserver, JetStream with
+``sync_interval: always``, Redis with ``appendfsync always`` and RabbitMQ answer after an fsync; the others
+answer before the disk has anything.
 """
 
-from contextlib import closing
 from typing import Final
 
-from msgspec import Struct
+from bench.scenario import GRAIN_US, Scenario
+from bench.task import Task
 
-from bench.crowd import Crowd
-from bench.load.histogram import Histogram
-from bench.load.wire import Broken
-from bench.scenario import SHARES, WARM_UP_S, Figure, Findings, Task, findings, measured
-
-
-class Sends(Struct, frozen=True):
-    """Senders that keep a number of messages in flight each."""
-
-    name: str
-    title: str
-    senders: int
-    in_flight: int
-    echo: bool = False
-    rate_reference: float | None = None
-    cpu_reference: float | None = None
-
-    @property
-    def figures(self) -> tuple[Figure, ...]:
-        """What a run returns."""
-        return (
-            Figure("sends_per_s", "acked sends/s", "more", self.rate_reference),
-            Figure("cpu_us_per_send", "µs server CPU per send", "less", self.cpu_reference),
-            Figure("ack_p50_ms", "ms to the ack, p50 (closed loop)", "less"),
-            Figure("ack_p99_ms", "ms to the ack, p99 (closed loop)", "less"),
-            *SHARES,
-        )
-
-    def run(self, task: Task) -> Findings:
-        """Run the load and return what was found."""
-        with closing(Crowd(task, senders=self.senders, echo=self.echo)) as crowd:
-            crowd.wait_joined()
-            crowd.saturate(self.in_flight)
-            crowd.loop.run(seconds=min(WARM_UP_S, task.seconds))
-            latency = Histogram()
-            crowd.record(acks=latency, deliveries=None)
-            with measured(task.server_pid) as window:
-                before = crowd.answered()
-                crowd.loop.run(seconds=task.seconds)
-                answered = crowd.answered() - before
-            crowd.drain()
-        if not answered:
-            raise Broken("no message was answered in the measured window")
-        return findings(
-            window,
-            saturating=True,
-            sends_per_s=answered / window.used.seconds,
-            cpu_us_per_send=window.used.server_s / answered * 1e6,
-            ack_p50_ms=latency.percentile_ms(50),
-            ack_p99_ms=latency.percentile_ms(99),
-        )
+_ALL: Final = (
+    "imserver",
+    "jetstream",
+    "jetstream, sync always",
+    "redis streams, fsync always",
+    "redis streams, everysec",
+    "mosquitto qos 1",
+    "mosquitto qos 1, saved",
+    "rabbitmq classic",
+    "rabbitmq quorum",
+    "centrifugo",
+)
+_SYNCED: Final = (*_ALL[:4], "rabbitmq classic")
+_COALESCED_FROM: Final = 100
 
 
-SCENARIOS: Final = (
-    Sends(
-        "sends-10x10",
-        "durable sends, 10 senders × 10 in flight",
-        senders=10,
-        in_flight=10,
-        rate_reference=61_000,
-        cpu_reference=13,
-    ),
-    Sends(
-        "sends-10x10-echo",
-        "the same, and every sender receives all of them",
-        senders=10,
-        in_flight=10,
-        echo=True,
-    ),
-    Sends(
-        "sends-1x100",
-        "durable sends, 1 sender × 100 in flight",
-        senders=1,
-        in_flight=100,
-        rate_reference=76_000,
-    ),
-    Sends(
-        "sends-1x1",
-        "durable sends, 1 sender × 1 in flight",
-        senders=1,
-        in_flight=1,
-        rate_reference=3_900,
-    ),
+def _sends(senders: int, in_flight: int) -> Scenario:
+    middle = (senders, in_flight) == (10, 10)
+    return Scenario(
+        name=f"sends-{senders}x{in_flight}",
+        title=f"{senders} sender{'s' * (senders > 1)} × {in_flight} unanswered",
+        section="Acked sends",
+        task=Task(
+            "sends",
+            senders=senders,
+            in_flight=in_flight,
+            grain_us=GRAIN_US if senders * in_flight >= _COALESCED_FROM else 0,
+        ),
+        peers=_ALL,
+        headline=("sends_per_s", "cpu_us_per_send", "p50_ms", "p99_ms", "p999_ms"),
+        standard=_ALL if middle else _SYNCED if (senders, in_flight) == (1, 1) else (),
+        quick=_SYNCED if middle else (),
+    )
+
+
+SCENARIOS: Final = tuple(
+    _sends(senders, in_flight) for senders in (10, 1, 100) for in_flight in (10, 1, 100)
 )

@@ -1,0 +1,3 @@
+module imserver/bench/loadgen
+
+go 1.19
