@@ -13,6 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 ACCEPTS_A_TURN: Final = 16
+UNSENT_BYTES_MAX: Final = 16 * 1024
+"""What the system holds for a client that takes nothing, beyond what is on its way to it; without a bound it
+would be megabytes for each."""
+
 PAUSE_S: Final = 0.5
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -71,6 +75,7 @@ class Doorway:
                 continue  # its client has gone again
             self._is_exhausted = False
             connection.settimeout(0)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             self._spawn(self._attach(connection), "doorway.attach")
 
     async def _attach(self, connection: socket.socket) -> None:

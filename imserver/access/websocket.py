@@ -100,7 +100,8 @@ class WebSocketLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
-        self._transport.set_write_buffer_limits(high=self._door.write_buffer_bytes_max)
+        # When the system takes no more, neither do we: what waits there is a copy for this client alone.
+        self._transport.set_write_buffer_limits(high=1)
         peer = transport.get_extra_info("peername")
         self._door.enter(self, peer[0] if isinstance(peer, tuple) else "")
 
