@@ -4,7 +4,8 @@ One canonical form means that a conversation may mix readers and writers of both
 stored can always be shown to either. Bytes become base64 for readers of JSON.
 
 Refused: more than ``BODY_DEPTH_MAX`` levels, invalid UTF-8, integers over 64 bits, map keys that are neither
-text nor integers, MessagePack extension types (JSON has no place for them), numbers that are not finite.
+text nor integers, a number and its text as keys of one map (in JSON they are the same), MessagePack extension
+types (JSON has no place for them), numbers that are not finite.
 """
 
 import math
@@ -92,8 +93,8 @@ def _check(value: Any, depth_left: int) -> None:
         if depth_left == 0:
             raise InvalidBody(_too_deep())
         for key, item in value.items():
-            if type(key) is not str and type(key) is not int:
-                raise InvalidBody("the keys of maps in a body must be text or integers")
+            if type(key) is not str:
+                _check_number(key, value)
             if type(item) not in _SCALARS:
                 _check(item, depth_left - 1)
     elif kind is list:
@@ -107,6 +108,13 @@ def _check(value: Any, depth_left: int) -> None:
             raise InvalidBody("numbers in a body must be finite, not NaN or Infinity")
     else:
         raise InvalidBody("MessagePack extension types are not allowed in a body")
+
+
+def _check_number(key: Any, value: dict[Any, Any]) -> None:
+    if type(key) is not int:
+        raise InvalidBody("the keys of maps in a body must be text or integers")
+    if str(key) in value:
+        raise InvalidBody(f"a map has {key} for a key as a number and as text, the same in JSON")
 
 
 def _too_deep() -> str:

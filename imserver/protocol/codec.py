@@ -5,10 +5,10 @@ into JSON on the way. Source of the formats: the MessagePack specification and R
 implements them.
 """
 
-from typing import Any, Final, Protocol, get_args
+from typing import Annotated, Any, Final, Protocol, get_args
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Meta, Raw, Struct, structs
 
 from imserver.protocol import bodies
 from imserver.protocol.client_frames import ClientFrame
@@ -63,8 +63,10 @@ class Codec(Protocol):
         """Return the value of a body that came in this codec."""
 
 
-class _RequestId(Struct):
-    id: int | None = None
+class _AnyId(Struct):
+    """What may have been meant as an ``id``: any number that an `error` can carry back."""
+
+    id: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class _Decoders:
@@ -72,7 +74,7 @@ class _Decoders:
         self.client = module.Decoder(ClientFrame).decode
         self.server = module.Decoder(ServerFrame).decode
         self.body = module.Decoder().decode
-        self._request_id = module.Decoder(_RequestId).decode
+        self._request_id = module.Decoder(_AnyId).decode
 
     def invalid(self, message: bytes, reason: Exception) -> InvalidFrame:
         if isinstance(reason, RecursionError):

@@ -63,6 +63,9 @@ MALFORMED_JSON = {
     "deep": "[" * 100_000,
     "deep maps": '{"a":' * 50_000,
     "id with 5,000 digits": '{"t":"ping","id":' + "9" * 5_000 + "}",
+    "id of 2^64": '{"t":"ping","id":18446744073709551616}',
+    "id of 2^64 alone": '{"id":18446744073709551616}',
+    "id below -2^63": '{"t":"ping","id":-9223372036854775809}',
     "id as 1e400": '{"t":"ping","id":1e400}',
     "id as NaN": '{"t":"ping","id":NaN}',
 }
@@ -148,6 +151,7 @@ BAD_MSGPACK_BODIES = {
     "key that is a float": b"\x81\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\x01",
     "key that is nil": b"\x81\xc0\x01",
     "key that is a list": b"\x81\x91\x01\x01",
+    "a key as a number and as text": b"\x82\x01\xc0\xa11\xc0",
     "never used byte": b"\xc1",
     "map without its last value": b"\x82\xa1a\x01\xa1b",
 }

@@ -161,6 +161,13 @@ def test_integer_keys_are_taken_and_become_text_for_readers_of_json() -> None:
     assert json.loads(bytes(bodies.to_json(body))) == {"7": "a", "-1": "b"}
 
 
+@pytest.mark.parametrize("key", [0, 7, -1, 2**64 - 1])
+def test_a_number_and_its_text_are_no_keys_of_one_map(key: int) -> None:
+    with pytest.raises(InvalidBody, match="same in JSON"):
+        bodies.from_msgpack(packed([{key: "a", str(key): "b"}]))
+    assert bodies.from_msgpack(packed([{key: "a"}, {str(key): "b"}]))
+
+
 @given(value=st.binary(max_size=40))
 def test_bytes_become_base64_for_readers_of_json(value: bytes) -> None:
     raw = Raw(bodies.from_msgpack(packed(value)))

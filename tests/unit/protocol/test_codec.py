@@ -158,6 +158,7 @@ BAD: list[tuple[str, Any, int | None, str]] = [
     ("id of a wrong type", {"t": "ping", "id": "3"}, None, "$.id"),
     ("id below zero", {"t": "ping", "id": -1}, -1, "$.id"),
     ("id over 2^53", {"t": "ping", "id": 2**53}, 2**53, "$.id"),
+    ("id over 2^63", {"t": "ping", "id": 2**63}, None, "$.id"),
     ("empty cid", {"t": "send", "id": 3, "conv": "g/a", "cid": "", "body": 1}, 3, "$.cid"),
     ("long cid", {"t": "send", "id": 3, "conv": "g/a", "cid": "c" * 65, "body": 1}, 3, "$.cid"),
     ("no cid", {"t": "send", "id": 3, "conv": "g/a", "body": 1}, 3, "cid"),
@@ -186,6 +187,13 @@ def test_a_bad_frame_says_what_is_wrong_and_keeps_the_id_that_could_be_read(
         codec.decode_client(written(codec, fields))
     assert caught.value.request_id == request_id
     assert hint in str(caught.value) or (hint == "object" and "array" in str(caught.value))
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 10**30])
+def test_an_id_that_no_error_can_carry_back_is_none(number: int) -> None:
+    with pytest.raises(InvalidFrame) as caught:
+        JSON.decode_client(f'{{"id":{number}}}'.encode())
+    assert caught.value.request_id is None
 
 
 @pytest.mark.parametrize(
