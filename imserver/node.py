@@ -21,7 +21,9 @@ from imserver.access.admission import Admission
 from imserver.access.context import Context
 from imserver.access.door import Door
 from imserver.access.http.application import application
+from imserver.access.http.metrics import HttpMetrics
 from imserver.access.http.operations import Operations
+from imserver.access.http.stays import Stays
 from imserver.access.listener import Listener
 from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
@@ -86,6 +88,7 @@ class Node(NamedTuple):
     """The parts of a built node that its life is led by."""
 
     cases: UseCases
+    stays: Stays
     committer: Committer
     conversations: Conversations
     delivery: Delivery
@@ -135,16 +138,17 @@ def build(settings: Settings, given: Collaborators) -> Node:
         ping_interval_s=settings.server.ping_interval_s,
         write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
     )
-    retention = Retention(
-        given.store,
-        given.store,
-        conversations,
-        settings=settings.retention,
-        clock=given.clock,
-        metrics=metrics,
-    )
     return Node(
-        cases, committer, conversations, delivery, sessions, door, registry, metrics, retention
+        cases,
+        Stays(settings.http.stays_max, HttpMetrics(registry)),
+        committer,
+        conversations,
+        delivery,
+        sessions,
+        door,
+        registry,
+        metrics,
+        _retention(settings, given, conversations, metrics),
     )
 
 
@@ -203,7 +207,14 @@ async def _run(
             registry=node.registry,
             clock=SystemClock(),
         )
-        web = application(node.cases, operations, access=settings.access, limits=settings.limits)
+        web = application(
+            node.cases,
+            operations,
+            stays=node.stays,
+            access=settings.access,
+            http=settings.http,
+            limits=settings.limits,
+        )
         listener = Listener(
             web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
         )
@@ -248,6 +259,7 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
         retry_after_ms = RETURN_AFTER_MS + number * 1_000 // RETURNS_PER_S
         reason = "this node stops; come back after `retry_after`"
         session.peer.close(CloseCode.DRAINING, reason, retry_after_ms=retry_after_ms)
+    node.stays.drain()
     node.door.close_all()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
@@ -294,6 +306,22 @@ def _delivery(
         metrics=metrics,
         page_bytes_max=settings.page_bytes_max,
         tail_bytes_max=settings.tail_bytes_max,
+    )
+
+
+def _retention(
+    settings: Settings,
+    given: Collaborators,
+    conversations: Conversations,
+    metrics: LogicMetrics,
+) -> Retention:
+    return Retention(
+        given.store,
+        given.store,
+        conversations,
+        settings=settings.retention,
+        clock=given.clock,
+        metrics=metrics,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from imserver.core.errors import InvalidSettings
+from imserver.core.http_settings import HttpSettings
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import clip, is_group, is_name
 
@@ -218,6 +219,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     retention: RetentionSettings = RetentionSettings()
     delivery: DeliverySettings = DeliverySettings()
     access: AccessSettings = AccessSettings()
+    http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:

@@ -18,7 +18,9 @@ from imserver.access.http.names import direct_line, group_named
 from imserver.access.http.operations import Operations
 from imserver.access.http.problems import HEADERS, answer_to
 from imserver.access.http.robots import RobotRoutes
+from imserver.access.http.stays import Stays
 from imserver.access.use_cases import UseCases
+from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import AccessSettings
 from imserver.protocol.limits import Limits
 
@@ -29,12 +31,14 @@ def application(
     cases: UseCases,
     operations: Operations,
     *,
+    stays: Stays,
     access: AccessSettings,
+    http: HttpSettings,
     limits: Limits,
 ) -> Litestar:
     """Return the application that answers every HTTP request of this node."""
     of_any = [
-        *EventRoutes(cases, limits).handlers(),
+        *EventRoutes(cases, limits, stays, wait_max_s=http.wait_max_s).handlers(),
         *ConversationRoutes(cases, limits).handlers(),
     ]
     group = Router(

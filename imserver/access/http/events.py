@@ -10,14 +10,17 @@ from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
 from imserver.access.http.idempotency import cid_of
 from imserver.access.http.json_body import JsonBody
 from imserver.access.http.openapi import answered_with
+from imserver.access.http.poll import Poll
 from imserver.access.http.problems import problems
 from imserver.access.http.readable import Asking, Conv, Readable, Reading
 from imserver.access.http.routes import Routes
 from imserver.access.http.shapes import NewEvent, Page, Sent, fields_of, hole, in_json
-from imserver.access.http.visit import visit_of
+from imserver.access.http.stays import Stays
+from imserver.access.http.visit import session_for, visit_of
 from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.core.errors import Refusal
+from imserver.logic.conversations import Conversation
 from imserver.protocol import client_frames as frames
 from imserver.protocol import server_frames
 from imserver.protocol.codec import JSON
@@ -26,6 +29,12 @@ from imserver.protocol.events import SEQ_MAX
 from imserver.protocol.limits import Limits
 
 SeqParameter: TypeAlias = Annotated[int | None, QueryParameter(ge=0, le=SEQ_MAX)]
+Wait: TypeAlias = Annotated[
+    float,
+    QueryParameter(
+        ge=0, le=86_400, description="seconds to wait for the next event if there is none yet"
+    ),
+]
 _CID: Final = "the event's cid: 1 to 64 characters, new for each event and the same in each retry"
 _NO_ID: Final = 0
 """Frames of a session carry a number of the client's; over HTTP the answer is known by its request."""
@@ -34,9 +43,11 @@ _NO_ID: Final = 0
 class EventRoutes(Routes):
     """What can be asked of one conversation's log."""
 
-    def __init__(self, cases: UseCases, limits: Limits) -> None:
+    def __init__(self, cases: UseCases, limits: Limits, stays: Stays, *, wait_max_s: float) -> None:
         self._cases = cases
         self._limits = limits
+        self._stays = stays
+        self._wait_max_s = wait_max_s
 
     def handlers(self) -> list[HTTPRouteHandler]:
         refusals = problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)
@@ -82,11 +93,20 @@ class EventRoutes(Routes):
         request: Asking,
         conversation: Readable,
         wanted: NamedDependency[frames.History],
+        wait: Wait = 0.0,
     ) -> Page:
         """Read a page of the log: forwards from ``after``, backwards from ``before``, else its end."""
+        if wait and (wanted.after is None or wanted.view != "events"):
+            raise Refusal(ErrorCode.BAD_FRAME, "`wait` goes with `after` and the view `events`")
         session = request.user
         events = await self._cases.history.read(session, wanted)
         gap = visit_of(session).gap
+        # Who is beyond the head waits for nothing: it learns from `seq` that something is wrong.
+        is_level = not events and gap is None and (wanted.after or 0) <= conversation.head
+        if wait and is_level and wanted.after is not None:
+            poll = Poll(wanted.limit)
+            await self._poll(request, conversation, poll, after=wanted.after, wait_s=wait)
+            events, gap = poll.events, poll.gap
         return Page(
             conversation.name,
             conversation.epoch,
@@ -94,6 +114,18 @@ class EventRoutes(Routes):
             in_json(events),
             None if gap is None else hole(gap),
         )
+
+    async def _poll(
+        self, request: Asking, conversation: Conversation, poll: Poll, *, after: int, wait_s: float
+    ) -> None:
+        caller, sessions = request.user, self._cases.sessions
+        session = session_for(caller.robot, admin=caller.admin, peer=poll)
+        with self._stays.holding(request.scope, caller.robot, poll):
+            sessions.follow(session, conversation, after)
+            try:
+                await poll.news(min(wait_s, self._wait_max_s))
+            finally:
+                sessions.unfollow(session, conversation.name)
 
 
 async def wanted_page(

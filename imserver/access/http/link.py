@@ -1,11 +1,11 @@
 """HTTP connections, before they become WebSockets or instead: uvicorn's protocol with more limits.
 
-A head may not be longer than `HEAD_BYTES_MAX`, nor take longer than the hello deadline, and strangers count
-against the cap on connections from their first byte on.
+A head may not be longer than `HEAD_BYTES_MAX`, nor take longer than the hello deadline; a body must come, and
+an answer be taken, at some pace; and strangers count against the cap on connections from their first byte on.
 """
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -17,6 +17,39 @@ from imserver.access.door import Door
 from imserver.access.websocket import WebSocketLink
 
 HEAD_BYTES_MAX: Final = 32 * 1024
+HEADERS_MAX: Final = 128
+BODY_BYTES_PER_S: Final = 1024
+"""Slower than that, a body is given up, after some time to begin."""
+
+SURPLUS_BYTES_MAX: Final = 1024 * 1024
+"""So much of a body is dropped after its request was refused, while the client reads why."""
+
+CLOSE_TIMEOUT_S: Final = 2.0
+"""So long a client that was refused gets to read why."""
+
+LINK: Final = "imserver.link"
+"""Where a request's scope names its link."""
+
+
+_NO_HTTP: Final = HTTPStatus.BAD_REQUEST, "This is no request of HTTP/1.1."
+
+
+class Stay(Protocol):
+    """An answer that takes its time."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it waits for the client to take what was written."""
+
+    def on_tick(self) -> None:
+        """Take in that a second has passed."""
+
+    def on_lost(self) -> None:
+        """Take in that the client is gone."""
+
+
+class _BadHead(Exception):
+    """A head is not acceptable; what is wrong is known already."""
 
 
 class HttpLink(HttpToolsProtocol):
@@ -27,8 +60,24 @@ class HttpLink(HttpToolsProtocol):
         self._door = door
         self._head_bytes = 0
         self._in_head = True
+        self._begun = 0
         self._head_due = 0
         self._is_inside = False
+        self._fault: tuple[HTTPStatus, str] | None = None
+        self._body_bytes = 0
+        self._body_due = 0
+        self._unsent_bytes = 0
+        self._stalled_ticks = 0
+        self._closes_at: int | None = None
+        self._stay: Stay | None = None
+
+    def attach(self, stay: Stay) -> None:
+        """Tell the answer that is being given of time and loss, until it detaches."""
+        self._stay = stay
+
+    def detach(self) -> None:
+        """Tell nobody any more."""
+        self._stay = None
 
     def connection_made(self, transport: Any) -> None:
         """Take in a stranger, or turn it away at once when far too many are here."""
@@ -48,23 +97,43 @@ class HttpLink(HttpToolsProtocol):
         """Let the connection go."""
         self._leave()
         super().connection_lost(exc)
+        if self._stay is not None:
+            self._stay.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Take in a piece of a request."""
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._turn_away(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-                return
+        if self._closes_at is not None:
+            return  # whatever else it says, it has been refused
+        begun = self._begun
         super().data_received(data)
+        if self._in_head and begun == self._begun:
+            self._head_bytes += len(data)
+            self._judge_size(self._head_bytes)
+            if self._fault is not None:
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Take in the begin of a request."""
+        super().on_message_begin()
+        self.scope[LINK] = self  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """Take in the end of a head."""
         self._in_head = False
+        self._judge_head()
+        self._body_bytes = 0
+        self._body_due = self._door.wheel.due(self._door.hello_timeout_s)
         if self.client is None and not (self.parser.should_upgrade() and self._should_upgrade()):
             self.scope["server"] = self.server = get_local_addr(self.transport)
             self.scope["client"] = self.client = get_remote_addr(self.transport)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take in a piece of a body."""
+        super().on_body(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > SURPLUS_BYTES_MAX and self.cycle.response_complete:
+            self.transport.close()
 
     def on_message_complete(self) -> None:
         """Take in the end of a request; the next thing to come is a head again."""
@@ -88,30 +157,97 @@ class HttpLink(HttpToolsProtocol):
         for name, value in self.headers:
             headers[name.decode("latin-1")] = value.decode("latin-1")
         version = self.parser.get_http_version()
-        return Request(
-            self.url.decode("latin-1"), headers, self.scope["method"], f"HTTP/{version}"
-        )
+        return Request(self.url.decode("latin-1"), headers, self.scope["method"], f"HTTP/{version}")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or one whose head is not acceptable (called by uvicorn)."""
+        if self._closes_at is None and not self.transport.is_closing():
+            self._turn_away(*(self._fault or _NO_HTTP))
 
     def check_deadline(self) -> None:
-        """Give up on a head that does not end; called each second."""
-        if self._in_head and self._door.wheel.tick >= self._head_due:
-            cycle: RequestResponseCycle | None = self.cycle
-            is_answering = cycle is not None and not cycle.response_complete
-            if not self.transport.is_closing() and not is_answering:
+        """Give up on what does not end: a head, a body, an answer that is not taken; called each second."""
+        if self._stay is not None:
+            self._stay.on_tick()
+        if self._has_stalled():
+            self._door.context.metrics.closed_slow.inc()
+            self.transport.abort()
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        is_answering = cycle is not None and not cycle.response_complete
+        if self.transport.is_closing():
+            return
+        tick = self._door.wheel.tick
+        if self._closes_at is not None:
+            if tick >= self._closes_at:
+                self.transport.close()
+        elif self._in_head:
+            if tick >= self._head_due and not is_answering and not self._unsent_bytes:
                 self.transport.abort()
+        elif not self.flow.read_paused and tick >= self._body_due + self._body_s():
+            self._give_up_body(cycle)
+
+    def _body_s(self) -> int:
+        return self._body_bytes // BODY_BYTES_PER_S
+
+    def _give_up_body(self, cycle: RequestResponseCycle | None) -> None:
+        if cycle is None or cycle.response_started:
+            self.transport.abort()
+        else:
+            text = f"The body must come at {BODY_BYTES_PER_S} bytes a second at least."
+            self._turn_away(HTTPStatus.REQUEST_TIMEOUT, text)
+
+    def _has_stalled(self) -> bool:
+        """Tell whether the client has taken nothing for a whole ping interval, although there was some."""
+        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+        # To what is unsent a stream adds; only while it waits, a number that does not fall shows a stall.
+        adds = self._stay is not None and not self._stay.blocked
+        if adds or not before or self._unsent_bytes < before:
+            self._stalled_ticks = 0
+        else:
+            self._stalled_ticks += 1
+        return self._stalled_ticks >= self._door.ping_interval_s
+
+    def _judge_head(self) -> None:
+        """Find fault with a head.
+
+        Raises:
+            _BadHead: there is one; the parser stops here.
+        """
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._fault = _NO_HTTP
+        elif hosts > 1 or (not hosts and version == "1.1"):
+            self._fault = HTTPStatus.BAD_REQUEST, "A request has one header `Host`."
+        if len(self.headers) > HEADERS_MAX:
+            text = f"A request may have {HEADERS_MAX} headers at most."
+            self._fault = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text
+        self._judge_size(len(self.url) + sum(len(n) + len(v) for n, v in self.headers))
+        if self._fault is not None:
+            raise _BadHead
+
+    def _judge_size(self, size: int) -> None:
+        if size > HEAD_BYTES_MAX:
+            text = f"The head of a request may take {HEAD_BYTES_MAX} bytes at most."
+            self._fault = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text
 
     def _begin_head(self) -> None:
+        self._begun += 1
         self._in_head = True
         self._head_bytes = 0
         self._head_due = self._door.wheel.due(self._door.hello_timeout_s)
 
-    def _turn_away(self, status: HTTPStatus) -> None:
-        text = f"{status.phrase}.\n".encode()
+    def _turn_away(self, status: HTTPStatus, text: str = "") -> None:
+        content = f"{text or status.phrase + '.'}\n".encode()
         head = f"HTTP/1.1 {status} {status.phrase}\r\nconnection: close\r\n"
-        head += f"content-length: {len(text)}\r\n\r\n"
-        self._in_head = False
-        self.transport.write(head.encode() + text)
-        self.transport.close()
+        head += f"content-type: text/plain; charset=utf-8\r\ncontent-length: {len(content)}\r\n\r\n"
+        self.transport.write(head.encode() + content)
+        if self._is_inside and self.transport.can_write_eof():
+            # Closed while the client still writes, the connection would be reset, and our words with it.
+            self.transport.write_eof()
+            self._closes_at = self._door.wheel.due(CLOSE_TIMEOUT_S)
+        else:
+            self.transport.close()
 
     def _leave(self) -> None:
         if self._is_inside:

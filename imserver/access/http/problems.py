@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
+from imserver.access.http.link import LINK
 from imserver.access.refusals import refusal_of
 from imserver.core.errors import Refusal
 from imserver.protocol.errors import MEANING, ErrorCode
@@ -94,6 +95,9 @@ def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
             request.scope.get("path_template", "")
         )  # the path itself may name what is secret
         return problem(refusal_of(error, request=f"{request.method} {path}"))
+    link: Any = request.scope.get(LINK)
+    if link is not None and link.transport.is_closing():
+        return problem(Refusal(ErrorCode.BAD_FRAME, "the client left in the middle of its request"))
     status = error.status_code
     code = _CODES.get(status, ErrorCode.BAD_FRAME)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -5,13 +5,18 @@ the robot online nor takes the place of a device.
 """
 
 import asyncio
+from typing import Final
 
 from msgspec import Struct
 
+from imserver.logic.peer import Peer
 from imserver.logic.session import Session
 from imserver.protocol.names import DeviceName, RobotName
 from imserver.protocol.server_frames import Gap
 from imserver.protocol.shared_frame import SharedFrame
+
+WINDOW: Final = 2**53
+"""Nobody acks over HTTP what was delivered, so no window may close."""
 
 
 class Visit:
@@ -20,9 +25,6 @@ class Visit:
     Attributes:
         gap: the hole that logic told of, before the page that follows it.
     """
-
-    is_closed = False
-    congested = False
 
     def __init__(self) -> None:
         self.gap: Gap | None = None
@@ -38,6 +40,14 @@ class Visit:
         return self._answer
 
     # The port `Peer`.
+
+    @property
+    def is_closed(self) -> bool:
+        return False
+
+    @property
+    def congested(self) -> bool:
+        return False
 
     def send(self, frame: Struct) -> None:
         if isinstance(frame, Gap):
@@ -64,8 +74,9 @@ def visit_of(session: Session) -> Visit:
     return session.peer
 
 
-def session_for(robot: RobotName, *, admin: bool) -> Session:
+def session_for(robot: RobotName, *, admin: bool, peer: Peer | None = None) -> Session:
     """Return a session for one request of ``robot``."""
-    session = Session(Visit(), robot, DeviceName("http"), session_id="")
+    session = Session(peer or Visit(), robot, DeviceName("http"), session_id="")
     session.admin = admin
+    session.window = WINDOW
     return session

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from litestar import Litestar
 
 from imserver.access.http.application import application
+from imserver.access.http.link import LINK, Stay
 from imserver.access.http.operations import Operations
 from imserver.core.settings import Settings
 from imserver.protocol.names import RobotName
 from tests.unit.access.node_in_memory import NodeInMemory, running
+from tests.unit.access.recording_transport import RecordingTransport
 
 
 class Answer:
@@ -37,16 +39,36 @@ class Answer:
         return str(self.json["code"])
 
 
+class HeldLink:
+    """Stands in for the connection of a request.
+
+    Attributes:
+        stay: the answer that is being given, if it takes its time.
+    """
+
+    def __init__(self) -> None:
+        self.stay: Stay | None = None
+        self.transport = RecordingTransport(asyncio.Protocol())
+
+    def attach(self, stay: Stay) -> None:
+        self.stay = stay
+
+    def detach(self) -> None:
+        self.stay = None
+
+
 class Api:
     """The application, and requests to it.
 
     Attributes:
         node: the node behind it.
         app: what the server would be given.
+        link: the connection of every request.
     """
 
     def __init__(self, node: NodeInMemory, app: Litestar) -> None:
         self.node = node
+        self.link = HeldLink()
         self.app = app
 
     async def ask(
@@ -70,7 +92,8 @@ class Api:
             sent.setdefault("content-type", "application/json")
             sent.setdefault("content-length", str(sum(len(chunk) for chunk in chunks)))
         exchange = _Exchange(chunks or [])
-        await self.app(scope(method, url, sent), exchange.receive, exchange.send)
+        asked = scope(method, url, sent) | {LINK: self.link}
+        await self.app(asked, exchange.receive, exchange.send)
         return exchange.answer()
 
     async def send(self, robot: str, path: str, body: Any, *, key: str, **fields: Any) -> Answer:
@@ -141,7 +164,9 @@ async def api_in_memory(settings: Settings | None = None) -> AsyncIterator[Api]:
             application,
             node.node.cases,
             operations,
+            stays=node.node.stays,
             access=settings.access,
+            http=settings.http,
             limits=settings.limits,
         )
         await node.store.enlist("r1", "r2", "r3")

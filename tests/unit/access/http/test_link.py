@@ -1,0 +1,246 @@
+"""HTTP connections: heads, bodies and answers that come at a pace, or not."""
+
+import pytest
+
+from imserver.access.door import VISITORS_RESERVE
+from imserver.access.http import link as link_module
+from imserver.core.settings import AccessSettings, Settings
+from tests.unit.access.http.api_in_memory import Api, api_in_memory
+from tests.unit.access.http.raw_http import HOST, RawHttp, head
+
+EVENTS = "/v1/groups/dock/events"
+HELLO_S = round(Settings().server.hello_timeout_s)
+PING_S = round(Settings().server.ping_interval_s)
+
+
+@pytest.fixture
+async def http(api: Api) -> RawHttp:
+    return RawHttp(api)
+
+
+def sending(api: Api, length: int | None, *headers: str) -> bytes:
+    """Return the head of a request that sends an event with a body of so many bytes."""
+    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    token = f"Authorization: Bearer {api.node.bearer_token('r1')}"
+    kind = "Content-Type: application/json"
+    return head("POST", EVENTS, token, kind, "Idempotency-Key: c1", size, *headers)
+
+
+def body(size: int) -> bytes:
+    """Return an event's body that takes so many bytes on the wire."""
+    text = b'{"body": "' + b"x" * (size - 12) + b'"}'
+    assert len(text) == size
+    return text
+
+
+# Heads.
+
+
+async def test_requests_of_one_connection_are_answered_one_after_the_other(http: RawHttp):
+    await http.feed(head() + head(path="/nothing") + head())
+    assert http.statuses == [200, 404, 200]
+    assert http.is_open
+
+
+async def test_many_requests_in_one_piece_are_no_long_head(http: RawHttp):
+    request = head() + b"\r\n"
+    count = link_module.HEAD_BYTES_MAX // len(request) + 10
+    for rounds in (1, 2):
+        http.link.data_received(request * count)
+        while len(http.statuses) < rounds * count:
+            await http.settle()
+    assert set(http.statuses) == {200}
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+async def test_a_head_over_the_limit_is_refused(http: RawHttp, pieces: int):
+    long = head("GET", "/healthz", f"X-Long: {'x' * link_module.HEAD_BYTES_MAX}")
+    step = len(long) // pieces + 1
+    await http.feed(*(long[at : at + step] for at in range(0, len(long), step)))
+    assert http.statuses == [431]
+    assert not http.is_open
+
+
+async def test_a_head_that_never_ends_is_refused_when_it_is_too_long(http: RawHttp):
+    await http.feed(head()[:-2], *[b"X-More: xxxxxxxxxxxxxxxxxxxxxxxx\r\n"] * 1_000)
+    assert http.statuses == [431]
+
+
+async def test_an_address_over_the_limit_is_refused(http: RawHttp):
+    await http.feed(head("GET", "/" + "x" * 64 * 1024))
+    assert http.statuses == [431]
+
+
+async def test_too_many_headers_are_refused(http: RawHttp):
+    await http.feed(head("GET", "/healthz", *["X: y"] * 1_000))
+    assert http.statuses == [431]
+
+
+@pytest.mark.parametrize("host", [b"", HOST + HOST, HOST + b"host: evil.example\r\n"])
+async def test_a_request_without_one_host_is_refused(http: RawHttp, host: bytes):
+    await http.feed(head(host=host))
+    assert http.statuses == [400]
+    assert not http.is_open
+
+
+async def test_the_older_http_needs_no_host(http: RawHttp):
+    await http.feed(b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert http.statuses == [200]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"hello\r\n\r\n",
+        b"GET /healthz\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"IM1M\x00\x00\x00\x01",
+        head("GET", "/healthz", "Bad : space"),
+        head("GET", "/healthz", "Folded: a\r\n b"),
+        head("GET", "/healthz", "Null: a\0b"),
+        b"GET /healthz HTTP/1.1\nHost: a\n\n",
+        head("POST", EVENTS, "Content-Length: 4", "Content-Length: 5"),
+        head("POST", EVENTS, "Content-Length: +5"),
+        head("POST", EVENTS, "Content-Length: -1"),
+        head("POST", EVENTS, "Content-Length: 5_0"),
+        head("POST", EVENTS, "Content-Length: 5", "Transfer-Encoding: chunked"),
+        head("POST", EVENTS, "Transfer-Encoding: chunked, identity"),
+        head("GET", "/\xff"),
+    ],
+)
+async def test_what_is_no_good_request_is_refused(http: RawHttp, text: bytes):
+    await http.feed(text, b"\r\n" * 8)
+    assert http.statuses == [400]
+    assert not http.is_open
+
+
+async def test_a_head_that_does_not_end_is_given_up(http: RawHttp):
+    await http.feed(head()[:-2])
+    await http.pass_time(HELLO_S - 1)
+    assert http.is_open
+    await http.feed(b"X: y\r\n")
+    await http.pass_time(1)
+    assert http.transport.is_aborted()
+
+
+async def test_a_silent_connection_is_given_up(http: RawHttp):
+    await http.pass_time(HELLO_S)
+    assert http.transport.is_aborted()
+
+
+async def test_what_follows_a_refusal_is_dropped_until_the_client_leaves(http: RawHttp):
+    http.transport.is_stuck = True
+    await http.feed(head(host=b""), head(), b"x" * 100_000)
+    assert http.statuses == [400]
+    assert http.is_open and http.transport.is_ended()
+    await http.pass_time(round(link_module.CLOSE_TIMEOUT_S))
+    assert http.transport.is_closed()
+
+
+# Bodies.
+
+
+async def test_a_large_body_in_one_piece_with_its_head_is_taken_in(api: Api):
+    http, size = RawHttp(api), 100_000
+    await http.feed(sending(api, size) + body(size))
+    assert http.statuses == [201]
+
+
+async def test_a_body_over_the_limit_is_refused_by_its_announced_length(api: Api):
+    http = RawHttp(api)
+    await http.feed(sending(api, 10**9))
+    assert http.statuses == [413]
+
+
+async def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there(api: Api):
+    http, chunk = RawHttp(api), b"%x\r\n%s\r\n" % (65_536, b"x" * 65_536)
+    await http.feed(sending(api, None), *[chunk] * 6)
+    assert http.statuses == [413]
+
+
+async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(api: Api):
+    http = RawHttp(api)
+    await http.feed(sending(api, 10**9), *[b"x" * 65_536] * 10)
+    assert http.is_open, "the client gets to read the refusal"
+    await http.feed(*[b"x" * 65_536] * 10)
+    assert http.statuses == [413]
+    assert not http.is_open
+
+
+async def test_a_body_that_does_not_come_is_given_up(api: Api):
+    http = RawHttp(api)
+    await http.feed(sending(api, 100), b"{")
+    await http.pass_time(HELLO_S - 1)
+    assert http.statuses == []
+    await http.pass_time(1)
+    assert http.statuses == [408]
+    assert not http.is_open
+
+
+async def test_a_body_that_comes_at_a_pace_may_take_its_time(api: Api):
+    http, size = RawHttp(api), 20 * 2 * link_module.BODY_BYTES_PER_S
+    text = body(size)
+    await http.feed(sending(api, size))
+    for at in range(0, size, 2 * link_module.BODY_BYTES_PER_S):
+        await http.feed(text[at : at + 2 * link_module.BODY_BYTES_PER_S])
+        await http.pass_time(1)
+    assert http.statuses == [201]
+
+
+async def test_a_body_that_is_expected_is_asked_for(api: Api):
+    http, size = RawHttp(api), 100
+    await http.feed(sending(api, size, "Expect: 100-continue"))
+    assert http.received.startswith(b"HTTP/1.1 100 ")
+    await http.feed(body(size))
+    assert http.statuses == [100, 201]
+
+
+async def test_a_request_that_is_refused_by_its_head_is_not_asked_for_its_body(http: RawHttp):
+    expecting = head("POST", EVENTS, "Content-Length: 9", "Expect: 100-continue")
+    await http.feed(expecting)
+    assert http.statuses == [415]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing_behind(
+    api: Api, caplog: pytest.LogCaptureFixture
+):
+    http = RawHttp(api)
+    await http.feed(sending(api, 100), b"{")
+    http.transport.close()
+    await http.settle()
+    page = await api.ask("GET", f"{EVENTS}?after=1", robot="r1")
+    assert page.json["events"] == []
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+# Answers.
+
+
+async def test_a_client_that_does_not_take_its_answer_is_cut_off(http: RawHttp):
+    http.transport.is_stuck = True
+    await http.feed(head())
+    http.transport.unsent = 100
+    await http.pass_time(PING_S)
+    assert not http.transport.is_aborted()
+    await http.pass_time(1)
+    assert http.transport.is_aborted()
+
+
+async def test_a_client_that_takes_its_answer_slowly_is_waited_for(http: RawHttp):
+    http.transport.is_stuck = True
+    await http.feed(head())
+    for unsent in range(3 * PING_S, 0, -1):
+        http.transport.unsent = unsent
+        await http.pass_time(1)
+    assert not http.transport.is_aborted()
+
+
+async def test_more_strangers_than_the_node_takes_are_turned_away():
+    access = AccessSettings(connections_max=1)
+    async with api_in_memory(Settings(access=access)) as api:
+        inside = [RawHttp(api) for _ in range(1 + VISITORS_RESERVE)]
+        one_more = RawHttp(api)
+    assert all(http.is_open for http in inside)
+    assert one_more.statuses == [503]
+    assert not one_more.is_open
