@@ -255,7 +255,7 @@ func (f *Fleet) Answered() int {
 }
 
 // Record counts latencies from here on.
-func (f *Fleet) Record(deliveries, acks *Histogram) {
+func (f *Fleet) Record(deliveries, acks *Latencies) {
 	for _, reader := range f.Readers {
 		reader.latency = deliveries
 	}

@@ -31,7 +31,7 @@ type Sender struct {
 	signals  map[uint32]bool // sends that nobody waits for
 	answered int
 	floor    int // all sends below are answered
-	latency  *Histogram
+	latency  *Latencies
 	batch    []byte
 }
 
@@ -100,7 +100,7 @@ func (s *Sender) Acked(id uint32) error {
 	s.acked[id] = true
 	s.answered++
 	if s.latency != nil {
-		s.latency.Record(nowNs() - s.dueNs[id])
+		s.latency.Took(s.dueNs[id], nowNs())
 	}
 	for s.floor < len(s.acked) && s.acked[s.floor] {
 		s.floor++
@@ -128,7 +128,7 @@ type Reader struct {
 	got      int
 	partial  []byte
 	follower follower
-	latency  *Histogram
+	latency  *Latencies
 }
 
 // Ready takes what came.
@@ -186,7 +186,7 @@ func (r *Reader) skip(count int) error {
 	if r.latency != nil {
 		now := nowNs()
 		for _, due := range r.only.dueNs[r.got:count] {
-			r.latency.Record(now - due)
+			r.latency.Took(due, now)
 		}
 	}
 	skipped := count - r.got
@@ -262,7 +262,7 @@ func (r *Reader) Message(body []byte) error {
 	}
 	r.got++
 	if r.latency != nil && !lane.signal {
-		r.latency.Record(nowNs() - lane.dueNs[number])
+		r.latency.Took(lane.dueNs[number], nowNs())
 	}
 	return nil
 }

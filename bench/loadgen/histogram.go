@@ -45,3 +45,25 @@ func (h *Histogram) Sparse() [][2]int {
 	}
 	return found
 }
+
+// Latencies counts how long the messages took that fell due in a window, whenever they arrived: to leave out
+// those that came after its end would be to leave out the slowest.
+type Latencies struct {
+	Histogram
+	fromNs, toNs int64
+}
+
+const forever = int64(^uint64(0) >> 1)
+
+// newLatencies opens the window.
+func newLatencies() *Latencies { return &Latencies{fromNs: nowNs(), toNs: forever} }
+
+// Took counts a message that was due at one time and arrived at another.
+func (l *Latencies) Took(dueNs, arrivedNs int64) {
+	if dueNs >= l.fromNs && dueNs < l.toNs {
+		l.Record(arrivedNs - dueNs)
+	}
+}
+
+// Close ends the window: what falls due from now on does not count.
+func (l *Latencies) Close() { l.toNs = nowNs() }

@@ -141,7 +141,7 @@ func (f *Fleet) windowWith(task *Task, stop func() error) (*Findings, error) {
 	if err := f.Loop.Run(task.WarmUp); err != nil {
 		return nil, err
 	}
-	deliveries, acks := &Histogram{}, &Histogram{}
+	deliveries, acks := newLatencies(), newLatencies()
 	f.Record(deliveries, acks)
 	sent, delivered, answered, durable := f.Sent(), f.Delivered(), f.Answered(), f.durable()
 	found, err := measured(task.ServerPID, func() error { return f.Loop.Run(task.Seconds) })
@@ -152,7 +152,8 @@ func (f *Fleet) windowWith(task *Task, stop func() error) (*Findings, error) {
 	found.Counts["durable"] = float64(f.durable() - durable)
 	found.Counts["delivered"] = float64(f.Delivered() - delivered)
 	found.Counts["answered"] = float64(f.Answered() - answered)
-	f.Record(nil, nil)
+	deliveries.Close()
+	acks.Close()
 	if err := stop(); err != nil {
 		return nil, err
 	}

@@ -119,8 +119,16 @@ func (w *redisReader) ask() error {
 	return w.conn.Write(respCommand(append(append(words, w.groups...), w.after...)...))
 }
 
-// Take reads *streams [*2 [name, *entries [*2 [id, *2 [field, value]]]]].
+// Take takes the messages and asks for what follows them.
 func (w *redisReader) Take(frame []byte, sink Sink) error {
+	if err := w.take(frame, sink); err != nil {
+		return err
+	}
+	return w.ask()
+}
+
+// take reads *streams [*2 [name, *entries [*2 [id, *2 [field, value]]]]].
+func (w *redisReader) take(frame []byte, sink Sink) error {
 	r := resp{data: frame}
 	for streams := r.count('*'); streams > 0; streams-- {
 		r.count('*')
@@ -145,7 +153,7 @@ func (w *redisReader) Take(frame []byte, sink Sink) error {
 	if r.bad {
 		return fmt.Errorf("Redis says: %.200q", frame)
 	}
-	return w.ask()
+	return nil
 }
 
 func (w *redisReader) moveTo(group, id string) {
