@@ -100,7 +100,8 @@ func (d *imserver) Template(robot, group string, body []byte) (Encoder, error) {
 	frame := packStr(packStr(packMap(nil, 5), "t"), "send")
 	frame = packUint(packStr(frame, "id"), idMarkUint)
 	frame = packStr(packStr(frame, "conv"), convOf(group))
-	frame = packStr(packStr(frame, "cid"), robot+"-"+idMark)
+	// The number first: like those of the SDK, the cids of all robots grow together.
+	frame = packStr(packStr(frame, "cid"), idMark+"-"+robot)
 	frame = packStr(packStr(frame, "body"), string(body))
 	return newTemplate(clientFrame(opBinary, frame))
 }
