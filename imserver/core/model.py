@@ -35,12 +35,17 @@ class Removed(Struct, frozen=True):
 MembershipChange: TypeAlias = Created | Deleted | Added | Removed
 
 
+class Recall(Struct, frozen=True):
+    """Nothing is to be stored or changed: whether the cid is stored already is all that is asked."""
+
+
 class Append(Struct, frozen=True, gc=False):
     """An event that asks to be stored; the store gives it its seq.
 
     Attributes:
         body: MessagePack, already checked.
-        change: what the event does to the membership, applied in the same transaction.
+        change: what the event does to the membership, applied in the same transaction; or `Recall`, whose
+            outcome is as of an event that is sent again, and `Missing` if there was none.
     """
 
     conv: ConversationName
@@ -50,7 +55,7 @@ class Append(Struct, frozen=True, gc=False):
     kind: str
     body: bytes
     ref: int | None = None
-    change: MembershipChange | None = None
+    change: MembershipChange | Recall | None = None
 
 
 class Stored(Struct, frozen=True, gc=False):

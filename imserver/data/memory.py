@@ -25,6 +25,7 @@ from imserver.core.model import (
     Mismatch,
     Missing,
     Outcome,
+    Recall,
     Removed,
     RobotRecord,
     Stored,
@@ -241,7 +242,7 @@ class MemoryStore:
         log = self._logs.get(asked.conv)
         if log is None and isinstance(asked.change, Created):
             log = self._logs[asked.conv] = _Log(self._epoch)
-        elif log is None and not is_group(asked.conv):
+        elif log is None and asked.change is None and not is_group(asked.conv):
             log = self._logs[asked.conv] = _Log(self._epoch)
             log.members = dict.fromkeys(direct_members(asked.conv), Member(Role.MEMBER, 1))
         elif log is None:
@@ -251,7 +252,7 @@ class MemoryStore:
             return _duplicate(known, asked, log.epoch)
         if isinstance(asked.change, Created) and log.events:
             return Taken()
-        if log.deleted:
+        if log.deleted or isinstance(asked.change, Recall):
             return Missing()
         if log.seen is not None:
             return Halted(log.seen)
@@ -266,7 +267,7 @@ class MemoryStore:
         )
         log.events.append(event)
         log.by_cid[asked.sender, asked.cid] = event
-        if asked.change is not None:
+        if isinstance(asked.change, MembershipChange):
             _apply(log, asked.change, event.seq)
         return Stored(log.epoch, event, dup=False)
 

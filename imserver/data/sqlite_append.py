@@ -32,6 +32,7 @@ from imserver.core.model import (
     Mismatch,
     Missing,
     Outcome,
+    Recall,
     Removed,
     Stored,
     Taken,
@@ -224,10 +225,12 @@ class LogAppender:
                 return _repeated(log, event, first)
             if isinstance(change, Created):
                 return Taken()
+            if isinstance(change, Recall):
+                return Missing()
             if log.refusal is not None:
                 return log.refusal
         [outcome] = self.add([(log, event)])
-        if change is not None:
+        if isinstance(change, MembershipChange):
             self._apply(log, change)
         return outcome
 

@@ -37,7 +37,8 @@ class EventLog(Protocol):
         event whose cid is stored already, or came earlier in the same call, is not stored again; the outcome
         is the first one, with ``dup`` set, or `Mismatch` if kind, ref or body differ. A `Created` change
         makes the group (or answers `Taken`); any other event of an unknown or ended group answers `Missing`.
-        New events of a conversation that is halted (see `Cursors.note_loss`) answer `Halted`.
+        New events of a conversation that is halted (see `Cursors.note_loss`) answer `Halted`. A `Recall` is
+        answered as the event would be if it is stored, and else `Missing`; it stores nothing.
         A direct line exists from its first event. Membership changes take effect in the same transaction.
         A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
         conversation.

@@ -2,6 +2,10 @@
 
 A send whose conversation is held by this node goes straight to the committer, without waiting for
 anything. Only a first contact with a conversation, or an event that amends another, asks the store.
+
+A send that must be refused may be one that was stored before, whose answer was lost: meanwhile its sender was
+removed, or the group ended, or what it amends was let go. A refusal would tell the sender that it is not
+stored. So the store is asked first, behind everything else that waits of this sender.
 """
 
 from collections.abc import Coroutine
@@ -9,7 +13,7 @@ from typing import Any
 
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
-from imserver.core.model import Append, Halted, Member, Mismatch, Outcome, Stored
+from imserver.core.model import Append, Halted, Member, Mismatch, Outcome, Recall, Stored
 from imserver.data.store import EventLog, Registry
 from imserver.logic import permissions
 from imserver.logic.committer import Committer
@@ -30,6 +34,7 @@ from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import Error, Sent
 
 _HALTED_RETRY_MS = 10_000
+_NOT_ALLOWED = frozenset({ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN})
 
 
 class Receipt:
@@ -65,15 +70,42 @@ class Receipt:
         self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        self._session.peer.answer(
-            Error(
-                refusal.code,
-                refusal.message,
-                fatal=False,
-                id=self._request_id,
-                retry_after=refusal.retry_after_ms,
-            )
-        )
+        self._session.peer.answer(_error(self._request_id, refusal))
+
+
+class Recollection:
+    """Waits for whether a send that is not allowed was stored before, and answers its sender."""
+
+    __slots__ = ("_conv", "_refusal", "_request_id", "_session")
+
+    def __init__(
+        self, session: Session, conv: ConversationName, request_id: int, refusal: Refusal
+    ) -> None:
+        self._session = session
+        self._conv = conv
+        self._request_id = request_id
+        self._refusal = refusal
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        if type(outcome) is not Stored:
+            self.on_refusal(self._refusal)
+            return
+        event, request_id = outcome.event, self._request_id
+        answer = Sent(request_id, self._conv, outcome.epoch, event.seq, event.ts, outcome.dup)
+        self._session.peer.answer(answer)
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        self._session.peer.answer(_error(self._request_id, refusal))
+
+
+def _error(request_id: int, refusal: Refusal) -> Error:
+    return Error(
+        refusal.code,
+        refusal.message,
+        fatal=False,
+        id=request_id,
+        retry_after=refusal.retry_after_ms,
+    )
 
 
 def refusal_of(outcome: Outcome, conv: str) -> Refusal:
@@ -129,12 +161,23 @@ class Sending:
         role = role_of(conversation, session)
         if role is None and not conversation.members_complete:
             return self._send_slowly(session, frame, body)
-        permissions.require(role, Operation.SEND, frame.conv)
-        self._submit(session, conversation, frame, body)
+        try:
+            permissions.require(role, Operation.SEND, frame.conv)
+            self._submit(session, conversation, frame, body)
+        except Refusal as refusal:
+            self._recall(session, conversation.name, frame, body, refusal=refusal)
         return None
 
     async def _send_slowly(self, session: Session, frame: Send, body: bytes) -> None:
         conv = checked_name(frame.conv)
+        try:
+            await self._send_checked(session, conv, frame, body)
+        except Refusal as refusal:
+            self._recall(session, conv, frame, body, refusal=refusal)
+
+    async def _send_checked(
+        self, session: Session, conv: ConversationName, frame: Send, body: bytes
+    ) -> None:
         conversation = await self._conversations.load(conv)
         if conversation is None and not names.is_group(conv):
             conversation = await self._begin_direct(session, conv)
@@ -171,6 +214,38 @@ class Sending:
             self._committer.submit(append, receipt)
         except Refusal as refusal:
             receipt.on_refusal(refusal)
+
+    def _recall(
+        self,
+        session: Session,
+        conv: ConversationName,
+        frame: Send,
+        body: bytes,
+        *,
+        refusal: Refusal,
+    ) -> None:
+        """Answer a send that is refused: with its place, if it was stored before.
+
+        Raises:
+            Refusal: the same; it is no question of who may send where.
+        """
+        if refusal.code not in _NOT_ALLOWED:
+            raise refusal
+        append = Append(
+            conv=conv,
+            ts=self._clock.now_ms(),
+            sender=session.robot,
+            cid=frame.cid,
+            kind=frame.kind,
+            body=body,
+            ref=frame.ref,
+            change=Recall(),
+        )
+        waiter = Recollection(session, conv, frame.id, refusal)
+        try:
+            self._committer.submit(append, waiter)
+        except Refusal as unavailable:
+            waiter.on_refusal(unavailable)
 
     async def _begin_direct(self, session: Session, conv: ConversationName) -> Conversation | None:
         pair = names.direct_members(conv)

@@ -17,9 +17,11 @@ from tests.contract.records import (
     R2,
     YARD,
     created,
+    deleted,
     event,
     events,
     members,
+    recalled,
     seqs,
     store_all,
     stored,
@@ -81,6 +83,22 @@ class EventLogContract:
         assert [stored(outcome).event for outcome in outcomes] == first
         assert all(stored(outcome).dup for outcome in outcomes)
         assert len(await whole_log(store, LINE)) == 300
+
+    async def test_recalling_finds_what_is_stored_and_stores_nothing(self, store: Store) -> None:
+        await store.append([created()], [])
+        [first] = await store.append([event("c")], [])
+        asked = [recalled("c"), recalled("other"), recalled("c", LINE), recalled("c", YARD)]
+        outcomes = await store.append([*asked, event("next")], [])
+        assert stored(outcomes[0]).event == stored(first).event
+        assert stored(outcomes[0]).dup
+        assert outcomes[1:4] == [Missing(), Missing(), Missing()]
+        assert seqs(outcomes[4:]) == [3]
+        assert await store.conversation(LINE) is None
+
+    async def test_a_group_that_has_ended_is_recalled_all_the_same(self, store: Store) -> None:
+        await store.append([created(), event("c"), deleted("end")], [])
+        [outcome] = await store.append([recalled("c")], [])
+        assert stored(outcome).event.seq == 2
 
     async def test_a_cid_belongs_to_its_sender_and_conversation(self, store: Store) -> None:
         await store.append([created(DOCK), created(YARD)], [])

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import structs
+
 from imserver.core.model import (
     Added,
     Append,
@@ -10,6 +12,7 @@ from imserver.core.model import (
     Deleted,
     MembershipChange,
     Outcome,
+    Recall,
     Removed,
     RobotRecord,
     Stored,
@@ -63,6 +66,10 @@ def added(cid: str, *robots: RobotName, role: Role = Role.MEMBER) -> Append:
 
 def removed(cid: str, *robots: RobotName) -> Append:
     return change(cid, Removed(robots=robots))
+
+
+def recalled(cid: str, conv: ConversationName = DOCK) -> Append:
+    return structs.replace(event(cid, conv), change=Recall())
 
 
 def deleted(cid: str, conv: ConversationName = DOCK) -> Append:

@@ -7,16 +7,29 @@ import pytest
 from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import SERVER_KINDS, Role
+from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import Deliver, Error, Sent
 from tests.unit.logic.logic_tier import LogicTier, peer_of
 from tests.unit.logic.recording_peer import value
 
 
-async def refused(tier: LogicTier, session: Any, conv: str, **fields: Any) -> Refusal:
-    """Return the refusal that a send is met with before it reaches the store."""
-    with pytest.raises(Refusal) as caught:
-        await tier.try_send(session, conv, **fields)
-    return caught.value
+async def refused(tier: LogicTier, session: Any, conv: str, **fields: Any) -> Refusal | Error:
+    """Return how a send is refused."""
+    try:
+        answer = await tier.try_send(session, conv, **fields)
+    except Refusal as refusal:
+        return refusal
+    assert isinstance(answer, Error)
+    return answer
+
+
+async def refused_meanwhile(tier: LogicTier, session: Any, conv: str) -> Refusal | Error:
+    """Return how a send is refused that came while nothing was committed."""
+    asking = tier.spawn(refused(tier, session, conv), "send")
+    await tier.settle()
+    tier.store.commits.open()
+    answer: Refusal | Error = await asking
+    return answer
 
 
 async def test_a_sent_event_is_answered_with_its_place(tier: LogicTier) -> None:
@@ -92,8 +105,7 @@ async def test_who_is_being_removed_sends_no_more(tier: LogicTier) -> None:
     tier.store.commits.shut = True
     tier.spawn(tier.groups.remove(boss, conv, ["r1"]), "remove")
     await tier.settle()
-    assert (await refused(tier, sender, conv)).code is ErrorCode.NOT_FOUND
-    tier.store.commits.open()
+    assert (await refused_meanwhile(tier, sender, conv)).code is ErrorCode.NOT_FOUND
 
 
 async def test_who_is_being_made_an_observer_sends_no_more(tier: LogicTier) -> None:
@@ -102,8 +114,46 @@ async def test_who_is_being_made_an_observer_sends_no_more(tier: LogicTier) -> N
     tier.store.commits.shut = True
     tier.spawn(tier.groups.set_role(boss, conv, "r1", role=Role.OBSERVER), "demote")
     await tier.settle()
-    await refused(tier, sender, conv)
-    tier.store.commits.open()
+    await refused_meanwhile(tier, sender, conv)
+
+
+async def test_who_was_removed_learns_that_an_earlier_send_is_stored(tier: LogicTier) -> None:
+    conv = await tier.group("a", "boss", "r1")
+    boss, sender = await tier.session("boss"), await tier.session("r1")
+    first = await tier.send(sender, conv, cid="c")
+    await tier.groups.remove(boss, conv, ["r1"])
+    again = await tier.send(sender, conv, cid="c")
+    assert (again.seq, again.dup) == (first.seq, True)
+    assert (await refused(tier, sender, conv, cid="other")).code is ErrorCode.NOT_FOUND
+
+
+async def test_a_send_to_a_group_that_has_ended_since_is_known_again(tier: LogicTier) -> None:
+    conv = await tier.group("a", "boss", "r1")
+    boss, sender = await tier.session("boss"), await tier.session("r1")
+    first = await tier.send(sender, conv, cid="c")
+    await tier.groups.delete(boss, conv)
+    assert (await tier.send(sender, conv, cid="c")).seq == first.seq
+
+
+async def test_an_edit_is_known_again_when_what_it_edits_has_gone(tier: LogicTier) -> None:
+    conv = await tier.group("a", "r1")
+    sender = await tier.session("r1")
+    message = await tier.send(sender, conv)
+    edit = await tier.send(sender, conv, "new", cid="c", kind="edit", ref=message.seq)
+    await tier.store.trim(ConversationName(conv), message.seq + 1, limit=100)
+    again = await tier.send(sender, conv, "new", cid="c", kind="edit", ref=message.seq)
+    assert (again.seq, again.dup) == (edit.seq, True)
+
+
+async def test_who_may_not_send_stores_nothing_by_asking(tier: LogicTier) -> None:
+    conv = await tier.group("a", "r1")
+    stranger = await tier.session("r2")
+    await refused(tier, stranger, conv, cid="c")
+    await refused(tier, stranger, "d/r1/r3", cid="c")
+    group = await tier.store.conversation(ConversationName(conv))
+    assert group is not None
+    assert group.head == 1
+    assert await tier.store.conversation(ConversationName("d/r1/r3")) is None
 
 
 async def test_a_removal_that_was_not_possible_lets_the_robot_send_again(tier: LogicTier) -> None:
