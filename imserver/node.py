@@ -152,10 +152,10 @@ def build(settings: Settings, given: Collaborators) -> Node:
     )
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) -> None:
     """Run a node on its data directory until SIGTERM or SIGINT, then drain it.
 
-    ``on_ready`` is told the URL once the port is open.
+    ``on_ready`` is told the URL of each port once all are open.
 
     Raises:
         DataDirectoryBusy, DataDirectoryUnusable, StoreCorrupt: the data cannot be served.
@@ -176,7 +176,7 @@ async def _run(
     settings: Settings,
     store: Store,
     authority: TokenAuthority,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[list[str]], None],
 ) -> None:
     async with TaskScope() as scope:
 

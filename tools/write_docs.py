@@ -16,7 +16,9 @@ from msgspec import Struct, structs
 
 from imserver.core import settings
 from imserver.protocol import client_frames, events, server_frames
+from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CLOSE_MEANING, MEANING, CloseCode, ErrorCode, after_close
+from imserver.protocol.length_prefix import PREFACES
 from imserver.protocol.limits import Limits
 from imserver.protocol.session_states import ALLOWED, SessionState
 from tests.hostile.websocket_cases.page import tables
@@ -74,6 +76,15 @@ def page(name: str) -> str:
     """
     prose = (PROSE / name).read_text(encoding="utf-8")
     return MARK.sub(lambda mark: PARTS_BY_NAME[mark[1]](), prose)
+
+
+def _prefaces() -> str:
+    rows = ((f"`{preface.decode()}`", _codec_text(codec)) for preface, codec in PREFACES.items())
+    return table(("preface", "frames are"), rows)
+
+
+def _codec_text(codec: Codec) -> str:
+    return "MessagePack" if codec.binary else "JSON, in UTF-8"
 
 
 def _client_frames() -> str:
@@ -149,6 +160,7 @@ def _setting(section: type[Struct], setting: settings.Setting) -> Iterable[str]:
 
 
 PARTS_BY_NAME: dict[str, Callable[[], str]] = {
+    "prefaces": _prefaces,
     "client frames": _client_frames,
     "server frames": _server_frames,
     "parts": _parts,

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from imserver.access.context import Context
+from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
 from imserver.access.refusals import refusal_of
 from imserver.core.errors import Refusal
@@ -32,10 +33,6 @@ _log = logging.getLogger("imserver.connection")
 REQUEST_BYTES_MAX = 1024 * 1024
 """Bytes of one connection's requests that wait for their turn or their answer; beyond, reading pauses."""
 
-SIGNALS_KEPT_MAX = 256
-SIGNAL_BYTES_KEPT_MAX = 256 * 1024
-"""Signals that wait for room in the outbound buffer; with more of them the oldest are lost."""
-
 _EXPECTED = {
     SessionState.FRESH: "say `hello` (or `register`) first",
     SessionState.CHALLENGED: "answer the challenge with `prove` first",
@@ -48,6 +45,7 @@ class Connection:
 
     Attributes:
         state: how far it has come.
+        has_said_bye: the client was told by a `bye` that the server closes.
         hello: the client's `hello`, until the session is open.
         nonce: the challenge that was sent, until it is answered.
         session: the open session.
@@ -64,6 +62,7 @@ class Connection:
         "_signals",
         "_unanswered",
         "_waiting",
+        "has_said_bye",
         "hello",
         "nonce",
         "session",
@@ -80,8 +79,9 @@ class Connection:
         self._paused = False
         self._unanswered = 0
         self._waiting: deque[tuple[ClientFrame, int]] | None = None
-        self._signals: dict[tuple[str, str, str], SharedFrame] | None = None
+        self._signals: KeptSignals | None = None
         self.state = SessionState.FRESH
+        self.has_said_bye = False
         self.hello: Hello | None = None
         self.nonce: str | None = None
         self.session: Session | None = None
@@ -124,10 +124,10 @@ class Connection:
         """Take in that the outbound buffer has room again."""
         if self.state is SessionState.CLOSED:
             return
-        if self._signals:
+        if self._signals is not None:
             signals, self._signals = self._signals, None
-            for shared in signals.values():
-                self._link.write(shared.encoded(self._link.form))
+            for framed in signals.encoded():
+                self._link.write(framed)
         if self.session is not None:
             self._context.sessions.on_drained(self.session)
         self._go_on()
@@ -171,6 +171,11 @@ class Connection:
         """Whether the client is not read from at present, for reasons of ours or its own."""
         return self._paused
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request of the client's waits for its turn or its answer."""
+        return not (self._unanswered or self._busy or self._waiting)
+
     def send(self, frame: Struct) -> None:
         if self.state is not SessionState.CLOSED:
             self._link.write(self._link.form.encode(frame))
@@ -199,18 +204,16 @@ class Connection:
         return True
 
     def signal(self, key: tuple[str, str, str], shared: SharedFrame) -> None:
-        if not self._link.congested:
+        if self._link.congested:
+            self._signals = self._signals or KeptSignals(self._link.form)
+            self._signals.keep(key, shared)
+        else:
             self.push(shared)
-            return
-        if self._signals is None:
-            self._signals = {}
-        self._signals.pop(key, None)
-        self._signals[key] = shared
-        self._forget_signals(self._signals)
 
     def close(self, code: int, reason: str, *, retry_after_ms: int | None = None) -> None:
         if self.state is not SessionState.CLOSED:
             self.send(Bye(code, reason, retry_after_ms))
+            self.has_said_bye = True
             self._end(code, reason)
 
     # What happens to a frame.
@@ -273,25 +276,15 @@ class Connection:
     def _out_of_place(self, frame: ClientFrame) -> None:
         if self.state is SessionState.CLOSED:
             return
+        request_id, message = getattr(frame, "id", None), _EXPECTED[self.state]
         if self.state is SessionState.OPEN:
-            self.offend(_EXPECTED[self.state], request_id=getattr(frame, "id", None))
+            self.offend(message, request_id=request_id)
             return
         self._offences += 1
         fatal = self._offences >= self._context.settings.offences_max
-        request_id = getattr(frame, "id", None)
-        message = _EXPECTED[self.state]
         self.send(Error(ErrorCode.UNAUTHENTICATED, message, fatal, id=request_id))
         if fatal:
             self._end(CloseCode.UNAUTHENTICATED, message)
-
-    def _forget_signals(self, signals: dict[tuple[str, str, str], SharedFrame]) -> None:
-        form = self._link.form
-        size = sum(len(shared.encoded(form)) for shared in signals.values())
-        while len(signals) > SIGNALS_KEPT_MAX or (
-            size > SIGNAL_BYTES_KEPT_MAX and len(signals) > 1
-        ):
-            oldest = next(iter(signals))
-            size -= len(signals.pop(oldest).encoded(form))
 
     def _end(self, code: int, reason: str) -> None:
         self.state = SessionState.CLOSED

@@ -1,7 +1,6 @@
 """The port that serves WebSocket and HTTP: uvicorn's server around our own doorway and protocols."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -12,8 +11,10 @@ from litestar import Litestar
 from imserver.access.door import Door
 from imserver.access.doorway import Doorway
 from imserver.access.http.link import HttpLink
+from imserver.access.sockets import listening, written
+from imserver.access.tcp_listener import TcpListener
 from imserver.access.websocket import WebSocketLink
-from imserver.core.settings import ServerSettings
+from imserver.core.server_settings import ServerSettings
 
 
 class Listener(uvicorn.Server):
@@ -25,7 +26,7 @@ class Listener(uvicorn.Server):
         door: Door,
         settings: ServerSettings,
         *,
-        on_ready: Callable[[str], None],
+        on_ready: Callable[[list[str]], None],
         drain: Callable[[], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
     ) -> None:
@@ -48,6 +49,7 @@ class Listener(uvicorn.Server):
         self._drain = drain
         self._spawn = spawn
         self._doorway: Doorway | None = None
+        self._tcp = TcpListener(door, settings, spawn=spawn)
 
     async def startup(self, sockets: Any = None) -> None:
         """Open the port.
@@ -65,27 +67,24 @@ class Listener(uvicorn.Server):
             _loop=asyncio.get_running_loop(),
         )
         self._doorway = Doorway(
-            _opened(self._settings),
+            listening(self._settings.address, backlog=self._settings.backlog),
             make,
             spawn=self._spawn,
             tls=self.config.ssl,
             tls_timeout_s=self._settings.hello_timeout_s,
         )
-        host, port = self._doorway.address
         self._doorway.open()
         self.servers = []  # uvicorn's own, of which there are none
         self.started = True
-        host = f"[{host}]" if ":" in host else host
-        self._on_ready(f"http://{host}:{port}")
+        urls = [f"http://{written(*self._doorway.address)}"]
+        if self._settings.tcp_address is not None:
+            urls.append(self._tcp.open(self._settings.tcp_address))
+        self._on_ready(urls)
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Drain, then close the port and what is left."""
         await self._drain()
         if self._doorway is not None:
             self._doorway.close()
+        self._tcp.close()
         await super().shutdown(sockets)
-
-
-def _opened(settings: ServerSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.address.host else socket.AF_INET
-    return socket.create_server(settings.address, family=family, backlog=settings.backlog)

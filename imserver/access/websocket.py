@@ -11,7 +11,7 @@ import asyncio
 import struct
 from functools import partial
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final
 
 from msgspec import Struct
 from websockets.exceptions import PayloadTooBig
@@ -20,6 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 
 from imserver.access import whole_frames
+from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
 from imserver.access.connection import Connection
 from imserver.access.door import Door
 from imserver.access.messages import Messages, NotUtf8, TooManyFragments
@@ -28,14 +29,11 @@ from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
-CLOSE_TIMEOUT_S: Final = 5.0
-DRAIN_RETRY_MS: Final = 1_000
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
 _NOT_UTF8: Final = Error(
     ErrorCode.BAD_FRAME, "text must be UTF-8; binary messages are for MessagePack", fatal=True
 )
-_LOST: Final = 0
 
 _short_header = struct.Struct("!BB").pack
 _middle_header = struct.Struct("!BBH").pack
@@ -66,44 +64,24 @@ class WebSocketForm:
 FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
 
 
-class WebSocketLink(asyncio.Protocol):
+class WebSocketLink(BufferedLink):
     """One WebSocket connection; a `Link` for its session shell."""
 
-    __slots__ = (
-        "_blocked",
-        "_close_by",
-        "_connection",
-        "_door",
-        "_heard",
-        "_out",
-        "_out_bytes",
-        "_pinged",
-        "_transport",
-        "_websocket",
-        "form",
-    )
+    __slots__ = ("_heard", "_pinged", "_websocket")
+
+    form: WebSocketForm
 
     def __init__(self, door: Door) -> None:
-        self._door = door
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        super().__init__(door, FORMS[MSGPACK.name])
         self._websocket: Messages | None = None
-        self._connection: Connection | None = None
-        self._out: list[bytes] = []
-        self._out_bytes = 0
-        self._blocked = False
-        self._close_by: int | None = None
         self._heard = True
         self._pinged = False
-        self.form = FORMS[MSGPACK.name]
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
-        # When the system takes no more, neither do we: what waits there is a copy for this client alone.
-        self._transport.set_write_buffer_limits(high=1)
-        peer = transport.get_extra_info("peername")
-        self._door.enter(self, peer[0] if isinstance(peer, tuple) else "")
+        super().connection_made(transport)
+        self._door.enter(self, self._host)
 
     def on_request(self, request: Request) -> None:
         """Take in the opening handshake, which is answered when its turn has come."""
@@ -142,7 +120,7 @@ class WebSocketLink(asyncio.Protocol):
             self._after_receiving(websocket)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._close_by = _LOST
+        self._close_by = LOST
         self._door.leave(self)
         if self._connection is not None and self._websocket is not None:
             goodbye = self._websocket.close_rcvd
@@ -150,35 +128,7 @@ class WebSocketLink(asyncio.Protocol):
                 clean=goodbye is not None and goodbye.code in (1000, 1001, 1005)
             )
 
-    def pause_writing(self) -> None:
-        self._blocked = True
-
-    def resume_writing(self) -> None:
-        self._blocked = False
-        if self._connection is not None:
-            self._connection.on_drained()
-
-    def shutdown(self) -> None:
-        """End the connection because the node stops (called by uvicorn)."""
-        if self._connection is not None:
-            reason = "this node stops; reconnect"
-            self._connection.close(CloseCode.DRAINING, reason, retry_after_ms=DRAIN_RETRY_MS)
-        elif self._transport is not None:
-            self._transport.close()
-
     # Link
-
-    @property
-    def congested(self) -> bool:
-        return self._blocked or self._out_bytes > self._door.write_buffer_bytes_max
-
-    def write(self, framed: bytes) -> None:
-        if self._close_by is not None:
-            return  # nothing follows the goodbye
-        if not self._out:
-            self._door.flusher.add(self)
-        self._out.append(framed)
-        self._out_bytes += len(framed)
 
     def close(self, code: int, reason: str) -> None:
         if self._close_by is not None:
@@ -188,34 +138,13 @@ class WebSocketLink(asyncio.Protocol):
             self._write_protocol_data(self._websocket.data_to_send())
         self._start_closing()
 
-    def pause_reading(self) -> None:
-        if self._close_by is None:
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._close_by is None:
-            self._transport.resume_reading()
-
-    def flush(self) -> None:
-        """Write what is queued, at once."""
-        out = self._out
-        if not out:
-            return
-        over = self._out_bytes > self._door.write_buffer_bytes_max
-        self._out_bytes = 0
-        if not self._transport.is_closing():
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-        out.clear()
-        if over and not self._blocked and self._connection is not None:
-            self._connection.on_drained()
-
     # Deadlines
 
     def on_timer(self) -> float | None:
         """Ping, or give up on, a client that was silent; called by the wheel."""
         if self._close_by is not None:
             # A closing transport still waits for its client to take what is left.
-            if self._close_by != _LOST and self._door.wheel.tick >= self._close_by:
+            if self._close_by != LOST and self._door.wheel.tick >= self._close_by:
                 self._transport.abort()
             return None
         if self._transport.is_closing():
@@ -320,17 +249,6 @@ class WebSocketLink(asyncio.Protocol):
             self._transport.close()
         elif self._websocket.eof_sent:
             self._end_writing()
-
-    def _end_writing(self) -> None:
-        """Write the end, but go on reading (and dropping) for a while.
-
-        The client may be writing still. Closed under its hands, the connection would be reset, and the
-        goodbye that says why could be lost with it.
-        """
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
 
 
 def _is_utf8(message: bytes | bytearray) -> bool:

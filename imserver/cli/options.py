@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from imserver.cli.failure import WrongUse
-from imserver.core.settings import ServerSettings
+from imserver.core.server_settings import ServerSettings
 
 DEFAULT_DATA: Final = Path(ServerSettings().data)
 DEFAULT_URL: Final = "http://127.0.0.1:7400"

@@ -1,97 +1,28 @@
 """``serve`` and ``check-config``: run a server, and show what it would run with."""
 
-import os
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
 
-from imserver.cli.failure import CommandFailed, WrongUse
+from imserver.cli.failure import CommandFailed
 from imserver.cli.mint import bearer_token
+from imserver.cli.server_options import server_command
 from imserver.core import settings
 from imserver.core.settings import Settings
 from imserver.data.directory import DataDirectory
 
 _ADMIN_TTL_MS = 30 * 86_400_000
 
-ListenOption = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where to listen (server.listen).")
-]
-ServerDataOption = Annotated[
-    str | None, typer.Option(metavar="DIR", help="The data directory (server.data).")
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="A configuration file in TOML.")
-]
-DurabilityOption = Annotated[
-    str | None, typer.Option(metavar="full|os", help="When an event is acked (store.durability).")
-]
-LogLevelOption = Annotated[
-    str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error (log.level).")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as limits.page_max=500."),
-]
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(serve)
-    app.command("check-config")(check_config)
+    app.command()(server_command(serve))
+    app.command("check-config")(server_command(check_config))
 
 
-def serve(
-    *,
-    listen: ListenOption = None,
-    data: ServerDataOption = None,
-    config: ConfigOption = None,
-    durability: DurabilityOption = None,
-    log_level: LogLevelOption = None,
-    set_: SetOption = None,
-) -> None:
-    """Run a server until SIGTERM or Ctrl-C; prints one line, "ready URL", when it takes connections."""
-    flags = {"server.listen": listen, "server.data": data, "store.durability": durability}
-    in_force = _settings(config, {**flags, "log.level": log_level}, set_ or [])
-    _run(in_force)
-
-
-def check_config(
-    *,
-    listen: ListenOption = None,
-    data: ServerDataOption = None,
-    config: ConfigOption = None,
-    durability: DurabilityOption = None,
-    log_level: LogLevelOption = None,
-    set_: SetOption = None,
-) -> None:
-    """Print every setting that serve would run with, as a configuration file."""
-    flags = {"server.listen": listen, "server.data": data, "store.durability": durability}
-    in_force = _settings(config, {**flags, "log.level": log_level}, set_ or [])
-    typer.echo(settings.to_toml(in_force), nl=False)
-
-
-def _settings(config: Path | None, flags: dict[str, str | None], pairs: list[str]) -> Settings:
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise WrongUse(f"--set {pair!r} must be KEY=VALUE, such as limits.page_max=500")
-        flags[key.strip()] = value
-    return settings.load(toml=_text(config), environ=os.environ, flags=flags)
-
-
-def _text(config: Path | None) -> str:
-    if config is None:
-        return ""
-    try:
-        return config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-        raise WrongUse(f"configuration file {config} cannot be read: {reason}") from None
-
-
-def _run(in_force: Settings) -> None:
+def serve(in_force: Settings) -> None:
+    """Run a server until SIGTERM or Ctrl-C; prints "ready URL" for each port when it takes connections."""
     # Imported here: uvloop and the node's engines take longer to load than `imserver token` to run.
     import asyncio  # noqa: PLC0415
 
@@ -102,10 +33,11 @@ def _run(in_force: Settings) -> None:
 
     is_first = not DataDirectory(in_force.server.data).database_path.exists()
 
-    def on_ready(url: str) -> None:
+    def on_ready(urls: list[str]) -> None:
         if is_first:
             _print_admin_token(in_force)
-        typer.echo(f"ready {url}")
+        for url in urls:
+            typer.echo(f"ready {url}")
 
     with (
         logging_to_stderr(in_force.log),
@@ -117,7 +49,13 @@ def _run(in_force: Settings) -> None:
             return  # Ctrl-C before the node took the signals over: nothing was begun
         except OSError as exc:
             reason = (exc.strerror or str(exc)).partition(" (while")[0]
-            raise CommandFailed(f"cannot serve on {in_force.server.listen}: {reason}") from exc
+            where = exc.filename or in_force.server.listen
+            raise CommandFailed(f"cannot serve on {where}: {reason}") from exc
+
+
+def check_config(in_force: Settings) -> None:
+    """Print every setting that serve would run with, as a configuration file."""
+    typer.echo(settings.to_toml(in_force), nl=False)
 
 
 def _print_admin_token(in_force: Settings) -> None:

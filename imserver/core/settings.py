@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, structs
 
 from imserver.core.errors import InvalidSettings
 from imserver.core.http_settings import HttpSettings
+from imserver.core.server_settings import ServerSettings
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import clip, is_group, is_name
 
@@ -24,64 +25,6 @@ OTHER_VARIABLES: Final = frozenset({"IMSERVER_URL", "IMSERVER_TOKEN", "IMSERVER_
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
-
-
-class Address(NamedTuple):
-    """Where to listen; port 0 asks the system for a free one."""
-
-    host: str
-    port: int
-
-
-def parse_address(text: str) -> Address:
-    """Take HOST:PORT apart; an IPv6 address stands in brackets.
-
-    Raises:
-        ValueError: it is not of that form, or the port is not 0 to 65535.
-    """
-    host, colon, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    ipv6_without_brackets = bare == host and ":" in host
-    if not (colon and bare and port.isascii() and port.isdecimal() and len(port) <= 5):
-        raise ValueError(_address_rule(text))
-    if int(port) > 65_535 or ipv6_without_brackets:
-        raise ValueError(_address_rule(text))
-    return Address(bare, int(port))
-
-
-def _address_rule(text: str) -> str:
-    return f"{clip(text)!r} must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:7400"
-
-
-class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The node as a whole.
-
-    Attributes:
-        listen: address for WebSocket and HTTP, HOST:PORT; port 0 takes a free one, IPv6 as [::1]:7400.
-        data: data directory, holding the store and the deployment's key; created if missing.
-        hello_timeout_s: seconds a new connection has for its handshake and ``hello``.
-        ping_interval_s: seconds of silence after which a connection is pinged; closed after as many more.
-        drain_timeout_s: seconds that clients get to leave after SIGTERM.
-        backlog: connections the system queues before they are accepted.
-    """
-
-    listen: str = "127.0.0.1:7400"
-    data: Annotated[str, Meta(min_length=1)] = "./imserver-data"
-    hello_timeout_s: Seconds = 10.0
-    ping_interval_s: Seconds = 25.0
-    drain_timeout_s: Seconds = 10.0
-    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 2_048
-
-    def __post_init__(self) -> None:
-        try:
-            parse_address(self.listen)
-        except ValueError as exc:
-            raise ValueError(f"server.listen: {exc}") from None
-
-    @property
-    def address(self) -> Address:
-        """``listen``, taken apart."""
-        return parse_address(self.listen)
 
 
 class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from imserver.core.model import Append, Created, RobotRecord
-from imserver.core.settings import DeliverySettings, ServerSettings, Settings
+from imserver.core.server_settings import ServerSettings
+from imserver.core.settings import DeliverySettings, Settings
 from imserver.data.memory import MemoryStore
 from imserver.logic.membership import body_of
 from imserver.protocol.events import GROUP_CREATED, Role

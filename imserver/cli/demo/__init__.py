@@ -11,7 +11,7 @@ import typer
 
 from imserver.cli.failure import WrongUse
 from imserver.cli.options import DEFAULT_DATA, DataOption
-from imserver.core.settings import ServerSettings
+from imserver.core.server_settings import ServerSettings
 from imserver.data.directory import KEY_NAME
 
 PICKERS_MAX = 50

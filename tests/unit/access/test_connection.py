@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Raw
 
-from imserver.access import connection as connection_module
+from imserver.access import kept_signals
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import RobotRecord
 from imserver.core.settings import Settings
@@ -436,7 +436,7 @@ async def test_signals_to_a_congested_client_are_kept_by_key_and_the_latest_wins
 async def test_the_signals_kept_for_a_congested_client_are_bounded(
     node: NodeInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "SIGNALS_KEPT_MAX", 3)
+    monkeypatch.setattr(kept_signals, "SIGNALS_KEPT_MAX", 3)
     client = await opened(node)
     client.link.congested = True
     for rev in range(10):

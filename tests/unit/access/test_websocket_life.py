@@ -9,7 +9,8 @@ import pytest
 from msgspec import Raw
 from websockets.frames import Close, Opcode
 
-from imserver.core.settings import DeliverySettings, ServerSettings, Settings
+from imserver.core.server_settings import ServerSettings
+from imserver.core.settings import DeliverySettings, Settings
 from imserver.protocol import client_frames as frames
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.limits import Limits

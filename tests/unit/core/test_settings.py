@@ -4,6 +4,7 @@ import pytest
 
 from imserver.core import settings
 from imserver.core.errors import InvalidSettings
+from imserver.core.server_settings import parse_address
 from imserver.core.settings import Settings
 
 
@@ -116,7 +117,7 @@ def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(sources, 
     ],
 )
 def test_an_address_is_taken_apart(text, address):
-    assert settings.parse_address(text) == address
+    assert parse_address(text) == address
 
 
 def test_settings_written_as_toml_read_the_same():

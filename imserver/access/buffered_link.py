@@ -1,0 +1,123 @@
+"""The outbound half of a link: what is queued in one turn of the loop goes out in one write, and whether the
+client takes it is noticed.
+
+Transports derive from it. What a goodbye looks like, and everything inbound, is theirs.
+"""
+
+import asyncio
+from typing import Final, cast
+
+from imserver.access.connection import Connection
+from imserver.access.door import Door
+from imserver.protocol.errors import CloseCode
+from imserver.protocol.shared_frame import Form
+
+CLOSE_TIMEOUT_S: Final = 5.0
+DRAIN_RETRY_MS: Final = 1_000
+LOST: Final = 0
+"""In place of the tick by which it has to be closed: the transport is gone."""
+
+
+class BufferedLink(asyncio.Protocol):
+    """One client's transport, a `Link` for its session shell but for `close`.
+
+    Attributes:
+        form: how this client wants its frames.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_close_by",
+        "_connection",
+        "_door",
+        "_out",
+        "_out_bytes",
+        "_transport",
+        "form",
+    )
+
+    def __init__(self, door: Door, form: Form) -> None:
+        self._door = door
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._connection: Connection | None = None
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._blocked = False
+        self._close_by: int | None = None
+        self.form = form
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
+        # When the system takes no more, neither do we: what waits there is a copy for this client alone.
+        self._transport.set_write_buffer_limits(high=1)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if self._connection is not None:
+            self._connection.on_drained()
+
+    def shutdown(self) -> None:
+        """End the connection because the node stops."""
+        if self._connection is not None:
+            reason = "this node stops; reconnect"
+            self._connection.close(CloseCode.DRAINING, reason, retry_after_ms=DRAIN_RETRY_MS)
+        elif self._transport is not None:
+            self._transport.close()
+
+    # Link
+
+    @property
+    def congested(self) -> bool:
+        return self._blocked or self._out_bytes > self._door.write_buffer_bytes_max
+
+    def write(self, framed: bytes) -> None:
+        if self._close_by is not None:
+            return  # nothing follows the goodbye
+        if not self._out:
+            self._door.flusher.add(self)
+        self._out.append(framed)
+        self._out_bytes += len(framed)
+
+    def pause_reading(self) -> None:
+        if self._close_by is None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._close_by is None:
+            self._transport.resume_reading()
+
+    def flush(self) -> None:
+        """Write what is queued, at once."""
+        out = self._out
+        if not out:
+            return
+        over = self._out_bytes > self._door.write_buffer_bytes_max
+        self._out_bytes = 0
+        if not self._transport.is_closing():
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+        if over and not self._blocked and self._connection is not None:
+            self._connection.on_drained()
+
+    # For the transports.
+
+    @property
+    def _host(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return peer[0] if isinstance(peer, tuple) else ""
+
+    def _end_writing(self) -> None:
+        """Write the end, but go on reading (and dropping) for a while.
+
+        The client may be writing still. Closed under its hands, the connection would be reset, and the
+        goodbye that says why could be lost with it.
+        """
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
