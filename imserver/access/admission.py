@@ -124,12 +124,14 @@ class Admission:
         self._room = UPGRADES_A_TURN if is_open else 0
         served = min(self._room, len(self._waiting))
         self._room -= served
-        for _ in range(served):
-            self._waiting.popleft()()
-        if served:
-            self._measure(served)
-        if self._waiting and is_open:
-            self._turn_soon()
+        try:
+            for _ in range(served):
+                self._waiting.popleft()()
+        finally:
+            if served:
+                self._measure(served)
+            if self._waiting and is_open:
+                self._turn_soon()
 
     def _measure(self, served: int) -> None:
         now_s = asyncio.get_running_loop().time()
