@@ -12,13 +12,15 @@ type imserver struct {
 	port   int
 	window int
 	tokens map[string]string
-	key    ed25519.PrivateKey // with option "auth": "challenge", all are devices of one robot that prove its key
+	// With option "cids": "random", they do not grow with time.
+	randomCids bool
+	key        ed25519.PrivateKey // with option "auth": "challenge", all are devices of one robot that prove its key
 }
 
 const idleRobot = "idle"
 
 func newImserver(task *Task) Dialect {
-	dialect := &imserver{port: task.Port, window: task.Window, tokens: task.Tokens}
+	dialect := &imserver{port: task.Port, window: task.Window, tokens: task.Tokens, randomCids: task.Options["cids"] == "random"}
 	if task.Options["auth"] == "challenge" {
 		_, dialect.key, _ = ed25519.GenerateKey(nil)
 	}
@@ -103,7 +105,11 @@ func (d *imserver) Template(robot, group string, body []byte) (Encoder, error) {
 	// The number first: like those of the SDK, the cids of all robots grow together.
 	frame = packStr(packStr(frame, "cid"), idMark+"-"+robot)
 	frame = packStr(packStr(frame, "body"), string(body))
-	return newTemplate(clientFrame(opBinary, frame))
+	template, err := newTemplate(clientFrame(opBinary, frame))
+	if err == nil {
+		template.scramble = d.randomCids
+	}
+	return template, err
 }
 
 // SignalTemplate writes a signal, of which the server keeps the latest value only.

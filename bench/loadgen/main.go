@@ -33,7 +33,7 @@ func main() {
 	}
 	found, err := run(&task)
 	if err != nil {
-		found = &Findings{Void: err.Error()}
+		found = &Findings{Void: err.Error(), Counts: map[string]float64{}, Histograms: map[string][][2]int{}}
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
 		fmt.Fprintf(os.Stderr, "loadgen: %v\n", err)

@@ -72,7 +72,12 @@ type Template struct {
 	hexAt  []int // eight hexadecimal digits of the message's number in its lane
 	idAt   []int // eight hexadecimal digits of the send's number on its connection
 	uint32 []int // the same as four bytes, big endian
+	// scramble makes the text of the send's number jump about, without repeating itself.
+	scramble bool
 }
+
+// knuth is odd, so that multiplying by it gives every number once.
+const knuth = 2_654_435_761
 
 // idMark stands in a new template where the send's number goes: as text and as bytes.
 const (
@@ -116,8 +121,12 @@ func (t *Template) Append(out []byte, number, id uint32) []byte {
 	for _, place := range t.hexAt {
 		putHex(frame[place:], number)
 	}
+	text := id
+	if t.scramble {
+		text *= knuth
+	}
 	for _, place := range t.idAt {
-		putHex(frame[place:], id)
+		putHex(frame[place:], text)
 	}
 	for _, place := range t.uint32 {
 		frame[place], frame[place+1], frame[place+2], frame[place+3] = byte(id>>24), byte(id>>16), byte(id>>8), byte(id)

@@ -16,6 +16,7 @@ ALL: Final[tuple[Peer, ...]] = (
     Imserver(),
     Imserver("imserver, once more"),
     Imserver("imserver, challenge", challenge=True),
+    Imserver("imserver, random cids", random_cids=True),
     Nats("nats core"),
     Nats("jetstream", "default"),
     Nats("jetstream, sync always", "always"),

@@ -24,13 +24,15 @@ class Imserver(Struct, frozen=True):
 
     name: str = "imserver"
     challenge: bool = False
+    random_cids: bool = False
     dialect: str = "imserver"
     in_flight: int = 512
 
     @property
     def options(self) -> dict[str, str]:
-        """With ``challenge``, robots prove an Ed25519 key instead of showing a token."""
-        return {"auth": "challenge"} if self.challenge else {}
+        """With ``challenge``, robots prove an Ed25519 key instead of showing a token; cids may be random."""
+        challenge = {"auth": "challenge"} if self.challenge else {}
+        return challenge | ({"cids": "random"} if self.random_cids else {})
 
     def missing(self) -> str | None:
         return None
