@@ -133,6 +133,8 @@ class Sends:
             by_cid[record.cid] = sending
         elif sending.clock != session.clock:
             sending.clock = MIXED_CLOCKS
+        elif record.t < sending.invoked_s:  # by a session that is further down in the history
+            sending.invoked, sending.invoked_s = place, record.t
         sending.waiting += 1
         key = (record.conv, record.cid)
         session.requests.setdefault(key, []).append(OpenRequest(place, sending))
