@@ -110,6 +110,8 @@ class Inbox:
         for state in states:
             conversation = self._conversation(state.conv, state.epoch)
             place = conversation.place if state.epoch == conversation.epoch else None
+            if state.epoch != conversation.epoch and conversation.place is None:
+                self._begin_anew(conversation, state)
             # The server may tell the cursor of another device of this robot, which is further: what it
             # delivers here waits for acks behind the place that was resumed all the same.
             conversation.acked = state.acked if place is None else min(state.acked, place)
@@ -137,8 +139,8 @@ class Inbox:
             return
         conversation = self._conversation(frame.conv, frame.epoch)
         first, last = events[0].seq, events[-1].seq
-        if conversation.epoch != frame.epoch:
-            self._change_epoch(conversation, frame.epoch, first)
+        if conversation.epoch != frame.epoch and not self._change_epoch(frame):
+            return
         conversation.offered = max(conversation.offered, last)
         conversation.head = max(conversation.head, last)
         expected = first if conversation.received is None else conversation.received + 1
@@ -232,9 +234,22 @@ class Inbox:
             conversation.epoch = epoch
         return conversation
 
-    def _change_epoch(self, conversation: Conversation, epoch: str, first: int) -> None:
+    def _change_epoch(self, frame: Deliver) -> bool:
+        """Go on in a new epoch if a run tells where; else a new welcome has to."""
+        conversation, first = self._conversations[frame.conv], frame.events[0].seq
         known = conversation.head if conversation.received is None else conversation.received
-        gap = Gap(conversation.name, epoch, first, max(first, known), RESTORED, first - 1)
+        if conversation.received is not None and first > known + 1:
+            # It begins where the robot was added again, and what stands before that is not known here.
+            self.is_lost = True
+            return False
+        gap = Gap(frame.conv, frame.epoch, first, max(first, known), RESTORED, first - 1)
+        self._renumber(conversation, gap)
+        return True
+
+    def _begin_anew(self, conversation: Conversation, state: ConversationState) -> None:
+        """Go on where the server goes on by itself, since no place of the old epoch was resumed."""
+        first, known = state.acked + 1, max(conversation.received or 0, state.acked)
+        gap = Gap(state.conv, state.epoch, first, known, RESTORED, state.acked)
         self._renumber(conversation, gap)
 
     def _cut_back(self, conversation: Conversation, frame: GapFrame) -> None:

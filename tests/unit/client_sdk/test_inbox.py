@@ -354,6 +354,28 @@ def test_a_new_epoch_is_never_silent(inbox):
     assert seqs(take(inbox)) == [(4, 5), 4]
 
 
+def test_a_new_epoch_that_begins_further_on_asks_for_a_new_welcome(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    take(inbox)
+    inbox.deliver(run(7, 8, epoch="e2"), 0.0)
+    assert take(inbox) == []
+    assert inbox.is_lost
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 3)}
+    inbox.welcome([state(epoch="e2", head=8, acked=2)])
+    inbox.gap(GapFrame(CONV, "e2", from_=3, to=3, why="restored"), 0.0)
+    inbox.deliver(run(3, 8, epoch="e2"), 0.0)
+    assert seqs(take(inbox)) == [(3, 3), 3, 4, 5, 6, 7, 8]
+
+
+def test_a_new_epoch_of_which_no_place_was_resumed_begins_where_the_server_does(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    inbox.next()
+    assert inbox.resume(BYTES) == {}
+    inbox.welcome([state(epoch="e2", head=5, acked=4)])
+    inbox.deliver(run(5, 5, epoch="e2"), 0.0)
+    assert seqs(take(inbox)) == [(5, 4), 5]
+
+
 def test_events_of_an_old_epoch_do_not_move_the_new_cursor(inbox):
     inbox.deliver(run(1, 5), 0.0)
     old = take(inbox, process=False)
