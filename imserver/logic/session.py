@@ -135,6 +135,10 @@ class Sessions:
         """Tell whether any device of ``robot`` has a session here."""
         return robot in self._by_robot
 
+    def is_here(self, robot: RobotName, device: DeviceName) -> bool:
+        """Tell whether a device has a session here."""
+        return device in self._by_robot.get(robot, {})
+
     def all(self) -> list[Session]:
         """Return every open session."""
         return [session for devices in self._by_robot.values() for session in devices.values()]
@@ -322,12 +326,15 @@ class Sessions:
 
 def cursor_of(membership: Membership) -> int:
     """Return where a device begins: behind what it last acked, or its robot, or before the robot joined."""
-    if membership.device_acked is None and membership.robot_acked is not None:
+    if membership.device_acked is not None:
+        return membership.device_acked
+    if membership.robot_acked is not None:
         return membership.robot_acked
-    return _own_cursor(membership)
+    return max(membership.since - 1, 0)
 
 
 def _own_cursor(membership: Membership) -> int:
+    """Return what a device surely has of the log as it is now."""
     if membership.device_acked is not None:
         return membership.device_acked
-    return max(membership.since - 1, 0)
+    return min(cursor_of(membership), max(membership.since - 1, 0))
