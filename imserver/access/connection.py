@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from imserver.access.admission import Openings
 from imserver.access.context import Context
 from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
@@ -156,6 +157,11 @@ class Connection:
             self._context.metrics.closed_for_offences.inc()
             self._end(CloseCode.POLICY, "too many malformed frames")
 
+    @property
+    def openings(self) -> Openings:
+        """Where those queue who open a session."""
+        return self._context.admission.openings
+
     # The port `Peer`, what logic tells.
 
     @property
@@ -239,11 +245,7 @@ class Connection:
 
     async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
         try:
-            if self.session is not None:
-                await work
-            else:
-                async with self._context.admission.openings:
-                    await work
+            await work
         except Exception as exc:
             self._refuse(frame, refusal_of(exc, request=type(frame).__name__))
         self._busy = False

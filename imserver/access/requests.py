@@ -4,17 +4,17 @@ A handler either finishes at once and returns None, or returns a coroutine that 
 before its next frame. Handlers answer; they decide nothing.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from imserver.access.connection import Connection
+from imserver.access.greeting import Greeting, Work
 from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
-from imserver.logic.identity import claimed
 from imserver.logic.permissions import Operation, require
 from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
@@ -23,18 +23,14 @@ from imserver.protocol.client_frames import ClientFrame
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.limits import Limits
-from imserver.protocol.server_frames import Challenge, Ok, Pong
 from imserver.protocol.server_frames import Identity as IdentityRow
-from imserver.protocol.session_states import SessionState
-
-Work: TypeAlias = Coroutine[Any, Any, None] | None
+from imserver.protocol.server_frames import Ok, Pong
 
 
 class Requests:
     """The table from frame to use case."""
 
     def __init__(self, cases: UseCases, *, clock: Clock, limits: Limits, node: str) -> None:
-        self._identity = cases.identity
         self._sessions = cases.sessions
         self._conversations = cases.conversations
         self._sending = cases.sending
@@ -45,14 +41,15 @@ class Requests:
         self._clock = clock
         self._limits = limits
         self._node = node
+        greeting = Greeting(cases, clock)
         self._handlers: dict[type[Struct], Callable[[Connection, Any, Codec], Work]] = {
             frames.Send: self._send,
             frames.Ack: self._ack,
             frames.Ping: self._ping,
             frames.Signal: self._signal,
-            frames.Register: self._register,
-            frames.Hello: self._hello,
-            frames.Prove: self._prove,
+            frames.Register: greeting.register,
+            frames.Hello: greeting.hello,
+            frames.Prove: greeting.prove,
             frames.Follow: self._follow,
             frames.Unfollow: self._unfollow,
             frames.WhoAmI: self._whoami,
@@ -123,42 +120,6 @@ class Requests:
         body = checked_body(frame.body, codec, self._limits)
         session = _session(connection)
         return self._signals.signal(session, frame.conv, key=frame.key, body=body)
-
-    async def _register(
-        self, connection: Connection, frame: frames.Register, _codec: Codec
-    ) -> None:
-        await self._identity.register(frame)
-        connection.answer(Ok(frame.id))
-
-    def _hello(self, connection: Connection, frame: frames.Hello, _codec: Codec) -> Work:
-        claimed(frame.robot, frame.device)
-        connection.hello = frame
-        if frame.token is not None:
-            return self._open_by_token(connection, frame, frame.token)
-        connection.nonce = self._identity.new_nonce()
-        connection.state = SessionState.CHALLENGED
-        connection.send(Challenge(connection.nonce, self._identity.server_id))
-        return None
-
-    async def _prove(self, connection: Connection, frame: frames.Prove, _codec: Codec) -> None:
-        hello, nonce = connection.hello, connection.nonce
-        assert hello is not None and nonce is not None, "a challenged connection has said hello"
-        connection.nonce = None
-        connection.state = SessionState.FRESH  # the challenge is spent, whatever comes of it
-        await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
-        await self._open(connection, hello, admin=False)
-
-    async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:
-        _, admin = await self._identity.bear(hello, token)
-        await self._open(connection, hello, admin=admin)
-
-    async def _open(self, connection: Connection, hello: frames.Hello, *, admin: bool) -> None:
-        if connection.is_closed:
-            return
-        robot, device = claimed(hello.robot, hello.device)
-        session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
-        if session is not None:
-            connection.enter(session)
 
     async def _follow(self, connection: Connection, frame: frames.Follow, _codec: Codec) -> None:
         session = _session(connection)

@@ -1,0 +1,76 @@
+"""From `register`, `hello` and `prove` to an open session; each waits for its turn at the openings."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeAlias
+
+from imserver.access.connection import Connection
+from imserver.access.takeovers import WAIT_MAX_S, Takeovers
+from imserver.access.use_cases import UseCases
+from imserver.core.clock import Clock
+from imserver.logic.identity import claimed
+from imserver.protocol import client_frames as frames
+from imserver.protocol.codec import Codec
+from imserver.protocol.errors import CloseCode
+from imserver.protocol.server_frames import Challenge, Ok
+from imserver.protocol.session_states import SessionState
+
+Work: TypeAlias = Coroutine[Any, Any, None] | None
+
+
+class Greeting:
+    """The handlers of what comes before the session is open."""
+
+    def __init__(self, cases: UseCases, clock: Clock) -> None:
+        self._identity = cases.identity
+        self._sessions = cases.sessions
+        self._takeovers = Takeovers(clock)
+
+    async def register(self, connection: Connection, frame: frames.Register, _codec: Codec) -> None:
+        """Bind a robot's name to its key."""
+        async with connection.openings:
+            await self._identity.register(frame)
+        connection.answer(Ok(frame.id))
+
+    def hello(self, connection: Connection, frame: frames.Hello, _codec: Codec) -> Work:
+        """Ask for a proof, or look at the bearer token that was brought instead."""
+        claimed(frame.robot, frame.device)
+        connection.hello = frame
+        if frame.token is not None:
+            return self._open_by_token(connection, frame, frame.token)
+        connection.nonce = self._identity.new_nonce()
+        connection.state = SessionState.CHALLENGED
+        connection.send(Challenge(connection.nonce, self._identity.server_id))
+        return None
+
+    async def prove(self, connection: Connection, frame: frames.Prove, _codec: Codec) -> None:
+        """Check the proof and open the session."""
+        hello, nonce = connection.hello, connection.nonce
+        assert hello is not None and nonce is not None, "a challenged connection has said hello"
+        connection.nonce = None
+        connection.state = SessionState.FRESH  # the challenge is spent, whatever comes of it
+        async with connection.openings:
+            await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
+        await self._open(connection, hello, admin=False)
+
+    async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:
+        async with connection.openings:
+            _, admin = await self._identity.bear(hello, token)
+        await self._open(connection, hello, admin=admin)
+
+    async def _open(self, connection: Connection, hello: frames.Hello, *, admin: bool) -> None:
+        robot, device = claimed(hello.robot, hello.device)
+        if self._sessions.is_here(robot, device):
+            wait_s = self._takeovers.wait_s(robot, device)
+            if wait_s > WAIT_MAX_S:
+                reason = f"device {device} of {robot} changes hands too often: is it used twice?"
+                retry_after_ms = int(wait_s * 1000)
+                connection.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after_ms)
+            elif wait_s:
+                await asyncio.sleep(wait_s)
+        if connection.is_closed:
+            return
+        async with connection.openings:
+            session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
+        if session is not None:
+            connection.enter(session)
