@@ -12,15 +12,16 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
+from litestar import Litestar
 from prometheus_client import CollectorRegistry
 
 from imserver.access.admission import Admission
 from imserver.access.context import Context
 from imserver.access.door import Door
-from imserver.access.http.application import application
+from imserver.access.http.application import Parts, application
 from imserver.access.http.metrics import HttpMetrics
 from imserver.access.http.operations import Operations
 from imserver.access.http.stays import Stays
@@ -52,6 +53,7 @@ from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
 from imserver.logic.signals import Signals
+from imserver.logic.tickets import Tickets
 from imserver.protocol.errors import CloseCode
 from imserver.route.local import LocalRouter
 from imserver.route.router import Router
@@ -201,20 +203,7 @@ async def _run(
             draining.set()
             await _drain(node, committing, settings.server.drain_timeout_s)
 
-        operations = Operations(
-            probe=store.probe,
-            is_draining=draining.is_set,
-            registry=node.registry,
-            clock=SystemClock(),
-        )
-        web = application(
-            node.cases,
-            operations,
-            stays=node.stays,
-            access=settings.access,
-            http=settings.http,
-            limits=settings.limits,
-        )
+        web = _application(node, settings, probe=store.probe, is_draining=draining.is_set)
         listener = Listener(
             web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
         )
@@ -222,6 +211,30 @@ async def _run(
         _fit_to_files(node.door)
         await listener.serve()
         scope.cancel_all()
+
+
+def _application(
+    node: Node,
+    settings: Settings,
+    *,
+    probe: Callable[[], Awaitable[None]],
+    is_draining: Callable[[], bool],
+) -> Litestar:
+    clock = SystemClock()
+    operations = Operations(
+        probe=probe, is_draining=is_draining, registry=node.registry, clock=clock
+    )
+    parts = Parts(
+        node.cases,
+        operations,
+        node.stays,
+        clock,
+        access=settings.access,
+        http=settings.http,
+        limits=settings.limits,
+        buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
+    )
+    return application(parts)
 
 
 def _fit_to_files(door: Door) -> None:
@@ -361,6 +374,7 @@ def _use_cases(
         signals=signals,
         places=Places(store, conversations, committer),
         minting=Minting(given.authority, clock=given.clock, ids=given.ids),
+        tickets=Tickets(given.authority, clock=given.clock, ids=given.ids),
     )
 
 

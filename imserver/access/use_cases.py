@@ -12,6 +12,7 @@ from imserver.logic.places import Places
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
 from imserver.logic.signals import Signals
+from imserver.logic.tickets import Tickets
 
 
 class UseCases(NamedTuple):
@@ -27,3 +28,4 @@ class UseCases(NamedTuple):
     signals: Signals
     places: Places
     minting: Minting
+    tickets: Tickets

@@ -22,7 +22,7 @@ from imserver.core.errors import Refusal
 from imserver.protocol import names
 from imserver.protocol.errors import ErrorCode
 
-TokenKind: TypeAlias = Literal["enroll", "bearer"]
+TokenKind: TypeAlias = Literal["enroll", "bearer", "stream"]
 TokenId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{16,64}$")]
 Milliseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
@@ -33,6 +33,7 @@ _SIGNED_PREFIX: Final = b"imserver.token.v1\n"  # keeps these signatures apart f
 _SOURCE: Final[dict[TokenKind, str]] = {
     "enroll": "an enrolment token from `imserver enroll`",
     "bearer": "a bearer token from `imserver token`",
+    "stream": "the pass that came with a stream",
 }
 
 
@@ -40,12 +41,14 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
     """What a token says of its holder.
 
     Attributes:
-        kind: ``enroll`` registers a robot once; ``bearer`` opens sessions until it expires.
+        kind: ``enroll`` registers a robot once; ``bearer`` opens sessions until it expires; ``stream`` goes
+            on with one stream.
         robot: the only name it is good for.
         id: 128 random bits as text; an enrolment token is spent by it.
         issued_ms: milliseconds since 1970 at which it was minted.
         expires_ms: milliseconds since 1970 from which on it is refused.
-        groups: conversations (``g/…``) that an enrolled robot becomes a member of.
+        groups: conversations (``g/…``) that an enrolled robot becomes a member of; of a stream, the one it
+            reads, which may be a direct line.
         admin: the bearer may act as an owner of every group.
     """
 
@@ -79,6 +82,13 @@ def bearer(robot: str, *, token_id: str, now_ms: int, ttl_ms: int, admin: bool =
     """
     expires_ms = now_ms + _ttl(ttl_ms)
     return Claims("bearer", names.robot_name(robot), token_id, now_ms, expires_ms, admin=admin)
+
+
+def stream_pass(
+    robot: str, conv: str, *, token_id: str, now_ms: int, expires_ms: int, admin: bool
+) -> Claims:
+    """Return the claims of a token that lets its holder go on with one stream of ``conv`` as ``robot``."""
+    return Claims("stream", robot, token_id, now_ms, expires_ms, groups=(conv,), admin=admin)
 
 
 class TokenAuthority:

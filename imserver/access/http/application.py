@@ -1,11 +1,13 @@
 """The ASGI application beside the WebSocket endpoint: its routes, and what goes for all of them."""
 
-from typing import Final
+import random
+from typing import Final, NamedTuple
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 
 from imserver.access.http import openapi
 from imserver.access.http.callers import BearerTokens
@@ -19,7 +21,9 @@ from imserver.access.http.operations import Operations
 from imserver.access.http.problems import HEADERS, answer_to
 from imserver.access.http.robots import RobotRoutes
 from imserver.access.http.stays import Stays
+from imserver.access.http.stream_routes import Rules, StreamRoutes
 from imserver.access.use_cases import UseCases
+from imserver.core.clock import Clock
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import AccessSettings
 from imserver.protocol.limits import Limits
@@ -27,20 +31,23 @@ from imserver.protocol.limits import Limits
 _ANY_METHOD: Final = "*"
 
 
-def application(
-    cases: UseCases,
-    operations: Operations,
-    *,
-    stays: Stays,
-    access: AccessSettings,
-    http: HttpSettings,
-    limits: Limits,
-) -> Litestar:
+class Parts(NamedTuple):
+    """What the application is made of."""
+
+    cases: UseCases
+    operations: Operations
+    stays: Stays
+    clock: Clock
+    access: AccessSettings
+    http: HttpSettings
+    limits: Limits
+    buffer_bytes_max: int
+
+
+def application(parts: Parts) -> Litestar:
     """Return the application that answers every HTTP request of this node."""
-    of_any = [
-        *EventRoutes(cases, limits, stays, wait_max_s=http.wait_max_s).handlers(),
-        *ConversationRoutes(cases, limits).handlers(),
-    ]
+    cases = parts.cases
+    of_any = _of_any_conversation(parts)
     group = Router(
         "/groups/{name:str}",
         route_handlers=[*of_any, *GroupRoutes(cases).handlers()],
@@ -60,22 +67,34 @@ def application(
         "/v1",
         route_handlers=[*whole, group, direct],
         middleware=[
-            lambda app: Gate(app, access.origins),
-            lambda app: BearerTokens(app, cases.identity),
+            lambda app: Gate(app, parts.access.origins),
+            lambda app: BearerTokens(app, cases),
         ],
         response_headers=[ResponseHeader(name=n, value=v) for n, v in HEADERS.items()],
         security=[{openapi.BEARER: []}],
-        request_max_body_size=limits.frame_bytes_max,
+        request_max_body_size=parts.limits.frame_bytes_max,
     )
     return Litestar(
-        [*operations.handlers(), api],
-        cors_config=_cors(access.origins),
+        [*parts.operations.handlers(), api],
+        cors_config=_cors(parts.access.origins),
         exception_handlers={Exception: answer_to},
         openapi_config=openapi.configuration(),
         plugins=[AnyValue()],
         logging_config=None,
         debug=False,
     )
+
+
+def _of_any_conversation(parts: Parts) -> list[HTTPRouteHandler]:
+    cases, stays, limits = parts.cases, parts.stays, parts.limits
+    rules = Rules(parts.http.heartbeat_s, parts.buffer_bytes_max)
+    return [
+        *EventRoutes(cases, limits, stays, wait_max_s=parts.http.wait_max_s).handlers(),
+        *StreamRoutes(
+            cases, stays, rules=rules, clock=parts.clock, dice=random.Random()
+        ).handlers(),
+        *ConversationRoutes(cases, limits).handlers(),
+    ]
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:

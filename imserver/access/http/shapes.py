@@ -77,6 +77,34 @@ class Hole(Struct, frozen=True, rename={"from_": "from"}):
     why: str
 
 
+class Goodbye(Struct, frozen=True, omit_defaults=True):
+    """The end of a stream that the server ends.
+
+    Attributes:
+        code: close code; its range says what to do.
+        reason: what happened, for people.
+        retry_after: milliseconds to wait before coming back.
+    """
+
+    code: int
+    reason: str
+    retry_after: int | None = None
+
+
+class NewTicket(Struct, frozen=True):
+    """A ticket for one stream of one conversation, for a browser's EventSource, which sends no headers.
+
+    Attributes:
+        ticket: good once and soon; while the stream it opened lives, its browser may reconnect.
+        expires: until when it opens a stream, in milliseconds since 1970.
+        url: path of the stream, with the ticket.
+    """
+
+    ticket: str
+    expires: int
+    url: str
+
+
 class Page(Struct, frozen=True, omit_defaults=True):
     """A part of a log.
 

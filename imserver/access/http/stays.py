@@ -32,11 +32,15 @@ class Holder(Protocol):
 
 
 class Stays:
-    """The answers of a node that take their time."""
+    """The answers of a node that take their time.
+
+    Attributes:
+        metrics: what is counted of them.
+    """
 
     def __init__(self, most: int, metrics: HttpMetrics) -> None:
         self._most = most
-        self._metrics = metrics
+        self.metrics = metrics
         self._by_robot: dict[RobotName, dict[Staying, None]] = {}
         self._count = 0
         self._draining = False
@@ -68,7 +72,7 @@ class Stays:
         """
         stays = self._by_robot.get(robot, {})
         if len(stays) >= self._most:
-            self._metrics.stays_refused.inc()
+            self.metrics.stays_refused.inc()
             raise Refusal(
                 ErrorCode.RATE_LIMITED,
                 f"{robot} has {self._most} long polls and streams here, which is the most; end some",
@@ -96,7 +100,7 @@ class Stays:
 
     def _note(self, change: int) -> None:
         self._count += change
-        self._metrics.stays.set(self._count)
+        self.metrics.stays.set(self._count)
 
 
 def _end(stay: Staying) -> None:

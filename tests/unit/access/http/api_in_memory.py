@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from litestar import Litestar
 
-from imserver.access.http.application import application
+from imserver.access.http.application import Parts, application
 from imserver.access.http.link import LINK, Stay
 from imserver.access.http.operations import Operations
 from imserver.core.settings import Settings
@@ -160,15 +160,17 @@ async def api_in_memory(settings: Settings | None = None) -> AsyncIterator[Api]:
             clock=node.clock,
         )
         # Compiling the routes takes a while: not in a step of the loop, which is watched.
-        app = await asyncio.to_thread(
-            application,
+        parts = Parts(
             node.node.cases,
             operations,
-            stays=node.node.stays,
+            node.node.stays,
+            node.clock,
             access=settings.access,
             http=settings.http,
             limits=settings.limits,
+            buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
         )
+        app = await asyncio.to_thread(application, parts)
         await node.store.enlist("r1", "r2", "r3")
         await node.node.cases.groups.create(RobotName("r1"), "dock", ["r2"], is_open=False)
         yield Api(node, app)

@@ -10,16 +10,19 @@ from imserver.protocol import client_frames, server_frames
 from tests.unit.access.http.api_in_memory import Api
 
 METHODS = {"get", "post", "put", "patch", "delete"}
-PAIRS: list[tuple[type[Struct], type[Struct], set[str]]] = [
+REQUESTS: list[tuple[type[Struct], type[Struct], set[str]]] = [
     (shapes.NewEvent, client_frames.Send, {"id", "conv", "cid"}),
-    (shapes.Sent, server_frames.Sent, {"id"}),
-    (shapes.Hole, server_frames.Gap, set()),
     (shapes.Registration, client_frames.Register, {"id"}),
     (shapes.NewGroup, client_frames.CreateGroup, {"id"}),
     (shapes.NewMembers, client_frames.AddMembers, {"id", "conv"}),
     (shapes.NewRole, client_frames.SetRole, {"id", "conv", "robot"}),
     (shapes.NewAck, client_frames.Ack, {"conv"}),
     (shapes.NewSignal, client_frames.Signal, {"conv"}),
+]
+ANSWERS: list[tuple[type[Struct], type[Struct], set[str]]] = [
+    (shapes.Sent, server_frames.Sent, {"id"}),
+    (shapes.Hole, server_frames.Gap, set()),
+    (shapes.Goodbye, server_frames.Bye, set()),
 ]
 ADDED: dict[type[Struct], set[str]] = {shapes.Hole: {"count"}, shapes.NewAck: {"device"}}
 
@@ -32,13 +35,20 @@ def fields_of(shape: type[Struct]) -> dict[str, tuple[Any, Any, Any]]:
     }
 
 
-@pytest.mark.parametrize(("shape", "frame", "left_out"), PAIRS, ids=str)
-def test_a_shape_has_the_fields_of_its_frame(
+@pytest.mark.parametrize(("shape", "frame", "left_out"), REQUESTS, ids=str)
+def test_a_request_takes_what_its_frame_takes(
     shape: type[Struct], frame: type[Struct], left_out: set[str]
 ):
     on_the_wire = {name: field for name, field in fields_of(frame).items() if name not in left_out}
     here = {n: field for n, field in fields_of(shape).items() if n not in ADDED.get(shape, ())}
     assert here == on_the_wire
+
+
+@pytest.mark.parametrize(("shape", "frame", "left_out"), ANSWERS, ids=str)
+def test_an_answer_tells_what_its_frame_tells(
+    shape: type[Struct], frame: type[Struct], left_out: set[str]
+):
+    assert set(fields_of(shape)) - ADDED.get(shape, set()) == set(fields_of(frame)) - left_out
 
 
 async def test_the_description_is_given_without_a_token(api: Api):

@@ -1,0 +1,124 @@
+"""Tickets: how a browser's EventSource, which sends no headers, opens a stream, with no token in its address.
+
+Whoever has a token gets a ticket for one conversation; it is good once, and for a moment. What it opens comes
+with a pass that only the browser keeps, as a cookie: with both, the stream that broke off is opened again. So
+an address that was seen by others opens nothing.
+
+Tickets live in this node's memory and end with it. A pass is signed and survives a restart.
+"""
+
+import hashlib
+from typing import Final, NamedTuple
+
+from imserver.core import tokens
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.ids import Ids
+from imserver.core.tokens import TokenAuthority
+from imserver.logic.session import Session
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import ConversationName, RobotName
+
+TICKET_TTL_MS: Final = 30_000
+PASS_TTL_MS: Final = 12 * 3_600_000
+TICKETS_MAX: Final = 10_000
+"""Tickets that are out at a time; with more of them the oldest ends early."""
+
+
+class Grant(NamedTuple):
+    """What a ticket allows.
+
+    Attributes:
+        robot, admin: in whose name.
+        conv: what may be read.
+        expires_ms: until when, in milliseconds since 1970.
+        new_pass: the pass to keep, if it was not there yet.
+    """
+
+    robot: RobotName
+    admin: bool
+    conv: ConversationName
+    expires_ms: int
+    new_pass: str | None
+
+
+class _Issued(NamedTuple):
+    robot: RobotName
+    admin: bool
+    conv: ConversationName
+    opens_until_ms: int
+    expires_ms: int
+
+
+class Tickets:
+    """The tickets of this node."""
+
+    def __init__(self, authority: TokenAuthority, *, clock: Clock, ids: Ids) -> None:
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+        self._issued: dict[str, _Issued] = {}
+
+    def issue(
+        self, session: Session, conv: ConversationName, *, expires_ms: int
+    ) -> tuple[str, int]:
+        """Return a ticket for one stream of ``conv``, and until when it opens it.
+
+        ``expires_ms`` is when the token ends that the session was opened with; its stream ends with it.
+        """
+        now_ms = self._clock.now_ms()
+        self._forget(now_ms)
+        opens_until_ms = min(now_ms + TICKET_TTL_MS, expires_ms)
+        expires_ms = min(now_ms + PASS_TTL_MS, expires_ms)
+        ticket = self._ids.token()
+        self._issued[ticket] = _Issued(
+            session.robot, session.admin, conv, opens_until_ms, expires_ms
+        )
+        return ticket, opens_until_ms
+
+    def redeem(self, ticket: str, *, kept_pass: str | None) -> Grant:
+        """Return what a ticket allows, the first time, and again to who kept the pass.
+
+        Raises:
+            Refusal: ``unauthenticated``.
+        """
+        now_ms = self._clock.now_ms()
+        issued = self._issued.pop(ticket, None)
+        if issued is not None and now_ms < issued.opens_until_ms:
+            claims = tokens.stream_pass(
+                issued.robot,
+                issued.conv,
+                token_id=fingerprint(ticket),
+                now_ms=now_ms,
+                expires_ms=issued.expires_ms,
+                admin=issued.admin,
+            )
+            new_pass = self._authority.mint(claims)
+            return Grant(issued.robot, issued.admin, issued.conv, issued.expires_ms, new_pass)
+        if kept_pass is None:
+            raise _spent()
+        claims = self._authority.read(kept_pass, kind="stream", now_ms=now_ms)
+        if claims.id != fingerprint(ticket):
+            raise _spent()
+        conv = ConversationName(claims.groups[0])
+        return Grant(RobotName(claims.robot), claims.admin, conv, claims.expires_ms, None)
+
+    def _forget(self, now_ms: int) -> None:
+        """Let go of tickets that are over; all last equally long, so that the oldest are first."""
+        while self._issued:
+            oldest = next(iter(self._issued))
+            if len(self._issued) < TICKETS_MAX and now_ms < self._issued[oldest].opens_until_ms:
+                return
+            del self._issued[oldest]
+
+
+def fingerprint(ticket: str) -> str:
+    """Return what stands for a ticket where the ticket itself must not: 128 bits of its SHA-256."""
+    return hashlib.sha256(ticket.encode()).hexdigest()[:32]
+
+
+def _spent() -> Refusal:
+    return Refusal(
+        ErrorCode.UNAUTHENTICATED,
+        "this ticket is not good, or not any more: each opens one stream, soon; ask for another one",
+    )
