@@ -14,7 +14,7 @@ class Nats(Struct, frozen=True):
 
     name: str
     store: str | None = None
-    in_flight: int = 128
+    in_flight: int = 160
 
     @property
     def dialect(self) -> str:

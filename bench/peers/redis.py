@@ -29,7 +29,12 @@ class Redis(Struct, frozen=True):
         return program.version("redis-server", "--version")
 
     def settings(self) -> dict[str, str]:
-        return {"appendonly": "yes", "appendfsync": self.fsync, "save": ""}
+        return {
+            "appendonly": "yes",
+            "appendfsync": self.fsync,
+            "save": "",
+            "protected-mode": "no",  # robots come from several loopback addresses
+        }
 
     def start(self, directory: Path, place: Place) -> Server:
         port = free_port()
