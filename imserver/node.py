@@ -12,10 +12,9 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
-from litestar import Litestar
 from prometheus_client import CollectorRegistry
 
 from imserver.access.admission import Admission
@@ -23,7 +22,6 @@ from imserver.access.context import Context
 from imserver.access.door import Door
 from imserver.access.http.application import Parts, application
 from imserver.access.http.metrics import HttpMetrics
-from imserver.access.http.operations import Operations
 from imserver.access.http.stays import Stays
 from imserver.access.listener import Listener
 from imserver.access.metrics import AccessMetrics
@@ -203,7 +201,19 @@ async def _run(
             draining.set()
             await _drain(node, committing, settings.server.drain_timeout_s)
 
-        web = _application(node, settings, probe=store.probe, is_draining=draining.is_set)
+        parts = Parts(
+            node.cases,
+            node.stays,
+            registry=node.registry,
+            clock=SystemClock(),
+            probe=store.probe,
+            is_draining=draining.is_set,
+            access=settings.access,
+            http=settings.http,
+            limits=settings.limits,
+            buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
+        )
+        web = application(parts)
         listener = Listener(
             web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
         )
@@ -211,30 +221,6 @@ async def _run(
         _fit_to_files(node.door)
         await listener.serve()
         scope.cancel_all()
-
-
-def _application(
-    node: Node,
-    settings: Settings,
-    *,
-    probe: Callable[[], Awaitable[None]],
-    is_draining: Callable[[], bool],
-) -> Litestar:
-    clock = SystemClock()
-    operations = Operations(
-        probe=probe, is_draining=is_draining, registry=node.registry, clock=clock
-    )
-    parts = Parts(
-        node.cases,
-        operations,
-        node.stays,
-        clock,
-        access=settings.access,
-        http=settings.http,
-        limits=settings.limits,
-        buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
-    )
-    return application(parts)
 
 
 def _fit_to_files(door: Door) -> None:

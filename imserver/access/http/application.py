@@ -1,6 +1,7 @@
 """The ASGI application beside the WebSocket endpoint: its routes, and what goes for all of them."""
 
 import random
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from litestar import Litestar, Router
@@ -8,6 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from prometheus_client import CollectorRegistry
 
 from imserver.access.http import openapi
 from imserver.access.http.callers import BearerTokens
@@ -32,12 +34,19 @@ _ANY_METHOD: Final = "*"
 
 
 class Parts(NamedTuple):
-    """What the application is made of."""
+    """What the application is made of.
+
+    Attributes:
+        probe: returns if the store can be read and written, else raises.
+        buffer_bytes_max: bytes that may wait for the client of one stream.
+    """
 
     cases: UseCases
-    operations: Operations
     stays: Stays
+    registry: CollectorRegistry
     clock: Clock
+    probe: Callable[[], Awaitable[None]]
+    is_draining: Callable[[], bool]
     access: AccessSettings
     http: HttpSettings
     limits: Limits
@@ -47,6 +56,12 @@ class Parts(NamedTuple):
 def application(parts: Parts) -> Litestar:
     """Return the application that answers every HTTP request of this node."""
     cases = parts.cases
+    operations = Operations(
+        probe=parts.probe,
+        is_draining=parts.is_draining,
+        registry=parts.registry,
+        clock=parts.clock,
+    )
     of_any = _of_any_conversation(parts)
     group = Router(
         "/groups/{name:str}",
@@ -75,7 +90,7 @@ def application(parts: Parts) -> Litestar:
         request_max_body_size=parts.limits.frame_bytes_max,
     )
     return Litestar(
-        [*parts.operations.handlers(), api],
+        [*operations.handlers(), api],
         cors_config=_cors(parts.access.origins),
         exception_handlers={Exception: answer_to},
         openapi_config=openapi.configuration(),

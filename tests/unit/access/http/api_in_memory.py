@@ -11,7 +11,6 @@ from litestar import Litestar
 
 from imserver.access.http.application import Parts, application
 from imserver.access.http.link import LINK, Stay
-from imserver.access.http.operations import Operations
 from imserver.core.settings import Settings
 from imserver.protocol.names import RobotName
 from tests.unit.access.node_in_memory import NodeInMemory, running
@@ -153,18 +152,14 @@ async def api_in_memory(settings: Settings | None = None) -> AsyncIterator[Api]:
     """Run a node in memory with its application; three robots are registered, and r1 has the group dock."""
     settings = settings if settings is not None else Settings()
     async with running(settings) as node:
-        operations = Operations(
-            probe=node.store.probe,
-            is_draining=lambda: False,
-            registry=node.node.registry,
-            clock=node.clock,
-        )
         # Compiling the routes takes a while: not in a step of the loop, which is watched.
         parts = Parts(
             node.node.cases,
-            operations,
             node.node.stays,
-            node.clock,
+            registry=node.node.registry,
+            clock=node.clock,
+            probe=node.store.probe,
+            is_draining=lambda: False,
             access=settings.access,
             http=settings.http,
             limits=settings.limits,
