@@ -60,7 +60,11 @@ class Codec(Protocol):
         """
 
     def decode_body(self, body: Raw) -> Any:
-        """Return the value of a body that came in this codec."""
+        """Return the value of a body that came in this codec.
+
+        Raises:
+            bodies.InvalidBody: it is malformed. Reading a frame only finds where a body begins and ends.
+        """
 
 
 class _AnyId(Struct):
@@ -116,7 +120,11 @@ class _Reader:
         return frame
 
     def decode_body(self, body: Raw) -> Any:
-        return self._decoders.body(body)
+        try:
+            return self._decoders.body(body)
+        except _UNDECODABLE as exc:
+            reason = _shortened(str(exc))
+            raise bodies.InvalidBody(f"the body cannot be read: {reason}") from exc
 
 
 class MsgpackCodec(_Reader):

@@ -11,6 +11,7 @@ from msgspec import Meta, Raw, Struct
 
 SEQ_MAX: Final = 2**53 - 1  # JSON readers hold integers in doubles
 Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+Millis = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 
 GROUP_CREATED: Final = "group_created"
 GROUP_DELETED: Final = "group_deleted"
@@ -52,10 +53,10 @@ class Event(Struct, omit_defaults=True, frozen=True, gc=False):
         ref: seq of the event that this one answers, edits or ends.
     """
 
-    seq: int
-    ts: int
+    seq: Annotated[int, Meta(ge=1, le=SEQ_MAX)]
+    ts: Millis
     sender: str
     cid: str
     kind: str
     body: Raw
-    ref: int | None = None
+    ref: Seq | None = None

@@ -1,12 +1,16 @@
 """The frames the server sends, and the rows inside the ``result`` of an ``ok``."""
 
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
+from imserver.protocol.client_frames import RequestId
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.events import Event, Role
+from imserver.protocol.events import SEQ_MAX, Event, Millis, Role, Seq
 from imserver.protocol.limits import Limits
+
+CloseNumber = Annotated[int, Meta(ge=1000, le=4999)]
+Number = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 
 
 class Frame(Struct, tag_field="t", frozen=True, omit_defaults=True):
@@ -41,8 +45,8 @@ class ConversationState(Struct, frozen=True):
 
     conv: str
     epoch: str
-    seq: int
-    acked: int
+    seq: Seq
+    acked: Seq
 
 
 class Challenge(Frame, tag="challenge", frozen=True):
@@ -69,7 +73,7 @@ class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
     session: str
     robot: str
     device: str
-    now: int
+    now: Millis
     node: str
     limits: Limits
     conversations: list[ConversationState]
@@ -84,7 +88,7 @@ class Sent(Frame, tag="sent", frozen=True, omit_defaults=False, gc=False):
         dup: whether this cid was stored before; ``seq`` and ``ts`` are then the first one's.
     """
 
-    id: int
+    id: RequestId
     conv: str
     epoch: str
     seq: int
@@ -100,7 +104,7 @@ class Ok(Frame, tag="ok", frozen=True):
         events: events in log order (``history`` only).
     """
 
-    id: int
+    id: RequestId
     result: Any = None
     events: list[Event] | None = None
 
@@ -108,8 +112,8 @@ class Ok(Frame, tag="ok", frozen=True):
 class Pong(Frame, tag="pong", frozen=True, gc=False):
     """The answer to ``ping``: the server's clock in milliseconds since 1970."""
 
-    id: int
-    now: int
+    id: RequestId
+    now: Millis
 
 
 class Error(Frame, tag="error", frozen=True):
@@ -126,7 +130,7 @@ class Error(Frame, tag="error", frozen=True):
     message: str
     fatal: bool
     id: int | None = None
-    retry_after: int | None = None
+    retry_after: Millis | None = None
 
 
 class Deliver(Frame, tag="deliver", frozen=True, gc=False):
@@ -154,7 +158,7 @@ class SignalValue(Frame, tag="signal", frozen=True, gc=False):
     sender: str
     key: str
     body: Raw
-    rev: int
+    rev: Number
 
 
 class StreamChunk(Frame, tag="chunk", frozen=True, gc=False):
@@ -167,8 +171,8 @@ class StreamChunk(Frame, tag="chunk", frozen=True, gc=False):
     """
 
     conv: str
-    seq: int
-    n: int
+    seq: Seq
+    n: Number
     data: str
 
 
@@ -181,7 +185,7 @@ class Head(Frame, tag="head", frozen=True, gc=False):
 
     conv: str
     epoch: str
-    seq: int
+    seq: Seq
 
 
 RETENTION = "retention"
@@ -219,7 +223,7 @@ class Receipt(Frame, tag="receipt", frozen=True):
     """
 
     conv: str
-    seq: int
+    seq: Seq
     acked: list[str]
     missing: list[str]
     complete: bool
@@ -233,9 +237,9 @@ class Bye(Frame, tag="bye", frozen=True):
         reason: what happened, for people.
     """
 
-    code: int
+    code: CloseNumber
     reason: str
-    retry_after: int | None = None
+    retry_after: Millis | None = None
 
 
 class GroupRow(Struct, frozen=True):
