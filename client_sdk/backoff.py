@@ -14,6 +14,9 @@ STABLE_S = 5.0
 """A session that held this long shows that all is well: waits begin small again."""
 
 LATER_MS = 1_000
+TOLD_MAX_MS = 3_600_000
+"""A server that says longer is asked again after an hour: it may have meant something else."""
+
 TOLD_SPREAD_S = 1.0
 _EXPONENT_MAX = 32
 
@@ -38,7 +41,7 @@ class Backoff:
         """
         bound = min(self._cap_s, self._base_s * 2 ** min(self.attempts, _EXPONENT_MAX))
         self.attempts += 1
-        least_s = (least_ms or 0) / 1000
+        least_s = min(least_ms or 0, TOLD_MAX_MS) / 1000
         if least_ms is not None:
             bound = min(bound, max(least_s, TOLD_SPREAD_S))
         return least_s + self._dice.uniform(0.0, bound)
