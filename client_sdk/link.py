@@ -18,9 +18,8 @@ from client_sdk.outbox import Repeat
 from client_sdk.records import Sent
 from client_sdk.requests import Answer
 from client_sdk.states import State
-from client_sdk.transport import Connector, Transport, TransportClosed
+from client_sdk.transport import ABNORMAL, Connector, Transport, TransportClosed
 from client_sdk.watchers import Watchers
-from client_sdk.websocket import ABNORMAL
 from imserver.protocol.codec import Codec, InvalidFrame
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.server_frames import Ok, Pong

@@ -62,7 +62,9 @@ def websocket_url(url: str) -> str:
     parts = urlsplit(url)
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not parts.hostname:
-        raise ValueError(f"server address {url!r} must look like ws://host:7400 or wss://host")
+        raise ValueError(
+            f"server address {url!r} must look like ws://host:7400, wss://host or tcp://host:7401"
+        )
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(
             f"server address {parts.scheme}://{parts.hostname} must have no user, query or fragment; "

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
+from client_sdk.address import connector_to
 from client_sdk.cids import Cids
 from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import KeyFileError
@@ -24,7 +25,7 @@ from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.link import Link
 from client_sdk.machine import Machine
 from client_sdk.memory import Memory, Owner
-from client_sdk.options import Options, websocket_url
+from client_sdk.options import Options
 from client_sdk.outbox import Repeat
 from client_sdk.payload import encode
 from client_sdk.records import Event, Gap, Sent, Statistics
@@ -32,7 +33,6 @@ from client_sdk.sqlite_memory import SqliteMemory
 from client_sdk.states import State
 from client_sdk.streams import EventStream, SignalStream
 from client_sdk.transport import Connector
-from client_sdk.websocket import WebSocketConnector
 from imserver.protocol import client_frames as wire
 from imserver.protocol import names
 from imserver.protocol.codec import JSON, MSGPACK
@@ -46,7 +46,8 @@ class Robot(KeptCalls):
     Its methods may be called by any number of tasks of one event loop at a time; `events` is for one.
 
     Args:
-        url: address of the server, ``ws://host:port`` (or wss, http, https).
+        url: address of the server, ``ws://host:port`` (or wss, http, https), or ``tcp://host:port`` of its
+            port for raw TCP.
         name: the robot's name.
         key: file of its private key, or the key itself. With ``token``, a missing file is created.
         token: for the first time: enrolment token that registers the key. Harmless afterwards.
@@ -55,7 +56,7 @@ class Robot(KeptCalls):
         memory: file in which sends that wait and what is processed outlive the process (see `SqliteMemory`);
             made if it is missing. One for each device, and for each server.
         options: see `Options`.
-        connector: another way to the server than WebSockets; the tests' memory, for example.
+        connector: another way to the server than the network; the tests' memory, for example.
 
     Raises:
         ValueError: an argument is not what it should be; the text says what would be right.
@@ -89,9 +90,7 @@ class Robot(KeptCalls):
             server=options.server,
         )
         if connector is None:
-            connector = WebSocketConnector(
-                websocket_url(url), codec, ping_interval_s=options.ping_interval_s, tls=options.tls
-            )
+            connector = connector_to(url, codec, options)
         machine = Machine(introduction, options, codec=codec, dice=random.Random())
         link = Link(
             machine,

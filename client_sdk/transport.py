@@ -1,17 +1,20 @@
 """The seam to the network: what a connection is to the SDK.
 
-`websocket` has the real one, `client_sdk.testing` one in memory.
+`websocket` and `tcp` have the real ones, `client_sdk.testing` one in memory.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
+
+ABNORMAL: Final = 1006
+"""The close code of a connection that just broke, or did not come up."""
 
 
 class TransportClosed(Exception):
     """The connection is closed, or did not come up.
 
     Attributes:
-        code: the WebSocket close code; 1006 if it just broke.
+        code: the close code; 1006 if it just broke.
         reason: the server's words, or what happened.
         retry_after_s: whole seconds to wait, if the server refused the connection and said so.
     """

@@ -19,12 +19,12 @@ from websockets.protocol import State as WebSocketState
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from client_sdk.transport import Transport, TransportClosed
+from client_sdk.arrivals import Arrivals
+from client_sdk.transport import ABNORMAL, Transport, TransportClosed
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CloseCode
 
 CLOSE_TIMEOUT_S = 2.0
-ABNORMAL = 1006
 REASON_CHARS_MAX = 200
 _TAKES_NONE_NOW = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
@@ -76,10 +76,8 @@ class WebSocketTransport(asyncio.Protocol):
         self._socket: asyncio.Transport | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._close: TransportClosed | None = None
-        self._messages: list[bytes] = []
+        self._arrivals = Arrivals(self._loop)
         self._parts: list[bytes] = []
-        self._reader: asyncio.Future[None] | None = None
         self._heard_s = self._loop.time()
         self._pinged = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -102,16 +100,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._flush()
 
     async def receive(self) -> list[bytes]:
-        while not self._messages:
-            if self._close is not None:
-                raise self._close
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        messages, self._messages = self._messages, []
-        return messages
+        return await self._arrivals.receive()
 
     def close(self, code: int, reason: str) -> None:
         if self._protocol.state is WebSocketState.OPEN:
@@ -150,12 +139,13 @@ class WebSocketTransport(asyncio.Protocol):
             timer.cancel()
         self._protocol.receive_eof()
         code, reason = self._protocol.close_code or ABNORMAL, self._protocol.close_reason or ""
-        if self._close is None:
-            self._close = TransportClosed(code, reason or (str(exc) if exc else ""))
+        arrivals = self._arrivals
+        if arrivals.end is None:
+            arrivals.end = TransportClosed(code, reason or (str(exc) if exc else ""))
         if not self._opened.done():
-            self._opened.set_exception(self._close)
+            self._opened.set_exception(arrivals.end)
         self._closed.set_result(None)
-        self._wake()
+        arrivals.wake()
 
     def _take_events(self) -> None:
         for event in self._protocol.events_received():
@@ -165,18 +155,17 @@ class WebSocketTransport(asyncio.Protocol):
                 self._take_response(self._protocol.handshake_exc)
         if self._protocol.handshake_exc is not None and not self._opened.done():
             self._take_response(self._protocol.handshake_exc)
-        if self._messages:
-            self._wake()
+        self._arrivals.wake()
         if self._protocol.close_expected():
             self._timers.append(self._loop.call_later(CLOSE_TIMEOUT_S, self.abort))
 
     def _take_frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY) and frame.fin:
-            self._messages.append(bytes(frame.data))
+            self._arrivals.put(bytes(frame.data))
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             self._parts.append(bytes(frame.data))
             if frame.fin:
-                self._messages.append(b"".join(self._parts))
+                self._arrivals.put(b"".join(self._parts))
                 self._parts.clear()
 
     def _take_response(self, problem: Exception | None) -> None:
@@ -187,8 +176,8 @@ class WebSocketTransport(asyncio.Protocol):
         if problem is None:
             self._opened.set_result(None)
             return
-        self._close = _refusal(problem)
-        self._opened.set_exception(self._close)
+        self._arrivals.end = _refusal(problem)
+        self._opened.set_exception(self._arrivals.end)
         self.abort()
 
     def _flush(self) -> None:
@@ -202,7 +191,8 @@ class WebSocketTransport(asyncio.Protocol):
     def _beat(self) -> None:
         silent_s = self._loop.time() - self._heard_s
         if silent_s >= 2 * self._ping_interval_s and self._pinged:
-            self._close = TransportClosed(ABNORMAL, f"the server was silent for {silent_s:.0f} s")
+            problem = f"the server was silent for {silent_s:.0f} s"
+            self._arrivals.end = TransportClosed(ABNORMAL, problem)
             self.abort()
             return
         if silent_s >= self._ping_interval_s and self._protocol.state is WebSocketState.OPEN:
@@ -210,10 +200,6 @@ class WebSocketTransport(asyncio.Protocol):
             self._protocol.send_ping(b"")
             self._flush()
         self._timers[0] = self._loop.call_later(self._ping_interval_s / 2, self._beat)
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
 
 
 def _refusal(problem: Exception) -> TransportClosed:

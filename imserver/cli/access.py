@@ -102,10 +102,10 @@ def device_name() -> str:
 
 
 def _check_url(url: str) -> None:
-    from client_sdk.options import websocket_url  # noqa: PLC0415  (loads the client)
+    from client_sdk.address import check_address  # noqa: PLC0415  (loads the client)
 
     try:
-        websocket_url(url)
+        check_address(url)
     except ValueError as exc:
         raise WrongUse(str(exc)) from None
 

@@ -7,9 +7,14 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.e2e.server_process import ServerProcess
-from tests.e2e.wire import Fleet
+from tests.e2e.wire import ANY, TCP, WEBSOCKET, Fleet
 
 StartServer: TypeAlias = Callable[..., ServerProcess]
+
+by_every_way = pytest.mark.parametrize(
+    "fleet", [WEBSOCKET, TCP, ANY], ids=["websocket", "tcp", "any"], indirect=True
+)
+"""For a module whose scenarios run over every transport, and with robots that come in by different ones."""
 
 
 @pytest.fixture
@@ -39,7 +44,8 @@ def server(start_server: StartServer) -> ServerProcess:
 @pytest.fixture(scope="session")
 def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that leave it as they found it."""
-    server = ServerProcess(tmp_path_factory.mktemp("server") / "data")
+    data = tmp_path_factory.mktemp("server") / "data"
+    server = ServerProcess(data, arguments=("--tcp", "127.0.0.1:0"))
     server.start()
     yield server
     end(server)
@@ -55,9 +61,11 @@ def shared_server(running_server: ServerProcess) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-async def fleet(shared_server: ServerProcess) -> AsyncIterator[Fleet]:
+async def fleet(
+    shared_server: ServerProcess, request: pytest.FixtureRequest
+) -> AsyncIterator[Fleet]:
     """Robots on the server for all; their names and groups are this test's own."""
-    fleet = Fleet(shared_server)
+    fleet = Fleet(shared_server, getattr(request, "param", WEBSOCKET))
     yield fleet
     await fleet.aclose()
 

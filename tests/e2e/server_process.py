@@ -19,6 +19,7 @@ START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
 HOUR_MS = 3_600_000
 _READY = re.compile(r"^ready http://127\.0\.0\.1:(\d+)$")
+_READY_TCP = re.compile(r"^ready tcp://127\.0\.0\.1:(\d+)$")
 _TRACEBACK = re.compile(
     r"^(Traceback \(most recent call last\)|.*(Task|Future) exception was never)"
 )
@@ -37,6 +38,7 @@ class ServerProcess:
     ) -> None:
         self.data = data
         self.port = 0
+        self._tcp_port = 0
         self.stderr_path = data.with_name(f"{data.name}-stderr.txt")
         self._arguments = tuple(arguments)
         self._prefix = tuple(prefix)
@@ -55,6 +57,13 @@ class ServerProcess:
         return f"ws://127.0.0.1:{self.port}"
 
     @property
+    def tcp_port(self) -> int:
+        """Where raw TCP is taken, if the arguments ask for it."""
+        if not self._tcp_port:
+            self._tcp_port = self._output.wait_tcp(START_TIMEOUT_S)
+        return self._tcp_port
+
+    @property
     def pid(self) -> int:
         """The process, which is running."""
         assert self._process is not None, "the server was not started"
@@ -65,6 +74,8 @@ class ServerProcess:
         """Start the process and return once it says that it is ready."""
         command = [*self._prefix, sys.executable, "-m", "imserver", "serve", *self._arguments]
         command += ["--listen", f"127.0.0.1:{self.port}", "--data", str(self.data)]
+        if self._tcp_port:
+            command += ["--tcp", f"127.0.0.1:{self._tcp_port}"]
         with self.stderr_path.open("a") as stderr:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=self._environment
@@ -178,7 +189,9 @@ class _Output:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._port: int | None = None
+        self._tcp_port: int | None = None
         self._settled = threading.Event()
+        self._tcp_settled = threading.Event()
         self._thread: threading.Thread | None = None
 
     def follow(self, stream: IO[str]) -> None:
@@ -188,6 +201,11 @@ class _Output:
     def wait_ready(self, timeout_s: float) -> int | None:
         self._settled.wait(timeout_s)
         return self._port
+
+    def wait_tcp(self, timeout_s: float) -> int:
+        self._tcp_settled.wait(timeout_s)
+        assert self._tcp_port is not None, f"no TCP port in {self.lines}"
+        return self._tcp_port
 
     def join(self) -> None:
         if self._thread is not None:
@@ -201,4 +219,8 @@ class _Output:
                 if ready:
                     self._port = int(ready[1])
                     self._settled.set()
+                elif tcp := _READY_TCP.match(self.lines[-1]):
+                    self._tcp_port = int(tcp[1])
+                    self._tcp_settled.set()
         self._settled.set()
+        self._tcp_settled.set()

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from tests.e2e.conftest import by_every_way
 from tests.e2e.wire import Fleet, Peer, together
 
+pytestmark = by_every_way
 AWAY = 10_000
 
 

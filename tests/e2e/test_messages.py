@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import by_every_way
 from tests.e2e.wire import JSON, MSGPACK, Codec, Fleet, Frame, Peer, together
 
+pytestmark = by_every_way
 EACH = 500
 
 
@@ -50,7 +52,7 @@ async def test_what_one_connection_sends_keeps_its_order(fleet: Fleet) -> None:
 
 
 async def test_an_event_carries_what_its_sender_wrote(fleet: Fleet) -> None:
-    one, other = await fleet.online("r1"), await fleet.online("r2")
+    one, other = await fleet.online("r1", MSGPACK), await fleet.online("r2", MSGPACK)
     conv = await fleet.group(one, other)
     body = {"task": "pick", "shelf": 7, "at": [1.5, -2, None, True], "täg": "☃", "raw": b"\x00\xff"}
     first = await one.send(conv, "first")

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from tests.e2e.conftest import by_every_way
 from tests.e2e.wire import JSON, Fleet, Frame, Peer
+
+pytestmark = by_every_way
 
 
 def presence(peer: Peer, robot: str) -> list[Frame]:

@@ -4,14 +4,15 @@ import asyncio
 import itertools
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.exceptions import ConnectionClosed
 
 from examples.wire_client import JSON, MSGPACK, Codec, Frame, Refused, WireClient
 from tests.e2e.server_process import ServerProcess
+from tests.e2e.tcp_socket import TcpSocket
 
 __all__ = ["JSON", "MSGPACK", "Codec", "Fleet", "Frame", "Peer", "Refused", "together"]
 
@@ -131,13 +132,29 @@ class Peer(WireClient):
         await self.socket.wait_closed()
 
 
+class Way(NamedTuple):
+    """How a robot comes in, where a test does not say: over which transport, in which codec."""
+
+    transport: str
+    codec: Codec
+
+
+WEBSOCKET = (Way("websocket", MSGPACK),)
+TCP = (Way("tcp", MSGPACK), Way("tcp", JSON))
+ANY = (Way("websocket", MSGPACK), Way("tcp", JSON), Way("tcp", MSGPACK), Way("websocket", JSON))
+
+
 class Fleet:
-    """Robots of one test: registered when first needed, all sent home at the end."""
+    """Robots of one test: registered when first needed, all sent home at the end.
+
+    They come in by the ``ways`` in turn.
+    """
 
     _tags = itertools.count(1)
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, ways: Sequence[Way] = WEBSOCKET) -> None:
         self.server = server
+        self._ways = itertools.cycle(ways)
         self._tag = next(self._tags)
         self._keys: dict[str, Ed25519PrivateKey] = {}
         self._peers: list[Peer] = []
@@ -146,9 +163,15 @@ class Fleet:
         """Return ``name`` as this test alone uses it."""
         return f"{name}.{self._tag}"
 
-    async def stranger(self, codec: Codec = MSGPACK) -> Peer:
+    async def stranger(self, codec: Codec | None = None) -> Peer:
         """Return a connection on which nobody has said hello."""
-        peer = await Peer.open(self.server.ws_url, codec)
+        transport, default = next(self._ways)
+        codec = codec or default
+        if transport == "tcp":
+            socket: Any = await TcpSocket.open("127.0.0.1", self.server.tcp_port, codec)
+            peer = Peer(socket, codec)
+        else:
+            peer = await Peer.open(self.server.ws_url, codec)
         self._peers.append(peer)
         return peer
 
@@ -156,15 +179,18 @@ class Fleet:
         """Register a robot, if this test has not, and return its key."""
         name = self.name(robot)
         if name not in self._keys:
-            peer = await self.stranger()
+            peer = await Peer.open(self.server.ws_url)
             key = Ed25519PrivateKey.generate()
             await peer.register(name, token=self.server.enroll(name), key=key)
             await peer.close()
             self._keys[name] = key
         return self._keys[name]
 
-    async def online(self, robot: str, codec: Codec = MSGPACK, **fields: Any) -> Peer:
-        """Return a connection on which a robot, registered if need be, has said hello."""
+    async def online(self, robot: str, codec: Codec | None = None, **fields: Any) -> Peer:
+        """Return a connection on which a robot, registered if need be, has said hello.
+
+        Without a ``codec`` it speaks that of its way.
+        """
         key = await self.register(robot)
         peer = await self.stranger(codec)
         peer.robot = self.name(robot)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from client_sdk import KeyFileError, Options, Refused, Robot
+from client_sdk.address import check_address
 from client_sdk.cids import Cids
 from client_sdk.keys import create_key, load_key
 from client_sdk.options import websocket_url
@@ -42,9 +43,25 @@ def test_what_is_no_address_is_refused_with_what_would_be_right(address):
         websocket_url(address)
 
 
-def test_a_password_in_an_address_is_refused_and_not_repeated():
+@pytest.mark.parametrize(
+    "address", ["tcp://h:1", "tcp://[::1]:7401/", "ws://h", "https://h/robots"]
+)
+def test_addresses_of_both_transports_are_addresses(address):
+    check_address(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://h", "tcp://h:x", "tcp://h:1/v1", "tcp://:1", "udp://h:1"]
+)
+def test_an_address_for_raw_tcp_is_a_host_and_a_port(address):
+    with pytest.raises(ValueError, match="must"):
+        check_address(address)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(scheme):
     with pytest.raises(ValueError, match="key or bearer token") as caught:
-        websocket_url("ws://me:geheim@h")
+        check_address(f"{scheme}://me:geheim@h:1")
     assert "geheim" not in str(caught.value)
 
 
