@@ -35,6 +35,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """
     server = ServerProcess(
         tmp_path_factory.mktemp("attacked") / "data",
+        arguments=("--tcp", "127.0.0.1:0"),
         environment={
             "IMSERVER_SERVER_HELLO_TIMEOUT_S": str(HELLO_TIMEOUT_S),
             # Memory that is kept on purpose is kept small, so that a leak shows.

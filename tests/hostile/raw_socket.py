@@ -81,13 +81,13 @@ class RawSocket:
         self._opened.append(self)
 
     @classmethod
-    async def connect(cls, server: ServerProcess) -> Self:
-        """Connect and say nothing."""
+    async def connect(cls, server: ServerProcess, *, port: int | None = None) -> Self:
+        """Connect and say nothing; to the port for HTTP and WebSockets if no other is given."""
         raw = socket.socket()
         # What is not read stays with the server: little of it fits in between.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         raw.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", server.port))
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port or server.port))
         return cls(*await asyncio.open_connection(sock=raw, limit=RECEIVE_BUFFER_BYTES))
 
     @classmethod
