@@ -138,13 +138,16 @@ class Inbox:
         if not events:
             return
         conversation = self._conversation(frame.conv, frame.epoch)
+        if not _is_run(events):
+            self.repairs.ask(conversation, now_s)
+            return
         first, last = events[0].seq, events[-1].seq
         if conversation.epoch != frame.epoch and not self._change_epoch(frame):
             return
         conversation.offered = max(conversation.offered, last)
         conversation.head = max(conversation.head, last)
         expected = first if conversation.received is None else conversation.received + 1
-        if first > expected or last - first + 1 != len(events):
+        if first > expected:
             self.repairs.ask(conversation, now_s)
             return
         if first < expected:
@@ -277,6 +280,11 @@ class Inbox:
         self._queue.append(gap)
         self.gaps += 1
         self.repairs.settle(conversation)
+
+
+def _is_run(events: list[WireEvent]) -> bool:
+    first = events[0].seq
+    return [event.seq for event in events] == list(range(first, first + len(events)))
 
 
 def _name_of(item: tuple[Conversation, str, WireEvent] | Gap) -> str:

@@ -8,9 +8,9 @@ from client_sdk.inbox import Inbox
 from client_sdk.memory import Place
 from client_sdk.records import Event, Gap
 from imserver.protocol.client_frames import Ack, Position
+from imserver.protocol.server_frames import Deliver, Head
 from imserver.protocol.server_frames import Gap as GapFrame
-from imserver.protocol.server_frames import Head
-from tests.unit.client_sdk.frames import CONV, EPOCH, run, state
+from tests.unit.client_sdk.frames import CONV, EPOCH, event, run, state
 
 BYTES = 100_000
 
@@ -85,6 +85,15 @@ def test_a_run_with_a_hole_inside_is_not_trusted(inbox):
     inbox.deliver(frame, 0.0)
     assert take(inbox) == []
     assert inbox.repairs.take() == [(CONV, 0)]
+
+
+@pytest.mark.parametrize("order", [[1, 3, 2, 4], [1, 1, 3, 4], [1, 9, 3, 4], [4, 3, 2, 1]])
+def test_a_run_that_does_not_go_forwards_one_by_one_is_not_trusted(inbox, order):
+    frame = Deliver(CONV, EPOCH, [event(seq) for seq in order])
+    inbox.deliver(frame, 0.0)
+    assert take(inbox) == []
+    inbox.deliver(run(1, 4), 0.1)
+    assert seqs(take(inbox)) == [1, 2, 3, 4]
 
 
 def test_an_announced_head_whose_events_do_not_come_is_asked_for(inbox):
