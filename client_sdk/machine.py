@@ -123,7 +123,7 @@ class Machine:
                 self._refused(frame, now_s)
             case wire.SignalValue():
                 self.signals.put(frame)
-            case wire.Gap():
+            case wire.Gap() if frame.id is None:
                 self.inbox.gap(frame, now_s)
             case wire.Head():
                 self.inbox.announced(frame, now_s)
@@ -131,7 +131,7 @@ class Machine:
                 self._greeted(frame, now_s)
             case wire.Bye():
                 self.reconnect.told(frame)
-            case wire.StreamChunk() | wire.Receipt():
+            case wire.StreamChunk() | wire.Receipt() | wire.Gap():  # a gap in a page of history
                 _log.debug("frame.without_a_reader", extra={"frame": type(frame).__name__})
             case _:
                 assert_never(frame)

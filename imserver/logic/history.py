@@ -46,7 +46,7 @@ class HistoryReader:
         Fewer than ``limit`` may come even if there are more: a page is also limited in bytes. An empty page
         means that there is nothing further in that direction. In the view ``messages`` an edited message
         carries its last body, a redacted one nil, and edits and redactions themselves are left out. If events
-        in the direction asked for were let go before, a ``gap`` that names them comes before the page.
+        in the direction asked for were let go before, a ``gap`` that names them and this request comes first.
 
         Raises:
             Refusal: not a member; both ``after`` and ``before`` given; more than a page may hold.
@@ -95,7 +95,8 @@ class HistoryReader:
         begins = page[0].seq if page else conversation.floor
         if first < begins <= conversation.floor:
             conv, epoch = conversation.name, conversation.epoch
-            session.peer.send(Gap(conv, epoch, from_=first, to=begins - 1, why=RETENTION))
+            hole = Gap(conv, epoch, from_=first, to=begins - 1, why=RETENTION, id=frame.id)
+            session.peer.send(hole)
 
     async def _page(self, frame: History) -> list[Event]:
         conv = checked_name(frame.conv)

@@ -203,6 +203,8 @@ class Gap(Frame, tag="gap", frozen=True, rename={"from_": "from"}):
         why: ``retention``: the events were let go, as the server's settings say; ``restored``: the log was
             put back from a backup, or lost its end, and its seq are given anew; ``ahead``: the client has
             seen more than is there, and events that were acked are lost.
+        id: the ``id`` of the ``history`` whose page begins behind it; left out if it concerns what is
+            delivered.
     """
 
     conv: str
@@ -210,6 +212,7 @@ class Gap(Frame, tag="gap", frozen=True, rename={"from_": "from"}):
     from_: int
     to: int
     why: str
+    id: int | None = None
 
 
 class Receipt(Frame, tag="receipt", frozen=True):

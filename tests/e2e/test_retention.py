@@ -45,9 +45,10 @@ async def test_a_robot_that_was_away_too_long_gets_a_gap_and_then_the_log_from_t
     assert [event["seq"] for event in log] == list(range(401, 501))
     [gap] = [notice for notice in again.notices if notice["t"] == "gap"]
     assert (gap["from"], gap["to"], gap["why"]) == (41, 400, "retention")
+    assert "id" not in gap
     again.notices.clear()
     assert (await first_page(again, conv))[0]["seq"] == 401
-    assert [(gap["from"], gap["to"]) for gap in again.notices] == [(1, 400)]
+    assert [(gap["from"], gap["to"], "id" in gap) for gap in again.notices] == [(1, 400, True)]
     await fleet.aclose()
 
 

@@ -468,6 +468,16 @@ def test_hello_resumes_behind_what_was_processed():
     assert hello.resume == {CONV: Position(EPOCH, 1)}
 
 
+def test_a_hole_before_a_page_of_history_is_none_in_what_is_delivered():
+    driver = Driver()
+    driver.go_online(state())
+    driver.receive(run(1, 2))
+    driver.receive(wire.Gap(CONV, EPOCH, from_=3, to=4, why="retention", id=7))
+    driver.receive(run(3, 5))
+    inbox = driver.machine.inbox
+    assert [inbox.next().seq for _ in range(len(inbox))] == [1, 2, 3, 4, 5]
+
+
 def test_acks_are_written_when_due():
     driver = Driver()
     driver.go_online(state())
