@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.chaos.child import send_signal
 
-ATTACH_S = 10.0
+ATTACH_S = 60.0
 _INJECTED = "(INJECTED)"
 _DELAYED = "(DELAYED)"
 

@@ -20,6 +20,8 @@ class Entry(Struct, omit_defaults=True):
         name: of the fault.
         text: for people.
         limit_s: within this time after it a send must be acked (healed).
+        start: a server was started (healed).
+        waited_s: of the time until it was ready, how long it stood in line for a processor (start).
         facts: what was drawn and measured.
     """
 
@@ -28,6 +30,8 @@ class Entry(Struct, omit_defaults=True):
     name: str
     text: str = ""
     limit_s: float | None = None
+    start: bool = False
+    waited_s: float = 0.0
     facts: dict[str, Any] = {}
 
 
@@ -46,15 +50,17 @@ class Journal:
         text: str = "",
         *,
         limit_s: float | None = None,
+        start: bool = False,
         facts: dict[str, Any] | None = None,
-    ) -> None:
-        """Put something down."""
-        entry = Entry(time.monotonic(), kind, name, text, limit_s, facts or {})
+    ) -> Entry:
+        """Put something down, and return it."""
+        entry = Entry(time.monotonic(), kind, name, text, limit_s, start, facts=facts or {})
         self.entries.append(entry)
         self._file.write(msgspec.json.encode(entry) + b"\n")
         shown = f" {text}" if text else ""
         drawn = f" {entry.facts}" if entry.facts else ""
         print(f"{entry.t - self.began_s:8.2f} {kind:8} {name}{shown}{drawn}", flush=True)
+        return entry
 
     def of(self, kind: Kind) -> list[Entry]:
         """Return the entries of a kind."""

@@ -74,7 +74,7 @@ async def carry_out(world: World, seed: str, steps: list[Step], *, until_s: floa
         except Exception as problem:  # noqa: BLE001 - it spoils the verdict, and not the rest of the run
             world.finding(step.fault, f"the fault could not be carried out: {problem!r}")
             await world.expect_running(step.fault)
-        if not await world.fleet.wait_acks(1, within_s=ACK_LIMIT_S):
+        if not await world.fleet.wait_acks(1, within_s=world.allowed_s(ACK_LIMIT_S)):
             world.finding(step.fault, f"no send was acked in {ACK_LIMIT_S:g} s afterwards")
             await world.expect_running(step.fault)
     return len(steps)

@@ -40,6 +40,7 @@ class Plan(Struct, frozen=True):
 
     Attributes:
         seconds: how long the nemesis is at work.
+        steps: how many faults it injects at most.
         seed: of everything that is drawn.
         folder: where the run's files go.
         faults: names of the faults that may come; all if empty.
@@ -50,11 +51,13 @@ class Plan(Struct, frozen=True):
         patience_s: how long the robots may take, in the end, to settle their sends, and to read their logs.
         package: folder with another copy of ``imserver`` to run; a broken one, to see that it is noticed.
         keep: keep the histories and the data.
+        slack: how many times as long as usual everything may take.
     """
 
     seconds: float
     seed: str
     folder: str
+    steps: int | None = None
     faults: tuple[str, ...] = ()
     robots: int = 24
     groups: int = 12
@@ -64,6 +67,7 @@ class Plan(Struct, frozen=True):
     patience_s: float = 60.0
     package: str | None = None
     keep: bool = False
+    slack: float = 1.0
 
 
 class Outcome(Struct):
@@ -93,13 +97,13 @@ async def run(plan: Plan, journal: Journal) -> Outcome:
     faults, skipped = nemesis.possible(frozenset(plan.faults), able)
     for name, reason in skipped.items():
         journal.note("skipped", name, f"SKIPPED: {reason}")
-    steps = nemesis.draw_schedule(plan.seed, faults)
+    steps = nemesis.draw_schedule(plan.seed, faults)[: plan.steps]
     nemesis.write_schedule(folder / "schedule.jsonl", steps)
     async with _world(plan, journal, has_disk=able["disk"] is None) as world:
         await _gather(world)
         until_s = time.monotonic() + plan.seconds
         done = await nemesis.carry_out(world, plan.seed, steps, until_s=until_s)
-        await _settle(world, plan.patience_s + SETTLE_MARGIN_S)
+        await _settle(world, world.allowed_s(plan.patience_s + SETTLE_MARGIN_S))
         report = world.fleet.total()
         await _end(world)
         judge, opinion, verified = await asyncio.to_thread(_judge, world)
@@ -130,7 +134,7 @@ async def _world(plan: Plan, journal: Journal, *, has_disk: bool) -> AsyncIterat
         arguments=("--durability", plan.durability, "--config", str(config)),
         package=Path(plan.package) if plan.package else None,
     )
-    world = World(folder, server, proxy, Fleet([]), journal, disk)
+    world = World(folder, server, proxy, Fleet([]), journal, disk, slack=plan.slack)
     try:
         if disk is not None:
             await asyncio.to_thread(disk.make)
@@ -166,7 +170,7 @@ def _fleet(plan: Plan, server: ChaosServer, proxy_port: int) -> Fleet:
             str(folder / "histories" / f"client-{number}.jsonl"),
             f"{plan.seed} client {number}",
             rate=plan.rate,
-            patience_s=plan.patience_s,
+            patience_s=plan.patience_s * plan.slack,
         )
         clients.append(ClientProcess(order, folder, number=number))
     return Fleet(clients)
@@ -174,11 +178,11 @@ def _fleet(plan: Plan, server: ChaosServer, proxy_port: int) -> Fleet:
 
 async def _gather(world: World) -> None:
     for phase in ("connect", "create", "send"):
-        await world.fleet.enter(phase, within_s=START_LIMIT_S)
+        await world.fleet.enter(phase, within_s=world.allowed_s(START_LIMIT_S))
         problems = world.fleet.total().problems
         if problems:
             raise RuntimeError(f"the robots could not {phase}: {problems[:3]}")
-    if not await world.fleet.wait_acks(1, within_s=START_LIMIT_S):
+    if not await world.fleet.wait_acks(1, within_s=world.allowed_s(START_LIMIT_S)):
         raise TimeoutError(f"nothing was acked in the first {START_LIMIT_S:g} s")
 
 
@@ -203,7 +207,7 @@ async def _end(world: World) -> None:
     for line in world.server.tracebacks():
         world.finding("the server", line)
     world.server.signal(signal.SIGTERM)
-    status = await world.server.wait_exit()
+    status = await world.server.wait_exit(within_s=world.allowed_s(20.0))
     if status != 0:
         world.finding("the end", f"the server ended with status {status}, not 0")
 

@@ -83,6 +83,7 @@ class Summary(Struct):
     recovery_median_s: float | None
     recovery_p99_s: float | None
     recovery_worst_s: float | None
+    recovery_worst_run_s: float | None
     faults: list[FaultRow]
     findings: list[str]
     guarantees: list[GuaranteeRow]
@@ -99,7 +100,8 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
     recoveries = _recoveries(journal, ok_times)
     _check_silences(outcome, journal, ok_times)
     findings = [f"{entry.name}: {entry.text}" for entry in journal.of("finding")]
-    restarts = [took_s for healed, took_s in recoveries if healed.limit_s == _RESTART_LIMIT_S]
+    restarts = [took_s for healed, took_s in recoveries if healed.start]
+    ran = [took_s - healed.waited_s for healed, took_s in recoveries if healed.start]
     opinion, plan = outcome.opinion, outcome.plan
     clean = outcome.is_clean and not findings
     counts = _counts(journal)
@@ -114,7 +116,7 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         kills=counts.get("kill", 0) + 2 * counts.get("kill while starting", 0),
         power_cuts=sum(count for name, count in counts.items() if name.startswith("power cut")),
         client_kills=counts.get("kill client", 0),
-        server_starts=len([e for e in journal.of("healed") if e.limit_s == _RESTART_LIMIT_S]) + 1,
+        server_starts=len([e for e in journal.of("healed") if e.start]) + 1,
         acked=opinion.acked,
         stored=opinion.stored,
         let_go=opinion.let_go,
@@ -132,6 +134,7 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         recovery_median_s=_share(restarts, 0.5),
         recovery_p99_s=_share(restarts, 0.99),
         recovery_worst_s=max(restarts, default=None),
+        recovery_worst_run_s=max(ran, default=None),
         faults=_rows(outcome, journal, recoveries, counts),
         findings=findings,
         guarantees=_guarantees(outcome),
@@ -143,9 +146,6 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
     )
 
 
-_RESTART_LIMIT_S = 5.0
-
-
 def _recoveries(journal: Journal, ok_times: list[float]) -> list[tuple[Entry, float]]:
     """Return for each healing how long the next ack took, and note those that took too long."""
     found = []
@@ -155,16 +155,17 @@ def _recoveries(journal: Journal, ok_times: list[float]) -> list[tuple[Entry, fl
             continue
         took_s = round(ok_times[at] - healed.t, 3)
         found.append((healed, took_s))
-        if took_s > healed.limit_s:
+        if took_s - healed.waited_s > healed.limit_s:
             late = f"first ack {took_s:.2f} s after it was healed; at most {healed.limit_s:g} s"
-            journal.note("finding", healed.name, late)
+            waited = f" besides {healed.waited_s:.2f} s in line for a processor"
+            journal.note("finding", healed.name, late + waited * (healed.waited_s > 0))
     return found
 
 
 def _check_silences(outcome: Outcome, journal: Journal, ok_times: list[float]) -> None:
     """Note a finding for each time in which nothing may have been acked, and something was."""
     for silence in outcome.silences:
-        since_s = silence.since_s + ON_THEIR_WAY_S
+        since_s = silence.since_s + ON_THEIR_WAY_S * outcome.plan.slack
         until_s = max(since_s, silence.until_s)
         acks = bisect.bisect(ok_times, until_s) - bisect.bisect(ok_times, since_s)
         if acks:

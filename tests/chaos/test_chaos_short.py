@@ -15,7 +15,8 @@ from tests.chaos.mutants import ACK_BEFORE_COMMIT, FSYNC_RETRIED, broken_copy
 from tests.conftest import SEED
 
 ROOT = Path(__file__).parents[2]
-RUN_LIMIT_S = 150
+RUN_LIMIT_S = 600
+SLACK = 20
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(RUN_LIMIT_S + 20)]
 
@@ -28,13 +29,14 @@ needs_strace = pytest.mark.skipif(
 )
 
 
-def chaos(
-    folder: Path, *, seconds: float, faults: str, found_out: bool = False, **more: str
-) -> Any:
-    """Do a run in a process of its own and return what its ``report.json`` says."""
+def chaos(folder: Path, *, steps: int, faults: str, found_out: bool = False, **more: str) -> Any:
+    """Do a run in a process of its own and return what its ``report.json`` says.
+
+    It goes by steps and has a lot of slack: what is judged is the server, and not the machine's speed.
+    """
     command = [sys.executable, "-m", "tests.chaos", "--folder", str(folder), "--seed", str(SEED)]
-    command += ["--seconds", str(seconds), "--faults", faults, "--rate", "20"]
-    command += ["--patience", "5" if found_out else "60"]
+    command += ["--steps", str(steps), "--faults", faults, "--rate", "20"]
+    command += ["--patience", "5"] if found_out else ["--slack", str(SLACK)]
     command += [word for name, value in more.items() for word in (f"--{name}", value)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False
@@ -56,11 +58,10 @@ def count_of(report: Any, name: str) -> int:
 
 
 def test_kills_and_a_spoilt_network_lose_and_double_nothing(tmp_path):
-    report = chaos(tmp_path, seconds=10, faults="kill,reset all,cut at a byte,half close")
+    report = chaos(tmp_path, steps=6, faults="kill,reset all,cut at a byte,half close,kill client")
     assert_nothing_is_missing(report)
-    assert report["kills"] >= 2
-    assert report["acked"] > 300
-    assert report["recovery_worst_s"] < 5
+    assert report["kills"] >= 1
+    assert report["acked"] > 0
     page = (tmp_path / "report.html").read_text()
     assert str(SEED) in page
     assert "Chaos: clean" in page
@@ -68,27 +69,32 @@ def test_kills_and_a_spoilt_network_lose_and_double_nothing(tmp_path):
 
 @needs_a_disk
 def test_power_cuts_take_nothing_that_was_acked(tmp_path):
-    report = chaos(tmp_path, seconds=6, faults="power cut")
+    report = chaos(tmp_path, steps=3, faults="power cut")
     assert_nothing_is_missing(report)
-    assert report["power_cuts"] >= 2
+    assert report["power_cuts"] == 3
+
+
+def test_damage_while_the_server_is_off_is_refused_or_harmless(tmp_path):
+    report = chaos(tmp_path, steps=3, faults="flipped bit,log cut short")
+    assert_nothing_is_missing(report)
 
 
 @needs_strace
 def test_a_server_whose_fsync_fails_ends_and_acks_nothing_more(tmp_path):
-    report = chaos(tmp_path, seconds=6, faults="fsync fails")
+    report = chaos(tmp_path, steps=1, faults="fsync fails")
     assert_nothing_is_missing(report)
-    assert count_of(report, "fsync fails") >= 1
+    assert count_of(report, "fsync fails") == 1
 
 
 @needs_a_disk
 def test_acks_before_the_disk_has_it_are_found_out_by_a_power_cut(tmp_path):
-    report = chaos(tmp_path, seconds=4, faults="power cut", found_out=True, durability="os")
+    report = chaos(tmp_path, steps=2, faults="power cut", found_out=True, durability="os")
     assert report["lost"] > 0
 
 
 def test_acks_before_the_commit_are_found_out_by_a_kill(tmp_path):
     package = broken_copy(tmp_path / "broken", ACK_BEFORE_COMMIT)
-    report = chaos(tmp_path, seconds=4, faults="kill", found_out=True, package=str(package))
+    report = chaos(tmp_path, steps=2, faults="kill", found_out=True, package=str(package))
     assert report["lost"] > 0
 
 
@@ -96,13 +102,13 @@ def test_acks_before_the_commit_are_found_out_by_a_kill(tmp_path):
 def test_a_retried_fsync_is_found_out_by_one_that_fails(tmp_path):
     package = broken_copy(tmp_path / "broken", FSYNC_RETRIED)
     faults = "fsync fails"
-    report = chaos(tmp_path, seconds=8, faults=faults, found_out=True, package=str(package))
+    report = chaos(tmp_path, steps=1, faults=faults, found_out=True, package=str(package))
     assert any("still runs" in finding for finding in report["findings"])
 
 
 def test_a_fault_that_this_machine_cannot_do_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")  # as if nothing were installed
-    report = chaos(tmp_path, seconds=1, faults="fsync fails,kill")
+    report = chaos(tmp_path, steps=1, faults="fsync fails,kill")
     row = next(row for row in report["faults"] if row["name"] == "fsync fails")
     assert "strace is not installed" in row["skipped"]
     assert "SKIPPED" in (tmp_path / "report.md").read_text()

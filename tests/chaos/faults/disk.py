@@ -82,7 +82,7 @@ async def breakdown(world: World, _dice: random.Random) -> None:
     await asyncio.to_thread(disk.break_down)
     since_s = time.monotonic()
     world.server.signal(signal.SIGCONT)
-    status = await world.server.wait_exit(within_s=EXIT_LIMIT_S)
+    status = await world.server.wait_exit(within_s=world.allowed_s(EXIT_LIMIT_S))
     if status is None:
         world.finding(
             name, f"the server still runs {EXIT_LIMIT_S:g} s after its disk went read-only"
@@ -101,7 +101,7 @@ FAULTS = (
         "what was not forced to the disk is gone; everything acked is still there",
         power_cut,
         needs=("disk",),
-        often=12,
+        often=22,
     ),
     Fault(
         "power cut at birth",

@@ -56,7 +56,7 @@ async def kill_client(world: World, dice: random.Random) -> None:
     await asyncio.sleep(for_s)
     await client.start()
     try:
-        async with asyncio.timeout(CLIENT_LIMIT_S):
+        async with asyncio.timeout(world.allowed_s(CLIENT_LIMIT_S)):
             await client.enter("connect")
             await client.enter("send")
     except TimeoutError:
@@ -83,7 +83,7 @@ async def drain(world: World, _dice: random.Random) -> None:
 
 
 async def _expect_ended_well(world: World, name: str) -> None:
-    status = await world.server.wait_exit(within_s=EXIT_LIMIT_S)
+    status = await world.server.wait_exit(within_s=world.allowed_s(EXIT_LIMIT_S))
     if status is None:
         world.finding(name, f"the server has not ended within {EXIT_LIMIT_S:g} s")
         await world.server.kill()
@@ -93,7 +93,7 @@ async def _expect_ended_well(world: World, name: str) -> None:
 
 
 FAULTS = (
-    Fault("kill", "SIGKILL of the server; first ack within 5 s of its new start", kill, often=24),
+    Fault("kill", "SIGKILL of the server; first ack within 5 s of its new start", kill, often=44),
     Fault("kill while starting", "SIGKILL, and another one while it starts", kill_twice),
     Fault("pause server", "SIGSTOP of the server for 0.5 to 6 s, then SIGCONT", pause_server),
     Fault("pause client", "SIGSTOP of a client process, then SIGCONT", pause_client, often=2),

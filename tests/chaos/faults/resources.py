@@ -81,7 +81,7 @@ async def wrong_clock(world: World, dice: random.Random) -> None:
     await world.restart("wrong clock", environment=environment, text=f"started at {steps[0]}")
     for step in steps:
         file.write_text(step)
-        if not await world.fleet.wait_acks(1, within_s=10.0):
+        if not await world.fleet.wait_acks(1, within_s=world.allowed_s(10.0)):
             world.finding("wrong clock", f"nothing was acked at {step}")
         await asyncio.sleep(3.0)
     if not world.server.running:

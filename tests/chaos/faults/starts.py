@@ -71,7 +71,7 @@ async def end_while_starting(world: World, dice: random.Random) -> None:
     starting = asyncio.create_task(world.server.start())
     await asyncio.sleep(after_s)
     world.server.signal(signal.SIGTERM)
-    status = await world.server.wait_exit(within_s=END_LIMIT_S)
+    status = await world.server.wait_exit(within_s=world.allowed_s(END_LIMIT_S))
     if status is None:
         text = f"the server has not ended {END_LIMIT_S:g} s after SIGTERM"
         world.finding("SIGTERM while starting", text)
@@ -89,7 +89,7 @@ async def late_in_uptime(world: World, _dice: random.Random) -> None:
     world.fault("three years of uptime", offset_s=CLOCK_OFFSET_S)
     await world.server.kill()
     await world.restart("three years of uptime", prefix=SHIFTED, text="started on such a machine")
-    if not await world.fleet.wait_acks(20, within_s=10.0):
+    if not await world.fleet.wait_acks(20, within_s=world.allowed_s(10.0)):
         world.finding("three years of uptime", "next to nothing was acked")
     await asyncio.sleep(2.0)
     await world.server.kill()

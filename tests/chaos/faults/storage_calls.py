@@ -16,7 +16,7 @@ from tests.chaos.world import World
 SYNC = "fsync,fdatasync"
 WRITE = "pwrite64"
 EXIT_LIMIT_S = 5.0
-HIT_LIMIT_S = 8.0
+HIT_LIMIT_S = 30.0
 HANG_S = 10.0
 CHECKPOINT_S = 1.0
 DRAIN_LIMIT_S = 20.0
@@ -53,7 +53,7 @@ async def _failing(world: World, dice: random.Random, *, name: str, kind: str, c
             world.journal.note("note", name, "no such call came in time; nothing was injected")
             return
         failed_s = time.monotonic()
-        status = await world.server.wait_exit(within_s=EXIT_LIMIT_S)
+        status = await world.server.wait_exit(within_s=world.allowed_s(EXIT_LIMIT_S))
     if status is None:
         world.finding(name, f"the server still runs {EXIT_LIMIT_S:g} s after a {calls} failed")
         await world.server.kill()
@@ -71,7 +71,9 @@ async def slow_disk(world: World, dice: random.Random) -> None:
     async with injected(
         world.server.pid, rule, calls=SYNC, file=_file(world, "wal"), log=log
     ) as injection:
-        if not await world.fleet.wait_acks(1, within_s=for_s + 5 * delay_ms / 1_000):
+        if not await world.fleet.wait_acks(
+            1, within_s=world.allowed_s(for_s + 5 * delay_ms / 1_000)
+        ):
             world.finding("slow disk", "nothing was acked, though the disk was only slow")
         await asyncio.sleep(for_s)
         hits = injection.hits
@@ -86,7 +88,9 @@ async def hung_disk(world: World, dice: random.Random) -> None:
     rule = f"delay_enter={int(HANG_S * 1_000_000)}"
     async with injected(world.server.pid, rule, calls=SYNC, file=_file(world, "wal"), log=log):
         await asyncio.sleep(for_s)
-        answered_s = await asyncio.to_thread(_health_s, world.server.port)
+        answered_s = await asyncio.to_thread(
+            _health_s, world.server.port, world.allowed_s(HEALTH_LIMIT_S)
+        )
         if answered_s is None:
             world.finding("hung disk", f"/healthz did not answer within {HEALTH_LIMIT_S:g} s")
     world.healed("hung disk", limit_s=8.0)
@@ -105,7 +109,7 @@ async def end_in_checkpoint(world: World, dice: random.Random) -> None:
         for _ in range(4):
             world.server.signal(signal.SIGTERM)
             await asyncio.sleep(dice.uniform(0.1, 0.8))
-        status = await world.server.wait_exit(within_s=DRAIN_LIMIT_S)
+        status = await world.server.wait_exit(within_s=world.allowed_s(DRAIN_LIMIT_S))
         hits = injection.hits
     if status is None:
         world.finding(name, f"the server has not ended within {DRAIN_LIMIT_S:g} s")
@@ -115,11 +119,11 @@ async def end_in_checkpoint(world: World, dice: random.Random) -> None:
     await world.restart(name, text=f"{hits} syncs of the database were slow")
 
 
-def _health_s(port: int) -> float | None:
+def _health_s(port: int, within_s: float) -> float | None:
     """Return how long ``/healthz`` took to answer anything, or None."""
     began_s = time.monotonic()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=HEALTH_LIMIT_S):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=within_s):
             pass
     except urllib.error.HTTPError:
         pass  # red is an answer too
