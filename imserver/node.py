@@ -165,11 +165,11 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
     directory = DataDirectory(settings.server.data)
     authority = TokenAuthority(directory.signing_key())
     store = await SqliteStore.open(directory.database_path, durability=settings.store.durability)
-    try:
-        with _first_of_group(), _signals_left_to_listener():
+    with _first_of_group(), _signals_left_to_listener():
+        try:
             await _run(settings, store, authority, on_ready)
-    finally:
-        await store.aclose()
+        finally:
+            await store.aclose()
 
 
 async def _run(
@@ -375,13 +375,17 @@ def _first_of_group() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_left_to_listener() -> Iterator[None]:
-    """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us."""
-    before = {sig: signal.signal(sig, _ignore) for sig in (signal.SIGINT, signal.SIGTERM)}
+    """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us.
+
+    SIGTERM stays ignored for good: the process is on its way out, and says by its status how it went.
+    """
+    interrupted = signal.signal(signal.SIGINT, _ignore)
+    signal.signal(signal.SIGTERM, _ignore)
     try:
         yield
     finally:
-        for sig, handler in before.items():
-            signal.signal(sig, handler)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, interrupted)
 
 
 def _ignore(_signal: int, _frame: Any) -> None:
