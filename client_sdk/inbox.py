@@ -152,6 +152,8 @@ class Inbox:
             return
         if first < expected:
             self.repeated += min(expected - first, len(events))
+            # Whatever the server was told, it counts these as not processed, and its window waits for that.
+            conversation.acked = min(conversation.acked, first - 1)
             events = events[expected - first :]
         if events:
             epoch = frame.epoch

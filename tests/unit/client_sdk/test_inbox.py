@@ -229,6 +229,15 @@ def test_an_ack_that_the_server_lost_is_said_again(inbox):
     assert inbox.acks.take() == [Ack(CONV, 3)]
 
 
+def test_what_comes_again_although_it_was_acked_is_acked_again(inbox):
+    inbox.deliver(run(1, 3), 0.0)
+    take(inbox)
+    assert inbox.acks.take() == [Ack(CONV, 3)]
+    inbox.deliver(run(2, 3), 1.0)
+    assert take(inbox) == []
+    assert inbox.acks.take() == [Ack(CONV, 3)]
+
+
 def test_a_gap_stands_in_its_place(inbox):
     inbox.deliver(run(1, 1), 0.0)
     inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=4, why="retention"), 0.0)
