@@ -1,6 +1,7 @@
 """What an operator sees: health, metrics, a clean end."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,6 +69,14 @@ async def test_asked_to_end_the_server_says_bye_and_exits_with_status_0(
     server.start()
     again = await own_fleet.online("r1")
     assert (await again.send(conv, "after"))["seq"] == sent["seq"] + 1
+
+
+def test_a_server_that_is_told_to_end_again_and_again_ends_with_0(server: ServerProcess) -> None:
+    pid = server.pid
+    while server.running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    assert server.wait_stopped() == 0
 
 
 async def test_what_was_sent_before_the_end_is_stored_or_was_never_acked(
