@@ -53,8 +53,7 @@ class Machine:
         failure: why it is over; None if it was closed.
         open_by_s: in CONNECTING, when this attempt is given up.
         hang_up: close code and reason, when the connection is to be closed.
-        retry_at_s: in WAITING, when to connect again.
-        reconnect: whether and when to come back.
+        reconnect, retry_at_s: whether and when to come back; in WAITING, when.
         last_problem: why the last connection ended, or did not come up.
         connections: sessions opened.
     """

@@ -122,16 +122,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         node=name,
     )
     cases = _use_cases(settings, given, committer=committer, sessions=sessions, signals=signals)
-    requests = Requests(cases, clock=given.clock, limits=settings.limits, node=name)
-    context = Context(
-        sessions,
-        requests,
-        settings.access,
-        settings.limits,
-        AccessMetrics(registry),
-        Admission(wait_max_s=settings.access.admission_wait_s),
-        given.spawn,
-    )
+    context = _context(settings, given, cases, registry=registry, node=name)
     door = Door(
         context,
         hello_timeout_s=settings.server.hello_timeout_s,
@@ -305,6 +296,7 @@ def _delivery(
         metrics=metrics,
         page_bytes_max=settings.page_bytes_max,
         tail_bytes_max=settings.tail_bytes_max,
+        pages_bytes_max=settings.pages_bytes_max,
     )
 
 
@@ -322,6 +314,23 @@ def _retention(
         clock=given.clock,
         metrics=metrics,
     )
+
+
+def _context(
+    settings: Settings,
+    given: Collaborators,
+    cases: UseCases,
+    *,
+    registry: CollectorRegistry,
+    node: str,
+) -> Context:
+    access, limits = settings.access, settings.limits
+    admission = Admission(wait_max_s=access.admission_wait_s)
+    requests = Requests(
+        cases, openings=admission.openings, clock=given.clock, limits=limits, node=node
+    )
+    metrics = AccessMetrics(registry)
+    return Context(cases.sessions, requests, access, limits, metrics, admission, given.spawn)
 
 
 def _presence(

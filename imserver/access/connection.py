@@ -14,7 +14,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from imserver.access.admission import Openings
 from imserver.access.context import Context
 from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
@@ -156,11 +155,6 @@ class Connection:
         if fatal:
             self._context.metrics.closed_for_offences.inc()
             self._end(CloseCode.POLICY, "too many malformed frames")
-
-    @property
-    def openings(self) -> Openings:
-        """Where those queue who open a session."""
-        return self._context.admission.openings
 
     # The port `Peer`, what logic tells.
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeAlias
 
+from imserver.access.admission import Openings
 from imserver.access.connection import Connection
 from imserver.access.takeovers import WAIT_MAX_S, Takeovers
 from imserver.access.use_cases import UseCases
@@ -21,14 +22,15 @@ Work: TypeAlias = Coroutine[Any, Any, None] | None
 class Greeting:
     """The handlers of what comes before the session is open."""
 
-    def __init__(self, cases: UseCases, clock: Clock) -> None:
+    def __init__(self, cases: UseCases, clock: Clock, *, openings: Openings) -> None:
         self._identity = cases.identity
         self._sessions = cases.sessions
         self._takeovers = Takeovers(clock)
+        self._openings = openings
 
     async def register(self, connection: Connection, frame: frames.Register, _codec: Codec) -> None:
         """Bind a robot's name to its key."""
-        async with connection.openings:
+        async with self._openings:
             await self._identity.register(frame)
         connection.answer(Ok(frame.id))
 
@@ -49,12 +51,12 @@ class Greeting:
         assert hello is not None and nonce is not None, "a challenged connection has said hello"
         connection.nonce = None
         connection.state = SessionState.FRESH  # the challenge is spent, whatever comes of it
-        async with connection.openings:
+        async with self._openings:
             await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
         await self._open(connection, hello, admin=False)
 
     async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:
-        async with connection.openings:
+        async with self._openings:
             _, admin = await self._identity.bear(hello, token)
         await self._open(connection, hello, admin=admin)
 
@@ -70,7 +72,7 @@ class Greeting:
                 await asyncio.sleep(wait_s)
         if connection.is_closed:
             return
-        async with connection.openings:
+        async with self._openings:
             session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
         if session is not None:
             connection.enter(session)

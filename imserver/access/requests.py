@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from imserver.access.admission import Openings
 from imserver.access.connection import Connection
 from imserver.access.greeting import Greeting, Work
 from imserver.access.refusals import checked_body
@@ -30,7 +31,9 @@ from imserver.protocol.server_frames import Ok, Pong
 class Requests:
     """The table from frame to use case."""
 
-    def __init__(self, cases: UseCases, *, clock: Clock, limits: Limits, node: str) -> None:
+    def __init__(
+        self, cases: UseCases, *, openings: Openings, clock: Clock, limits: Limits, node: str
+    ) -> None:
         self._sessions = cases.sessions
         self._conversations = cases.conversations
         self._sending = cases.sending
@@ -41,7 +44,7 @@ class Requests:
         self._clock = clock
         self._limits = limits
         self._node = node
-        greeting = Greeting(cases, clock)
+        greeting = Greeting(cases, clock, openings=openings)
         self._handlers: dict[type[Struct], Callable[[Connection, Any, Codec], Work]] = {
             frames.Send: self._send,
             frames.Ack: self._ack,

@@ -20,7 +20,9 @@ from imserver.protocol.limits import Limits
 from imserver.protocol.names import clip, is_group, is_name
 
 ENVIRONMENT_PREFIX: Final = "IMSERVER_"
-OTHER_VARIABLES: Final = frozenset({"IMSERVER_URL", "IMSERVER_TOKEN", "IMSERVER_TEST_SEED"})
+OTHER_VARIABLES: Final = frozenset(
+    {"IMSERVER_URL", "IMSERVER_TOKEN", "IMSERVER_CA", "IMSERVER_PIN", "IMSERVER_TEST_SEED"}
+)
 """Variables of the client commands (``send``, ``tail``, …) and of the tests: no settings of a server."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -103,6 +105,8 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
             and catches up from the log in pages instead.
         page_bytes_max: most bytes of bodies in one frame of events.
         tail_bytes_max: bytes of memory for the last events of all conversations, for readers slightly behind.
+        pages_bytes_max: bytes of memory for what was read from the store lately, for readers that come to the
+            same place one after the other.
         pending_bytes_max: bytes that may wait for the store. A robot may have as many waiting as are left
             free; beyond, its sends answer ``unavailable``, and those of others go on.
         cursor_flush_s: seconds after which acks are written to the store at the latest.
@@ -113,6 +117,7 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
     write_buffer_bytes_max: Bytes = 256 * 1024
     page_bytes_max: Bytes = 192 * 1024
     tail_bytes_max: Bytes = 16 * 1024 * 1024
+    pages_bytes_max: Bytes = 8 * 1024 * 1024
     pending_bytes_max: Bytes = 64 * 1024 * 1024
     cursor_flush_s: Seconds = 1.0
     head_interval_s: Seconds = 30.0
@@ -299,6 +304,8 @@ def _parsed(setting: Setting, value: Any) -> Any:
         return value
     if isinstance(setting.default, dict):
         return _parsed_map(setting, value)
+    if isinstance(setting.default, bool):
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.lower(), value)
     if isinstance(setting.default, tuple):
         return [item.strip() for item in value.split(",") if item.strip()]
     try:

@@ -7,7 +7,8 @@ fed frames from the hot tail, or pages from the store, as far as window and conn
 level with the head again, and from that very moment it is live. Push and page can therefore neither
 overlap nor leave a hole: ``sent`` says what it has, and only the next seq is ever given to it.
 
-Readers that need the same page at the same time share one read of the store, and its encoding.
+Readers that need the same page at the same time, or soon after each other, share one read of the store, and
+its encoding.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from imserver.data.store import EventLog
 from imserver.logic import membership
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.metrics import LogicMetrics
+from imserver.logic.pages import Pages
 from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
@@ -80,6 +82,7 @@ class Delivery:
         metrics: LogicMetrics,
         page_bytes_max: int,
         tail_bytes_max: int,
+        pages_bytes_max: int,
     ) -> None:
         self._log = log
         self._conversations = conversations
@@ -87,6 +90,7 @@ class Delivery:
         self._metrics = metrics
         self._page_bytes_max = page_bytes_max
         self._tails = Tails(tail_bytes_max)
+        self._pages = Pages(pages_bytes_max)
         self._loads: dict[tuple[str, int, int], list[Reader]] = {}
         self.on_joined: Callable[[Conversation, list[RobotName], int], None] = _ignore
 
@@ -145,6 +149,8 @@ class Delivery:
             if frame is None:
                 if self._skip_trimmed(reader):
                     continue
+                frame = self._pages.after(conversation, reader.sent, count_max=room)
+            if frame is None:
                 self._load(reader, room)
                 return
             if not reader.session.peer.push(frame.shared):
@@ -268,6 +274,7 @@ class Delivery:
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
         readers = self._loads.pop((conversation.name, after, count))
         shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
+        self._pages.add(shared, events, head=conversation.head)
         for reader in readers:
             reader.loading = False
             reader.session.loads -= 1

@@ -53,7 +53,7 @@ class Tail:
         tail does not reach back that far."""
         at = bisect_right(self._firsts, seq + 1, lo=self._dropped) - 1
         frame = self._frames[at] if at >= self._dropped else None
-        return _cut(frame, seq, count_max) if frame is not None and frame.last > seq else None
+        return cut(frame, seq, count_max) if frame is not None and frame.last > seq else None
 
 
 class Tails:
@@ -80,7 +80,8 @@ def bytes_of(events: list[Event]) -> int:
     return sum(2 * len(memoryview(event.body)) + 400 for event in events)
 
 
-def _cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:
+def cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:
+    """Return the part of a frame that follows ``seq``, with at most ``count_max`` events."""
     if frame.first == seq + 1 and frame.last - seq <= count_max:
         return frame
     whole: Deliver = frame.shared.frame  # type: ignore[assignment]

@@ -44,6 +44,7 @@ class LogicTier:
         *,
         limits: Limits | None = None,
         tail_bytes_max: int = 1_000_000,
+        pages_bytes_max: int = 1_000_000,
         page_bytes_max: int = 192 * 1024,
         pending_bytes_max: int = 1_000_000,
         cursor_flush_s: float = 3_600.0,
@@ -74,6 +75,7 @@ class LogicTier:
             metrics=self.metrics,
             page_bytes_max=page_bytes_max,
             tail_bytes_max=tail_bytes_max,
+            pages_bytes_max=pages_bytes_max,
         )
         self.signals = Signals(self.conversations, self.router, clock=self.clock)
         self.router.attach(Inbox(self.delivery, self.signals))

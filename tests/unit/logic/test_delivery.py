@@ -8,7 +8,7 @@ from imserver.core.errors import StoreUnavailable
 from imserver.logic import delivery as delivery_module
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.events import Role
-from imserver.protocol.server_frames import Deliver, Head
+from imserver.protocol.server_frames import Deliver, Gap, Head
 from tests.unit.logic.logic_tier import LogicTier, peer_of
 from tests.unit.logic.recording_peer import RecordingPeer
 
@@ -148,6 +148,51 @@ async def test_readers_that_need_the_same_page_share_one_read(tier: LogicTier) -
     await tier.settle()
     frames = [peer_of(reader).last(Deliver) for reader in readers]
     assert frames[0] is frames[1] is frames[2]
+
+
+async def test_readers_that_come_to_the_same_place_one_by_one_share_one_read_too(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "r1", "r2", "r3")
+    await send_many(tier, conv, 5)
+    pages = tier.store.pages_read
+    readers = []
+    for robot in ("r1", "r2", "r3"):
+        readers.append(await tier.session(robot))
+        await tier.settle()
+    assert tier.store.pages_read == pages + 1
+    frames = [peer_of(reader).last(Deliver) for reader in readers]
+    assert frames[0] is frames[1] is frames[2]
+    assert [peer_of(reader).seqs(conv) for reader in readers] == [[1, 2, 3, 4, 5, 6]] * 3
+
+
+async def test_a_page_that_others_have_read_keeps_to_the_window_of_who_gets_it(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "r1", "r2")
+    await send_many(tier, conv, 9)
+    await tier.session("r1")
+    await tier.settle()
+    narrow = await tier.session("r2", window=4)
+    await tier.settle()
+    assert peer_of(narrow).seqs(conv) == [1, 2, 3, 4]
+
+
+async def test_events_that_were_let_go_are_not_given_from_a_page_that_was_read_before(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "r1", "r2")
+    await send_many(tier, conv, 9)
+    await tier.session("r1")
+    await tier.settle()
+    held = await tier.conversations.load(conv)  # type: ignore[arg-type]
+    assert held is not None
+    held.floor = 6
+    late = await tier.session("r2")
+    await tier.settle()
+    assert peer_of(late).seqs(conv) == [6, 7, 8, 9, 10]
+    (gap,) = peer_of(late).of(Gap)
+    assert (gap.from_, gap.to) == (1, 5)
 
 
 async def test_a_session_reads_a_few_pages_at_a_time_and_forgets_no_conversation(
