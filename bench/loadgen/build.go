@@ -64,7 +64,7 @@ func buildFleet(task *Task, dialect Dialect, plan *Plan) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	loop.GrainNs = task.GrainUs * 1_000
+	loop.grain = newGrain(task.GrainUs)
 	fleet := &Fleet{Loop: loop, bodyBytes: task.BodyBytes, filling: filling(task.BodyBytes)}
 	if err := dialect.Before(plan); err != nil {
 		return nil, err
@@ -99,7 +99,10 @@ func buildFleet(task *Task, dialect Dialect, plan *Plan) (*Fleet, error) {
 			return nil, err
 		}
 	}
-	return fleet, fleet.attach()
+	if err := fleet.attach(); err != nil {
+		return nil, err
+	}
+	return fleet, loop.Settle()
 }
 
 // robots returns the groups of each robot of a kind, and the robots in the order of the plan.

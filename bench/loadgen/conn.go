@@ -58,6 +58,9 @@ func connect(port int) (*Conn, error) {
 func (c *Conn) Fill() error {
 	var chunk [16 << 10]byte
 	count, err := syscall.Read(c.fd, chunk[:])
+	for err == syscall.EINTR {
+		count, err = syscall.Read(c.fd, chunk[:])
+	}
 	if err == syscall.EAGAIN {
 		return fmt.Errorf("the server said nothing for %d s", handshakeSeconds)
 	}
@@ -88,6 +91,9 @@ func (c *Conn) Write(data []byte) error {
 	}
 	for len(data) > 0 {
 		count, err := rawWrite(c.fd, data)
+		if err == syscall.EINTR {
+			continue
+		}
 		if err == syscall.EAGAIN {
 			break
 		}

@@ -120,3 +120,23 @@ func TestSignalsMayBeOvertakenAndMessagesMayNot(t *testing.T) {
 		t.Error("a gap in a lane of messages was not noticed")
 	}
 }
+
+func TestTheGrainGrowsWithTheGeneratorsShareAndShrinksAgain(t *testing.T) {
+	one := newGrain(50)
+	for i := 0; i < 9; i++ {
+		one.adapt(0.65)
+	}
+	if one.ns != grainMostNs {
+		t.Error("at 65 % of the core the grain is", one.ns)
+	}
+	one.adapt(0.5)
+	if one.ns != grainMostNs {
+		t.Error("at 50 % of the core it did not stay, but became", one.ns)
+	}
+	for i := 0; i < 9; i++ {
+		one.adapt(0.1)
+	}
+	if one.ns != one.leastNs {
+		t.Error("at 10 % of the core it is", one.ns)
+	}
+}

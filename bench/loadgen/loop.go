@@ -17,12 +17,10 @@ type Loop struct {
 	handlers []Handler
 	events   [512]syscall.EpollEvent
 	// Each is called after each round of handlers.
-	Each func() error
-	// GrainNs is the least time from one look at the descriptors to the next. With 0 each delivery wakes
-	// the generator by itself, as at a trickle it wakes a robot; that costs the generator more than its
-	// core at some 200,000 deliveries a second, and so it looks a little less often there.
-	GrainNs int64
-	lookNs  int64
+	Each  func() error
+	grain grain
+	// reads counts what came, to see when nothing more does.
+	reads int
 }
 
 const waitMaxMs = 20
@@ -81,11 +79,12 @@ func (l *Loop) serve(done func() bool, seconds float64) (bool, error) {
 		if leftMs > waitMaxMs {
 			leftMs = waitMaxMs
 		}
-		l.rest()
+		l.grain.rest()
 		count, err := syscall.EpollWait(l.epoll, l.events[:], int(leftMs)+1)
 		if err != nil && err != syscall.EINTR {
 			return false, err
 		}
+		l.reads += count
 		for i := 0; i < count; i++ {
 			if handler := l.handlers[l.events[i].Fd]; handler != nil {
 				if err := handler.Ready(l.events[i].Events); err != nil {
@@ -100,18 +99,19 @@ func (l *Loop) serve(done func() bool, seconds float64) (bool, error) {
 	return true, nil
 }
 
-// rest sleeps until the grain is over.
-func (l *Loop) rest() {
-	if l.GrainNs == 0 {
-		return
+// Settle serves the descriptors until nothing has come for a while.
+func (l *Loop) Settle() error {
+	const quietSeconds, patienceSeconds = 0.1, 120
+	for deadline := nowNs() + patienceSeconds*1e9; nowNs() < deadline; {
+		before := l.reads
+		if err := l.Run(quietSeconds); err != nil {
+			return err
+		}
+		if l.reads == before {
+			return nil
+		}
 	}
-	now := nowNs()
-	if left := l.lookNs + l.GrainNs - now; left > 0 {
-		pause := syscall.NsecToTimespec(left)
-		syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
-		now = nowNs()
-	}
-	l.lookNs = now
+	return fmt.Errorf("the server did not come to rest within %d s", patienceSeconds)
 }
 
 // Ticker falls due at a rate, by a timer that the kernel keeps: epoll's own has a grain of a millisecond,
