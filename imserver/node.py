@@ -122,7 +122,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         node=name,
     )
     cases = _use_cases(settings, given, committer=committer, sessions=sessions, signals=signals)
-    context = _context(settings, given, cases, registry=registry, node=name)
+    context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)
     door = Door(
         context,
         hello_timeout_s=settings.server.hello_timeout_s,
@@ -317,19 +317,13 @@ def _retention(
 
 
 def _context(
-    settings: Settings,
-    given: Collaborators,
-    cases: UseCases,
-    *,
-    registry: CollectorRegistry,
-    node: str,
+    settings: Settings, given: Collaborators, cases: UseCases, *, metrics: AccessMetrics, node: str
 ) -> Context:
     access, limits = settings.access, settings.limits
     admission = Admission(wait_max_s=access.admission_wait_s)
     requests = Requests(
         cases, openings=admission.openings, clock=given.clock, limits=limits, node=node
     )
-    metrics = AccessMetrics(registry)
     return Context(cases.sessions, requests, access, limits, metrics, admission, given.spawn)
 
 
