@@ -233,8 +233,7 @@ class Connection:
         else:
             if work is not None:
                 self._busy = True
-                finish = Enclosing(self._finish(frame, work), work)
-                self._context.spawn(finish, "connection.request")
+                self._context.spawn(Enclosing(self._finish(frame, work), work), "request")
         self.pace()
 
     async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
