@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from bench.peers import OURS
 from bench.results import Results
 
+NOT_RUN: Final = "was not measured"
 _CHALLENGED: Final = "imserver, challenge"
 _NATS: Final = "nats core"
 
@@ -142,10 +143,10 @@ def _why_not(results: Results, scenario: str, peers: tuple[str, ...]) -> str:
     for peer in peers:
         runs = results.runs(scenario, peer)
         if not runs:
-            return f"{peer} was not measured"
+            return NOT_RUN
         if all(run.void for run in runs):
             return f"{peer} is void: {runs[-1].void[:120]}"
-    return "not measured"
+    return NOT_RUN
 
 
 Claim = Ratio | Bound | Within | Growth | Agreement

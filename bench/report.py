@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from bench.claims import Verdict, judged
+from bench.claims import NOT_RUN, Verdict, judged
 from bench.figures import BY_KEY, doubts_of
 from bench.peers import ALL as PEERS
 from bench.results import Results, Spread
@@ -45,7 +45,13 @@ def _claims(verdicts: Sequence[Verdict]) -> Iterator[str]:
         return
     yield from ("", "## What was to be shown", "", "| | claim | found |", "| --- | --- | --- |")
     marks = {True: "holds", False: "**short**", None: "?"}
-    yield from (f"| {marks[one.holds]} | {one.claim} | {one.found} |" for one in verdicts)
+    measured = [one for one in verdicts if one.found != NOT_RUN]
+    yield from (f"| {marks[one.holds]} | {one.claim} | {one.found} |" for one in measured)
+    if len(measured) < len(verdicts):
+        yield from (
+            "",
+            f"{len(verdicts) - len(measured)} more need servers that were not measured.",
+        )
 
 
 def _scenario(results: Results, scenario: Scenario) -> Iterator[str]:
