@@ -62,6 +62,7 @@ class Connection:
         "_signals",
         "_unanswered",
         "_waiting",
+        "_waiting_bytes",
         "has_said_bye",
         "hello",
         "nonce",
@@ -79,6 +80,7 @@ class Connection:
         self._paused = False
         self._unanswered = 0
         self._waiting: deque[tuple[ClientFrame, int]] | None = None
+        self._waiting_bytes = 0
         self._signals: KeptSignals | None = None
         self.state = SessionState.FRESH
         self.has_said_bye = False
@@ -107,7 +109,7 @@ class Connection:
             if self._waiting is None:
                 self._waiting = deque()
             self._waiting.append((frame, len(message)))
-            self._bytes += len(message)
+            self._waiting_bytes += len(message)
             self.pace()
         else:
             self._handle(frame, len(message))
@@ -135,13 +137,14 @@ class Connection:
     def pace(self) -> None:
         """Read no faster than the client takes its answers and the store takes its events."""
         waiting = self._unanswered + (len(self._waiting) if self._waiting else 0)
+        size = self._bytes + self._waiting_bytes
         limit = self._context.limits.requests_max
         if self._paused:
-            is_low = waiting <= limit // 2 and self._bytes <= REQUEST_BYTES_MAX // 2
+            is_low = waiting <= limit // 2 and size <= REQUEST_BYTES_MAX // 2
             if is_low and not self._link.congested:
                 self._paused = False
                 self._link.resume_reading()
-        elif waiting >= limit or self._bytes >= REQUEST_BYTES_MAX or self._link.congested:
+        elif waiting >= limit or size >= REQUEST_BYTES_MAX or self._link.congested:
             self._paused = True
             self._link.pause_reading()
 
@@ -248,7 +251,7 @@ class Connection:
         """Handle the frames that wait, as far as the client takes the answers."""
         while self._waiting and not self._busy and not self._link.congested:
             frame, size = self._waiting.popleft()
-            self._bytes -= size
+            self._waiting_bytes -= size
             self._handle(frame, size)
         self.pace()
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Raw
 
+from imserver.access import connection as connection_module
 from imserver.access import kept_signals
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import RobotRecord
@@ -388,6 +389,26 @@ async def test_frames_that_wait_for_their_turn_count_as_requests() -> None:
         node.store.conversations_read.open()
         await node.settle()
         assert client.is_read()
+
+
+async def test_the_bytes_of_frames_that_wait_are_not_forgotten_with_an_answer(
+    node: NodeInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = frames.Signal("g/none", "k", Raw(msgpack.packb(bytes(1_000))))
+    monkeypatch.setattr(connection_module, "REQUEST_BYTES_MAX", 2_500)
+    client = await opened(node)
+    for number in range(5):  # each of which would have lent the client the bytes of what waits
+        node.store.conversations_read.shut = True
+        client.say(frames.History(number, "g/a"), *[large] * 2)
+        node.store.conversations_read.open()
+        await node.settle()
+        assert client.is_read()
+    node.store.conversations_read.shut = True
+    client.say(frames.History(5, "g/a"), *[large] * 3)
+    assert not client.is_read()
+    node.store.conversations_read.open()
+    await node.settle()
+    assert client.is_read()
 
 
 async def test_a_client_that_does_not_take_its_answers_is_not_read_from(
