@@ -52,7 +52,9 @@ class RabbitMQ(Struct, frozen=True):
         )
 
     def version(self) -> str:
-        return program.version("rabbitmqctl", "version")
+        # Asking rabbitmqctl would leave an Erlang port mapper behind.
+        folders = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
+        return max((folder.name.rpartition("-")[2] for folder in folders), default="unknown")
 
     def settings(self) -> dict[str, str]:
         sends = {"queue": self.queue, "durable": "yes", "confirms": "yes"} if self.queue else {}
