@@ -53,7 +53,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1_200.0, help="how long faults come")
-    parser.add_argument("--steps", type=int, help="how many faults come at most")
+    parser.add_argument("--once", action="store_true", help="each of the faults once, in order")
     parser.add_argument("--slack", type=float, default=1.0, help="times as long all may take")
     parser.add_argument("--seed", default="", help="seed of everything that is drawn")
     parser.add_argument("--folder", default="", help="where files go; default build/chaos/SEED")
@@ -97,7 +97,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         patience_s=arguments.patience,
         package=arguments.package,
         keep=arguments.keep,
-        steps=arguments.steps,
+        once=arguments.once,
         slack=arguments.slack,
     )
 

@@ -52,12 +52,13 @@ ACK_BEFORE_COMMIT = (
 FSYNC_RETRIED = (
     Change(
         _WRITER,
-        "        except (apsw.Error, MemoryError) as exc:\n            self._appender.forget()",
-        """        except apsw.IOError:
-            self._appender.forget()
-            return self.append([event for _, event in run], ())
-        except (apsw.Error, MemoryError) as exc:
-            self._appender.forget()""",
+        "            return self._append(events, cursors, check_first=False)\n",
+        """            return self._append(events, cursors, check_first=False)
+        except StoreFailed:
+            self._health.failure = None
+            self._roll_back()
+            return self.append(events, cursors)
+""",
     ),
 )
 """After an fsync that failed the same is written once more, and this time all seems well."""

@@ -57,6 +57,12 @@ def draw_schedule(seed: str, faults: list[Fault]) -> list[Step]:
     return steps
 
 
+def in_order(seed: str, names: list[str]) -> list[Step]:
+    """Return the steps of a run in which each fault comes once."""
+    dice = random.Random(f"{seed} schedule")
+    return [Step(at, name, round(dice.uniform(0.0, PAUSE_S), 3)) for at, name in enumerate(names)]
+
+
 def write_schedule(path: Path, steps: list[Step]) -> None:
     """Write a schedule down."""
     path.write_bytes(b"\n".join(msgspec.json.encode(step) for step in steps) + b"\n")

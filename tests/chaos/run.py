@@ -8,6 +8,7 @@ judges.
 
 import asyncio
 import contextlib
+import math
 import random
 import shutil
 import signal
@@ -40,10 +41,10 @@ class Plan(Struct, frozen=True):
 
     Attributes:
         seconds: how long the nemesis is at work.
-        steps: how many faults it injects at most.
         seed: of everything that is drawn.
         folder: where the run's files go.
         faults: names of the faults that may come; all if empty.
+        once: each of them comes once, in that order, and however long it takes.
         robots, groups: how many.
         rate: sends a second that each robot begins, when it can.
         direct: so many of the client processes go past the proxy.
@@ -57,8 +58,8 @@ class Plan(Struct, frozen=True):
     seconds: float
     seed: str
     folder: str
-    steps: int | None = None
     faults: tuple[str, ...] = ()
+    once: bool = False
     robots: int = 24
     groups: int = 12
     rate: float = 40.0
@@ -97,11 +98,13 @@ async def run(plan: Plan, journal: Journal) -> Outcome:
     faults, skipped = nemesis.possible(frozenset(plan.faults), able)
     for name, reason in skipped.items():
         journal.note("skipped", name, f"SKIPPED: {reason}")
-    steps = nemesis.draw_schedule(plan.seed, faults)[: plan.steps]
+    steps = nemesis.draw_schedule(plan.seed, faults)
+    if plan.once:
+        steps = nemesis.in_order(plan.seed, [name for name in plan.faults if name not in skipped])
     nemesis.write_schedule(folder / "schedule.jsonl", steps)
     async with _world(plan, journal, has_disk=able["disk"] is None) as world:
         await _gather(world)
-        until_s = time.monotonic() + plan.seconds
+        until_s = math.inf if plan.once else time.monotonic() + plan.seconds
         done = await nemesis.carry_out(world, plan.seed, steps, until_s=until_s)
         await _settle(world, world.allowed_s(plan.patience_s + SETTLE_MARGIN_S))
         report = world.fleet.total()
