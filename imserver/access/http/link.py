@@ -41,8 +41,8 @@ class Stay(Protocol):
     def blocked(self) -> bool:
         """Whether it waits for the client to take what was written."""
 
-    def on_tick(self) -> None:
-        """Take in that a second has passed."""
+    def on_tick(self) -> bool:
+        """Take in that a second has passed; return False to give the connection up."""
 
     def on_lost(self) -> None:
         """Take in that the client is gone."""
@@ -166,9 +166,8 @@ class HttpLink(HttpToolsProtocol):
 
     def check_deadline(self) -> None:
         """Give up on what does not end: a head, a body, an answer that is not taken; called each second."""
-        if self._stay is not None:
-            self._stay.on_tick()
-        if self._has_stalled():
+        is_given_up = self._stay is not None and not self._stay.on_tick()
+        if is_given_up or self._has_stalled():
             self._door.context.metrics.closed_slow.inc()
             self.transport.abort()
             return

@@ -66,8 +66,9 @@ class Poll(Visit):
         self._is_over = True
         self._woken.set()
 
-    def on_tick(self) -> None:
+    def on_tick(self) -> bool:
         """Have nothing to do with time: the wait has its own."""
+        return True
 
     def on_lost(self) -> None:
         """End, for nobody."""

@@ -42,6 +42,9 @@ SLOW: Final = "slow"
 SIGNALS_KEPT_MAX: Final = 256
 """Signals that wait for room; with more of them the oldest are lost."""
 
+GOODBYE_TICKS_MAX: Final = 5
+"""Seconds that a client gets to take what was said before the end, if it takes nothing at all."""
+
 _UNENCODABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
@@ -105,6 +108,7 @@ class Stream(Visit):
         self._has_begun = False
         self._has_fallen_behind = False
         self._quiet_ticks = 0
+        self._waiting_ticks = 0
         self._signals: dict[tuple[str, str, str], SharedFrame] = {}
 
     def begin(self, after: int) -> None:
@@ -148,7 +152,7 @@ class Stream(Visit):
     def blocked(self) -> bool:
         return self.outbox.blocked
 
-    def on_tick(self) -> None:
+    def on_tick(self) -> bool:
         self._quiet_ticks += 1
         if self._quiet_ticks >= self._wanted.heartbeat_s and not self.outbox.congested:
             self._write(self._wanted.form.sign_of_life)
@@ -157,6 +161,9 @@ class Stream(Visit):
                 CloseCode.UNAUTHENTICATED, "the token with which this stream was opened expired"
             )
         self._end_without_reader()
+        if self.outbox.is_over and self.outbox.blocked:
+            self._waiting_ticks += 1
+        return self._waiting_ticks < GOODBYE_TICKS_MAX
 
     def on_lost(self) -> None:
         self.outbox.abandon()

@@ -43,11 +43,10 @@ class Follower:
         assert self.link.stay is not None
         self.link.stay.on_lost()
 
-    def tick(self, seconds: int = 1) -> None:
-        """Let so many seconds pass."""
-        for _ in range(seconds):
-            assert self.link.stay is not None
-            self.link.stay.on_tick()
+    def tick(self, seconds: int = 1) -> bool:
+        """Let so many seconds pass; tell whether the connection is kept."""
+        assert self.link.stay is not None
+        return [self.link.stay.on_tick() for _ in range(seconds)][-1]
 
     @property
     def is_over(self) -> bool:

@@ -236,6 +236,60 @@ async def test_a_client_that_takes_its_answer_slowly_is_waited_for(http: RawHttp
     assert not http.transport.is_aborted()
 
 
+class Waiting:
+    """An answer that takes its time."""
+
+    def __init__(self, *, keeps_on: bool = True) -> None:
+        self.blocked = False
+        self.ticks = 0
+        self.is_lost = False
+        self._keeps_on = keeps_on
+
+    def on_tick(self) -> bool:
+        self.ticks += 1
+        return self._keeps_on
+
+    def on_lost(self) -> None:
+        self.is_lost = True
+
+
+async def test_an_answer_that_takes_its_time_hears_of_each_second_and_of_the_loss(http: RawHttp):
+    waiting = Waiting()
+    http.link.attach(waiting)
+    await http.pass_time(3)
+    http.transport.close()
+    await http.settle()
+    assert (waiting.ticks, waiting.is_lost) == (3, True)
+
+
+async def test_an_answer_that_is_over_hears_nothing(http: RawHttp):
+    waiting = Waiting()
+    http.link.attach(waiting)
+    http.link.detach()
+    await http.pass_time(3)
+    assert waiting.ticks == 0
+
+
+async def test_an_answer_may_give_its_connection_up(http: RawHttp):
+    http.link.attach(Waiting(keeps_on=False))
+    await http.pass_time(1)
+    assert http.transport.is_aborted()
+
+
+@pytest.mark.parametrize(("blocked", "is_cut"), [(True, True), (False, False)])
+async def test_a_stream_is_cut_off_only_while_it_waits_for_its_client(
+    http: RawHttp, *, blocked: bool, is_cut: bool
+):
+    waiting = Waiting()
+    waiting.blocked = blocked
+    http.transport.is_stuck = True
+    await http.feed(head())
+    http.link.attach(waiting)
+    http.transport.unsent = 100
+    await http.pass_time(PING_S + 1)
+    assert http.transport.is_aborted() is is_cut
+
+
 async def test_more_strangers_than_the_node_takes_are_turned_away():
     access = AccessSettings(connections_max=1)
     async with api_in_memory(Settings(access=access)) as api:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from imserver.access.http.stream import GOODBYE_TICKS_MAX
 from imserver.access.http.visit import session_for
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import DeliverySettings, Settings
@@ -240,6 +241,20 @@ async def test_a_node_that_stops_ends_its_streams_with_everything_said(api: Api)
     late = await follow(api)
     await late.end()
     assert [said.type for said in late.said] == ["bye"]
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_up_a_node_that_stops(api: Api):
+    stream = await follow(api)
+    await settled(api, stream, [1])
+    stream.block()
+    await say(api, "a")
+    await api.node.settle()
+    api.node.node.stays.drain()
+    assert all(stream.tick() for _ in range(GOODBYE_TICKS_MAX - 1))
+    assert not stream.tick(), "the connection is given up"
+    stream.lose()
+    stream.take()
+    await stream.end()
 
 
 async def test_a_robot_has_only_so_many_streams_at_a_time(api: Api):
