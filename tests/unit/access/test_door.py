@@ -1,0 +1,37 @@
+"""The door: how many may be inside, and from where."""
+
+import pytest
+
+from imserver.access.door import FILES_RESERVE, VISITORS_RESERVE, source_of
+from imserver.core.settings import AccessSettings, Settings
+from tests.unit.access.node_in_memory import running
+
+RESERVE = VISITORS_RESERVE + FILES_RESERVE
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002::/64"),
+        ("2001:db8:1:2::1", "2001:0db8:0001:0002::/64"),
+        ("2001:db8:1:3::1", "2001:0db8:0001:0003::/64"),
+        ("fe80::1%eth0", "fe80:0000:0000:0000::/64"),
+        ("", ""),
+    ],
+)
+def test_what_counts_as_one_address(host: str, source: str) -> None:
+    assert source_of(host) == source
+
+
+@pytest.mark.parametrize(
+    ("files_max", "connections_max", "fits"),
+    [(1_000, 1_000 - RESERVE, False), (1_000 + RESERVE, 1_000, True), (50, 1, False)],
+)
+async def test_no_more_are_let_in_than_there_may_be_open_files(
+    files_max: int, connections_max: int, *, fits: bool
+) -> None:
+    async with running(Settings(access=AccessSettings(connections_max=1_000))) as node:
+        assert node.door.fit(files_max) is fits
+        assert node.door.connections_max == connections_max
