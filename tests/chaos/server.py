@@ -102,7 +102,7 @@ class ChaosServer:
     async def _wait_stopped(self, *, only_main: bool) -> None:
         pid = self.pid
         async with asyncio.timeout(STAND_STILL_S):
-            while self.pid == pid:
+            while self.pid == pid != NOBODY:
                 if all(map(_is_stopped, _threads(pid, only_main=only_main))):
                     return
                 await asyncio.sleep(0.0005)

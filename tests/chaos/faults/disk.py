@@ -45,6 +45,8 @@ async def power_cut_at_birth(world: World, dice: random.Random) -> None:
     newborn = ChaosServer(disk.mount_point / f"birth-{disk.cuts}", world.folder / "birth.txt")
     starting = asyncio.create_task(newborn.start())
     await asyncio.sleep(after_s)
+    await world.server.silence()
+    await newborn.silence()
     await asyncio.to_thread(disk.shut_down)
     await newborn.kill()
     await asyncio.wait({starting})
