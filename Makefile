@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos clean FORCE
+.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos fuzz clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -50,6 +50,10 @@ check-house: $(READY)
 
 docs: $(READY) ## write the generated pages of docs/
 	@$(BIN)/python -m tools.write_docs
+
+EXAMPLES ?= 500
+fuzz: $(READY) ## ask each path of the HTTP API EXAMPLES=500 odd things: no fault, nothing undocumented
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet tests/e2e/http/test_description.py
 
 simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=2000 FIRST=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)

@@ -65,6 +65,7 @@ class HttpLink(HttpToolsProtocol):
         self._is_inside = False
         self._fault: tuple[HTTPStatus, str] | None = None
         self._body_bytes = 0
+        self._rest_bytes = 0
         self._body_due = 0
         self._unsent_bytes = 0
         self._stalled_ticks = 0
@@ -106,11 +107,18 @@ class HttpLink(HttpToolsProtocol):
             return  # whatever else it says, it has been refused
         begun = self._begun
         super().data_received(data)
-        if self._in_head and begun == self._begun:
+        if begun != self._begun:
+            return
+        if self._in_head:
             self._head_bytes += len(data)
             self._judge_size(self._head_bytes)
-            if self._fault is not None:
-                self.send_400_response("")
+        else:
+            # What is not body: the end of the head, the sizes of chunks, up to six bytes for each byte, and
+            # what follows the last.
+            self._rest_bytes += len(data)
+            self._judge_size(self._rest_bytes - 8 * self._body_bytes - HEAD_BYTES_MAX)
+        if self._fault is not None:
+            self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """Take in the begin of a request."""
@@ -121,7 +129,7 @@ class HttpLink(HttpToolsProtocol):
         """Take in the end of a head."""
         self._in_head = False
         self._judge_head()
-        self._body_bytes = 0
+        self._body_bytes = self._rest_bytes = 0
         self._body_due = self._door.wheel.due(self._door.hello_timeout_s)
         if self.client is None and not (self.parser.should_upgrade() and self._should_upgrade()):
             self.scope["server"] = self.server = get_local_addr(self.transport)
@@ -227,7 +235,7 @@ class HttpLink(HttpToolsProtocol):
 
     def _judge_size(self, size: int) -> None:
         if size > HEAD_BYTES_MAX:
-            text = f"The head of a request may take {HEAD_BYTES_MAX} bytes at most."
+            text = f"The head of a request, or its trailer, may take {HEAD_BYTES_MAX} bytes at most."
             self._fault = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text
 
     def _begin_head(self) -> None:

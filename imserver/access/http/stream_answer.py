@@ -5,9 +5,9 @@ from typing import Any
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
+from imserver.access.http.log_stream import LogStream
 from imserver.access.http.problems import HEADERS
 from imserver.access.http.stays import Stays
-from imserver.access.http.stream import Stream
 
 _HEADERS = HEADERS | {"X-Accel-Buffering": "no"}  # else proxies of the nginx kind hold it back
 
@@ -18,7 +18,7 @@ class StreamAnswer(ASGIResponse):
     _should_set_content_length = False
 
     def __init__(
-        self, stream: Stream, *, after: int, stays: Stays, media_type: str, cookie: str | None
+        self, stream: LogStream, *, after: int, stays: Stays, media_type: str, cookie: str | None
     ) -> None:
         headers = _HEADERS | ({} if cookie is None else {"Set-Cookie": cookie})
         super().__init__(headers=headers, media_type=media_type)

@@ -13,13 +13,13 @@ from litestar.params import FromQuery, HeaderParameter, QueryParameter
 
 from imserver.access.http.callers import BY_TICKET, cookie_for
 from imserver.access.http.forms import FORMS, StreamForm
+from imserver.access.http.log_stream import LogStream, Policy, Wanted
 from imserver.access.http.outbox import Outbox
 from imserver.access.http.problems import problems
 from imserver.access.http.readable import Asking, Conv, Readable, Reading
 from imserver.access.http.routes import Routes
 from imserver.access.http.shapes import NewTicket
 from imserver.access.http.stays import Stays
-from imserver.access.http.stream import Policy, Stream, Wanted
 from imserver.access.http.stream_answer import StreamAnswer
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
@@ -158,7 +158,7 @@ class StreamRoutes(Routes):
             retry_ms=self._dice.randint(*RETRY_MS),
         )
         keeps_nothing = chosen.policy is Policy.MISSING
-        stream = Stream(
+        stream = LogStream(
             caller,
             conversation,
             wanted,

@@ -100,6 +100,7 @@ async def test_the_older_http_needs_no_host(http: RawHttp):
         head("GET", "/healthz", "Folded: a\r\n b"),
         head("GET", "/healthz", "Null: a\0b"),
         b"GET /healthz HTTP/1.1\nHost: a\n\n",
+        head("GET", "/healthz", "Torn: a\rb"),
         head("POST", EVENTS, "Content-Length: 4", "Content-Length: 5"),
         head("POST", EVENTS, "Content-Length: +5"),
         head("POST", EVENTS, "Content-Length: -1"),
@@ -113,6 +114,29 @@ async def test_what_is_no_good_request_is_refused(http: RawHttp, text: bytes):
     await http.feed(text, b"\r\n" * 8)
     assert http.statuses == [400]
     assert not http.is_open
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("TRACE", "/healthz", 405),
+        ("CONNECT", "/healthz", 405),
+        ("BREW", "/healthz", 400),
+        ("GET", "http://evil.example/healthz", 200),  # whose name it is says the header `Host`
+        ("GET", "/v1/../healthz", 404),
+        ("GET", "/v1/%2e%2e/healthz", 404),
+        ("GET", "/v1/groups/%00/events", 401),
+        ("GET", "/v1/groups/%c0%ae/events", 401),
+        ("GET", "//healthz", 200),
+        ("OPTIONS", "/v1/groups/dock/events", 204),
+    ],
+)
+async def test_an_odd_method_or_path_gets_a_plain_answer(
+    http: RawHttp, method: str, path: str, status: int
+):
+    overridden = "X-HTTP-Method-Override: DELETE", "X-Forwarded-For: 10.0.0.1"
+    await http.feed(head(method, path, *overridden))
+    assert http.statuses == [status]
 
 
 async def test_a_head_that_does_not_end_is_given_up(http: RawHttp):
@@ -157,6 +181,41 @@ async def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there(api: 
     http, chunk = RawHttp(api), b"%x\r\n%s\r\n" % (65_536, b"x" * 65_536)
     await http.feed(sending(api, None), *[chunk] * 6)
     assert http.statuses == [413]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"11111111111111111\r\nhello\r\n0\r\n\r\n",
+        b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloworld\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"5\nhello\n0\n\n",
+    ],
+)
+async def test_a_chunked_body_that_is_malformed_is_refused(api: Api, chunks: bytes):
+    http = RawHttp(api)
+    await http.feed(sending(api, None), chunks)
+    assert http.statuses == [400]
+    assert not http.is_open
+
+
+@pytest.mark.parametrize("line", [b"X-More: " + b"x" * 1_000 + b"\r\n", b"X-Long-" + b"x" * 1_000])
+async def test_a_trailer_without_end_is_refused(api: Api, line: bytes):
+    http = RawHttp(api)
+    await http.feed(sending(api, None), b"0\r\n", *[line] * 100)
+    assert http.statuses == [431]
+    assert not http.is_open
+
+
+async def test_a_body_in_chunks_of_one_byte_is_taken_in(api: Api):
+    http, text = RawHttp(api), body(20_000)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in text)
+    step = 4_000
+    pieces = [chunks[at : at + step] for at in range(0, len(chunks), step)]
+    await http.feed(sending(api, None), *pieces, b"0\r\n\r\n")
+    assert http.statuses == [201]
 
 
 async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(api: Api):

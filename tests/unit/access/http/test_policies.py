@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imserver.access.http.stream import Policy, Stream
+from imserver.access.http.log_stream import LogStream, Policy
 from imserver.access.http.visit import session_for
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import DeliverySettings, Settings
@@ -55,7 +55,7 @@ async def level(api: Api, policy: Policy) -> Follower:
 
 def waiting_bytes(stream: Follower) -> int:
     """Return how much of a stream waits in the server."""
-    assert isinstance(stream.link.stay, Stream)
+    assert isinstance(stream.link.stay, LogStream)
     outbox = stream.link.stay.outbox
     return outbox._bytes + outbox._on_its_way
 

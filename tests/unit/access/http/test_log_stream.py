@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from imserver.access.http.stream import GOODBYE_TICKS_MAX
+from imserver.access.http.log_stream import GOODBYE_TICKS_MAX
 from imserver.access.http.visit import session_for
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import DeliverySettings, Settings

@@ -78,7 +78,7 @@ class Wanted(NamedTuple):
     retry_ms: int
 
 
-class Stream(Visit):
+class LogStream(Visit):
     """The `Peer` of a streaming answer.
 
     Attributes:
