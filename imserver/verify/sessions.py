@@ -21,7 +21,7 @@ class Run:
         log: what it is measured against.
         low, due: the next event must lie between them; both 0 if any may be the first.
         top: the highest seq that was shown, or need not be.
-        first: seq with which it began, 0 before.
+        first: seq with which it began, 0 before; in the log ``begun``, which may have been restored since.
         acked: the last ack.
         until: the last seq that its robot may see.
         seqs, places: what was shown, and the records that say so.
@@ -29,6 +29,7 @@ class Run:
 
     __slots__ = (
         "acked",
+        "begun",
         "due",
         "epoch",
         "first",
@@ -49,6 +50,7 @@ class Run:
         self.due = 0
         self.top = 0
         self.first = 0
+        self.begun: ConversationLog | None = None
         self.acked = 0
         self.until = 0
         self.seqs = array("q")

@@ -59,7 +59,7 @@ class Deliveries:
         if not run.low <= seq <= run.due and run.due:
             self._out_of_line(session, run, record, place)
         if run.first == 0:
-            run.first = seq
+            run.first, run.begun = seq, run.log
         if seq >= run.low:
             run.low = run.due = seq + 1
         if seq > run.top:
@@ -88,7 +88,7 @@ class Deliveries:
         if run.epoch != record.epoch:
             self._attach(session, run, record.conv, record.epoch)
         if begins:
-            run.first = first
+            run.first, run.begun = first, run.log
         if renumbered or begins:
             run.expect(first, last + 1)
             run.top = first - 1 if renumbered else last
@@ -174,7 +174,7 @@ class Deliveries:
             earlier[session.clock] = max(earlier.get(session.clock, 0), run.top)
 
     def _check_beginning(self, session: Session, conv: str, run: Run, *, before: int) -> None:
-        log = run.log
+        log = run.begun
         assert log is not None, "it has a first event"
         if run.origin != "cursor":
             self._findings.checked[Guarantee.G11] += 1

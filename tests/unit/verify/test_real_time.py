@@ -2,7 +2,6 @@
 
 from tests.unit.verify.story import EPOCH, GROUP, Story
 
-
 _MEMBERS = {"members": {"r1": "owner", "r2": "member"}, "open": False}
 
 

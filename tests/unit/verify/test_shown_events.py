@@ -168,6 +168,16 @@ def test_a_new_epoch_may_come_without_a_loss(story, judge):
     assert judge() == set()
 
 
+def test_a_beginning_is_judged_by_the_log_it_was_a_part_of(story, judge):
+    story["r2"].open()
+    for seq in (4, 5):  # where it was added again, in a log that was restored since
+        shown = story["r2"].shown(GROUP, seq)
+        shown |= {"epoch": "epoch-0", "kind": "members_added", "body_sha": "0" * 64}
+    tell_gap(story["r2"], 3, 5, why="restored", after=2)
+    show(story["r2"], 3, 4)
+    assert judge() == set()
+
+
 def test_acks_before_a_restore_are_told_and_not_called_lost(story, tmp_path):
     story["r1"].open()
     story["r1"].send(GROUP)["epoch"] = "epoch-0"
