@@ -146,7 +146,9 @@ class Inbox:
             return
         conversation.offered = max(conversation.offered, last)
         conversation.head = max(conversation.head, last)
-        expected = first if conversation.received is None else conversation.received + 1
+        if conversation.received is None:
+            conversation.received = conversation.begun = first - 1
+        expected = conversation.received + 1
         if first > expected:
             self.repairs.ask(conversation, now_s)
             return
@@ -252,9 +254,13 @@ class Inbox:
         return True
 
     def _begin_anew(self, conversation: Conversation, state: ConversationState) -> None:
-        """Go on where the server goes on by itself, since no place of the old epoch was resumed."""
-        first, known = state.acked + 1, max(conversation.received or 0, state.acked)
-        gap = Gap(state.conv, state.epoch, first, known, RESTORED, state.acked)
+        """Go on where it began, or where the server begins if that is earlier; no place was resumed.
+
+        What the server leaves out, because another device of the robot has it, is then asked for.
+        """
+        after = min(conversation.begun, state.acked)
+        last = max(conversation.received or 0, after)
+        gap = Gap(state.conv, state.epoch, after + 1, last, RESTORED, after)
         self._renumber(conversation, gap)
 
     def _cut_back(self, conversation: Conversation, frame: GapFrame) -> None:

@@ -385,13 +385,15 @@ def test_a_new_epoch_that_begins_further_on_asks_for_a_new_welcome(inbox):
     assert seqs(take(inbox)) == [(3, 3), 3, 4, 5, 6, 7, 8]
 
 
-def test_a_new_epoch_of_which_no_place_was_resumed_begins_where_the_server_does(inbox):
+def test_a_new_epoch_of_which_no_place_was_resumed_is_shown_from_where_the_old_one_began(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.next()
     assert inbox.resume(BYTES) == {}
     inbox.welcome([state(epoch="e2", head=5, acked=4)])
     inbox.deliver(run(5, 5, epoch="e2"), 0.0)
-    assert seqs(take(inbox)) == [(5, 4), 5]
+    assert inbox.repairs.take() == [(CONV, 0)]
+    inbox.deliver(run(1, 5, epoch="e2"), 0.1)
+    assert seqs(take(inbox)) == [(1, 3), 1, 2, 3, 4, 5]
 
 
 def test_events_of_an_old_epoch_do_not_move_the_new_cursor(inbox):
