@@ -5,6 +5,7 @@ Sans-I/O. Called by the machine.
 
 import itertools
 
+from client_sdk.inbox import Inbox
 from imserver.protocol.client_frames import Follow
 
 
@@ -25,6 +26,15 @@ class Follows:
         request_id = next(self._ids)
         self._under_way[request_id] = conv
         return Follow(request_id, conv, after)
+
+    def ask_again(self, inbox: Inbox) -> list[Follow]:
+        """Return the frames that ask, on a new connection, for what the application wants."""
+        places = [(conv, inbox.known(conv)) for conv in self.wanted]
+        return [
+            self.ask(conv, place.received)
+            for conv, place in places
+            if place is not None and place.received is not None
+        ]
 
     def ended(self, request_id: int) -> str | None:
         """Note an answer; return the conversation that was asked for, if it answers that."""

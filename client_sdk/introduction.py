@@ -6,6 +6,7 @@ Sans-I/O: signing computes, nothing waits. Called by the machine when a connecti
 from typing import Protocol
 
 from client_sdk.errors import Refused, WrongServer
+from client_sdk.memory import Bound
 from imserver.protocol import names
 from imserver.protocol.client_frames import Hello, Position, Prove, Register
 from imserver.protocol.proof import signed_text
@@ -66,6 +67,7 @@ class Introduction:
         self._auto = auto
         self._server = server
         self._registers = credentials.token is not None
+        self._shown: str | None = None
         self.remembered: str | None = None
         self.registration_refusal: Refused | None = None
 
@@ -83,6 +85,7 @@ class Introduction:
 
     def hello(self, resume: dict[str, Position]) -> Hello:
         """Return the frame that opens the session."""
+        self._shown = None
         return Hello(
             robot=self._robot,
             device=self._device,
@@ -100,20 +103,39 @@ class Introduction:
             message += f" (before that, the registration was refused: {earlier})"
         return Refused(refusal.code, message, refusal.retry_after_ms)
 
+    def check(self, server: str) -> None:
+        """Take in the id that the server shows, in its challenge or its welcome; empty if it shows none.
+
+        Raises:
+            WrongServer: it is not the pinned one, or not the one of the robot's memory.
+        """
+        self._shown = server or self._shown
+        if self._server is not None and self._shown != self._server:
+            raise WrongServer(
+                f"this is server {self._shown or '(of no known id)'}, and {self._server} was pinned"
+            )
+        if self._shown is not None and self.remembered not in (None, self._shown):
+            raise WrongServer(
+                f"this is server {self._shown}, and the robot's memory belongs to {self.remembered}: "
+                "give it a memory of its own for each server"
+            )
+
+    def bind(self, server: str) -> list[Bound]:
+        """Return what binds the robot's memory to a server, unless it is bound or the server shows no id.
+
+        A send must not go to one server, and after a crash again to another.
+        """
+        if self.remembered is not None or not server:
+            return []
+        self.remembered = server
+        return [Bound(server)]
+
     def proof(self, challenge: Challenge) -> Prove:
         """Return the answer to a challenge.
 
         Raises:
-            WrongServer: the challenge is not the pinned server's or not the one of the robot's memory, or
-                nothing but a bearer token is there.
+            WrongServer: there is no key to answer with.
         """
-        if self._server is not None and challenge.server != self._server:
-            raise WrongServer(f"this is server {challenge.server}, and {self._server} was pinned")
-        if self.remembered not in (None, challenge.server):
-            raise WrongServer(
-                f"this is server {challenge.server}, and the robot's memory belongs to {self.remembered}: "
-                "give it a memory of its own for each server"
-            )
         key = self._credentials.key
         if key is None:
             raise WrongServer(

@@ -25,8 +25,8 @@ from client_sdk.follows import Follows
 from client_sdk.inbox import Inbox
 from client_sdk.introduction import Introduction
 from client_sdk.kept_sends import KeptSends
-from client_sdk.memory import Bound, Recollection
-from client_sdk.notes import Notes
+from client_sdk.memory import Recollection
+from client_sdk.notes import Notes, Then
 from client_sdk.options import Options
 from client_sdk.outbox import REQUESTS_MAX
 from client_sdk.requests import Requests
@@ -221,24 +221,24 @@ class Machine:
     def _greeted(self, frame: wire.Challenge | wire.Welcome, now_s: float) -> None:
         if self.state is not State.AUTHENTICATING:
             _log.warning("frame.out_of_place", extra={"frame": type(frame).__name__})
-        elif isinstance(frame, wire.Welcome):
-            self._welcomed(frame, now_s)
-        else:
-            self._challenged(frame)
-
-    def _challenged(self, challenge: wire.Challenge) -> None:
+            return
         try:
-            proof = self._introduction.proof(challenge)
+            self._introduction.check(frame.server)
+            if isinstance(frame, wire.Welcome):
+                self._welcomed(frame, now_s)
+            else:
+                self._challenged(frame)
         except WrongServer as problem:
             self.fail(problem)
-            return
-        say = partial(self._say, self._attempt, [proof])
-        if self.notes.keeps and self._introduction.remembered is None:
-            # A send must not go to one server, and after a crash again to another.
-            self._introduction.remembered = challenge.server
-            self.notes.add(Bound(challenge.server), then=say)
-        else:
-            say()
+
+    def _challenged(self, challenge: wire.Challenge) -> None:
+        proof = self._introduction.proof(challenge)
+        self._bind(challenge.server, partial(self._say, self._attempt, [proof]))
+
+    def _bind(self, server: str, then: Then) -> None:
+        """Go on once the robot's memory, if it has one, belongs to this server for good."""
+        bound = self._introduction.bind(server) if self.notes.keeps else []
+        self.notes.add(*bound, then=then)
 
     def _welcomed(self, frame: wire.Welcome, now_s: float) -> None:
         self._move(State.ONLINE)
@@ -247,10 +247,9 @@ class Machine:
         self.limits = frame.limits
         self.requests.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
         self.inbox.welcome(frame.conversations)
-        for conv in self.follows.wanted:
-            conversation = self.inbox.known(conv)
-            if conversation is not None and conversation.received is not None:
-                self._frames.append(self.follows.ask(conv, conversation.received))
+        self._frames += self.follows.ask_again(self.inbox)
+        self.requests.outbox.is_held = True
+        self._bind(frame.server, self.requests.outbox.release)
 
     def _answered(self, frame: wire.Ok | wire.Pong) -> None:
         if self.state is State.REGISTERING:

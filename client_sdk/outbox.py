@@ -93,6 +93,7 @@ class Outbox:
     Attributes:
         resent: requests written again.
         requests_max: most requests that may wait for their answer on one connection.
+        is_held: nothing is to be written for now.
     """
 
     def __init__(self) -> None:
@@ -102,6 +103,7 @@ class Outbox:
         self._bytes_in_flight = 0
         self._delayed: list[tuple[float, int]] = []
         self.requests_max = REQUESTS_MAX
+        self.is_held = False
         self.resent = 0
 
     def __len__(self) -> int:
@@ -131,6 +133,8 @@ class Outbox:
     def take(self) -> list[Struct]:
         """Return the next frames to write, as many as may be in flight."""
         frames: list[Struct] = []
+        if self.is_held:
+            return frames
         while self._waiting and self._has_room() and len(frames) < BURST_FRAMES_MAX:
             request = self._requests.get(self._waiting.popleft())
             if request is None:
@@ -142,6 +146,10 @@ class Outbox:
             self._bytes_in_flight += request.size
             frames.append(request.frame)
         return frames
+
+    def release(self) -> None:
+        """Let what was held go on."""
+        self.is_held = False
 
     def connection_lost(self) -> list[Request]:
         """Put what was in flight back to the front; take out and return what must not be repeated."""

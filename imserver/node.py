@@ -120,6 +120,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         ids=given.ids,
         limits=settings.limits,
         node=name,
+        server=given.authority.server_id,
     )
     cases = _use_cases(settings, given, committer=committer, sessions=sessions, signals=signals)
     context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)

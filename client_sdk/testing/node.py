@@ -1,5 +1,7 @@
 """The node behind the server in memory: who is known, who is online, and how far everybody has come."""
 
+from typing import Final
+
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,6 +17,9 @@ from imserver.protocol.client_frames import Ack, Hello
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.proof import signed_text
+
+SERVER: Final = "memory"
+"""The id that it shows."""
 
 
 class Node:
@@ -57,7 +62,7 @@ class Node:
         key = self._keys.get(hello.robot)
         if key is None:
             return False
-        text = signed_text(server="memory", nonce="nonce", robot=hello.robot, device=hello.device)
+        text = signed_text(server=SERVER, nonce="nonce", robot=hello.robot, device=hello.device)
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(signature, text)
         except InvalidSignature:
@@ -89,6 +94,7 @@ class Node:
                 )
                 for each in self.conversations.of(robot)
             ],
+            server=SERVER,
         )
 
     def leave(self, session: MemorySession) -> None:

@@ -112,6 +112,7 @@ class Sessions:
         ids: Ids,
         limits: Limits,
         node: str,
+        server: str,
     ) -> None:
         self._registry = registry
         self._losses = losses
@@ -123,6 +124,7 @@ class Sessions:
         self._ids = ids
         self._limits = limits
         self._node = node
+        self._server = server
         self._by_robot: dict[RobotName, dict[DeviceName, Session]] = {}
         self._opening: Counter[RobotName] = Counter()
         self._joins_while_opening = 0
@@ -272,6 +274,7 @@ class Sessions:
             node=self._node,
             limits=self._limits,
             conversations=states,
+            server=self._server,
         )
 
     def _start(

@@ -68,6 +68,7 @@ class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
         session: id of the session.
         limits: limits that this server holds its clients to.
         conversations: every conversation of the robot.
+        server: this deployment's stable id, as in `challenge`.
     """
 
     session: str
@@ -77,6 +78,7 @@ class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
     node: str
     limits: Limits
     conversations: list[ConversationState]
+    server: str = ""
 
 
 class Sent(Frame, tag="sent", frozen=True, omit_defaults=False, gc=False):

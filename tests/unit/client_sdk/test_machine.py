@@ -16,6 +16,7 @@ from client_sdk.errors import (
 from client_sdk.introduction import Credentials, Introduction
 from client_sdk.keys import RobotKey
 from client_sdk.machine import Machine
+from client_sdk.memory import Bound, KeptSend, Recollection
 from client_sdk.options import Options
 from client_sdk.outbox import Repeat
 from client_sdk.records import Sent
@@ -95,6 +96,13 @@ class Driver:
         frame = CreateGroup(request_id, "dock")
         self.machine.requests.submit(frame, repeat=Repeat.NEVER, deadline_s=self.now_s + 30)
         return frame
+
+    def keep(self):
+        """Write what is noted for the memory, and return it."""
+        changes = self.machine.notes.take(self.now_s)
+        if changes:
+            self.machine.notes.written()
+        return changes
 
     def advance(self, seconds):
         self.now_s += seconds
@@ -188,6 +196,64 @@ def test_a_server_that_is_not_the_pinned_one_gets_no_proof():
     driver.connect()
     driver.receive(wire.Challenge("n", "theirs"))
     assert driver.frames() == []
+    assert isinstance(driver.machine.failure, WrongServer)
+
+
+@pytest.mark.parametrize("shown", ["theirs", ""])
+def test_a_welcome_that_does_not_show_the_pinned_server_is_no_welcome(shown):
+    driver = Driver(server="ours")
+    driver.connect()
+    driver.receive(msgspec.structs.replace(welcome(), server=shown))
+    assert isinstance(driver.machine.failure, WrongServer)
+    assert driver.machine.connections == 0
+
+
+def test_the_pinned_server_may_show_itself_in_its_challenge_or_its_welcome():
+    proving, bearing = Driver(key=KEY, server="ours"), Driver(server="ours")
+    for driver in (proving, bearing):
+        driver.connect()
+    proving.receive(wire.Challenge("n", "ours"), welcome())
+    bearing.receive(msgspec.structs.replace(welcome(), server="ours"))
+    assert proving.machine.state is bearing.machine.state is State.ONLINE
+
+
+def test_what_a_server_showed_on_one_connection_does_not_count_on_the_next():
+    driver = Driver(key=KEY, server="ours")
+    driver.connect()
+    driver.receive(wire.Challenge("n", "ours"), welcome())
+    driver.lose()
+    driver.connect()
+    driver.receive(welcome())
+    assert isinstance(driver.machine.failure, WrongServer)
+
+
+def test_a_memory_is_bound_by_a_welcome_too_before_anything_is_sent():
+    driver = Driver()
+    driver.machine.recall(Recollection(None, [], []))
+    driver.connect()
+    frame = driver.send()
+    driver.receive(msgspec.structs.replace(welcome(), server="ours"))
+    assert driver.frames() == []
+    assert Bound("ours") in driver.keep()
+    assert driver.frames() == [frame]
+
+
+def test_nothing_that_waited_in_a_memory_is_sent_before_the_memory_is_bound():
+    driver = Driver()
+    waiting = KeptSend(1, CONV, "c", "message", None, msgspec.msgpack.encode({"a": 1}), 0)
+    driver.machine.recall(Recollection(None, [waiting], []))
+    driver.connect()
+    driver.receive(msgspec.structs.replace(welcome(), server="ours"))
+    assert driver.frames() == []
+    assert driver.keep() == [Bound("ours")]
+    assert [frame.cid for frame in driver.frames()] == ["c"]
+
+
+def test_a_memory_of_another_server_is_not_used_whoever_vouches_for_the_robot():
+    driver = Driver()
+    driver.machine.recall(Recollection("theirs", [], []))
+    driver.connect()
+    driver.receive(msgspec.structs.replace(welcome(), server="ours"))
     assert isinstance(driver.machine.failure, WrongServer)
 
 

@@ -97,6 +97,7 @@ class LogicTier:
             ids=self.ids,
             limits=self.limits,
             node="node-1",
+            server="server-1",
         )
         self.groups = Groups(
             self.conversations,
