@@ -9,18 +9,13 @@ import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from client_sdk.errors import ConnectionLost
-from client_sdk.keys import RobotKey
-from client_sdk.memory import Memory
-from client_sdk.options import Options
 from client_sdk.records import Event, Signal, Statistics, Waiting
 from client_sdk.robot import Robot
 from client_sdk.states import State
-from client_sdk.transport import Connector
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +33,25 @@ def _waits(
     return call
 
 
+def _made_as(
+    make: Callable[P, Robot],
+) -> Callable[
+    [Callable[["BlockingRobot", Robot], None]], Callable[Concatenate["BlockingRobot", P], None]
+]:
+    """Have a constructor take what ``make`` takes, and be given what it makes."""
+
+    def decorated(
+        begin: Callable[["BlockingRobot", Robot], None],
+    ) -> Callable[Concatenate["BlockingRobot", P], None]:
+        @functools.wraps(Robot.__init__)
+        def construct(self: "BlockingRobot", /, *args: P.args, **kwargs: P.kwargs) -> None:
+            begin(self, make(*args, **kwargs))
+
+        return construct
+
+    return decorated
+
+
 class BlockingRobot:
     """A `Robot` whose methods return when they are done. Takes the same arguments.
 
@@ -47,30 +61,9 @@ class BlockingRobot:
             print(event.body)
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        name: str,
-        key: str | Path | RobotKey | None = None,
-        token: str | None = None,
-        bearer: str | None = None,
-        device: str = "main",
-        memory: str | Path | Memory | None = None,
-        options: Options | None = None,
-        connector: Connector | None = None,
-    ) -> None:
-        self._robot = Robot(
-            url,
-            name=name,
-            key=key,
-            token=token,
-            bearer=bearer,
-            device=device,
-            memory=memory,
-            options=options,
-            connector=connector,
-        )
+    @_made_as(Robot)
+    def __init__(self, robot: Robot) -> None:
+        self._robot = robot
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

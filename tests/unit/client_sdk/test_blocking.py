@@ -1,10 +1,11 @@
 """The twin for scripts and threads, from outside any event loop."""
 
+import inspect
 import threading
 
 import pytest
 
-from client_sdk import BlockingRobot, ConnectionLost, Refused, Role, State
+from client_sdk import BlockingRobot, ConnectionLost, Refused, Robot, Role, State
 from client_sdk.testing import MemoryServer
 
 
@@ -17,6 +18,14 @@ def server():
 
 def robot(server, name):
     return BlockingRobot("ws://m", name=name, bearer="b", connector=server)
+
+
+def test_it_is_made_as_a_robot_is():
+    assert inspect.signature(BlockingRobot) == inspect.signature(Robot)
+    with pytest.raises(TypeError, match="colour"):
+        BlockingRobot("ws://m", name="r1", bearer="b", colour="red")
+    with pytest.raises(ValueError, match="must look like"):
+        BlockingRobot("gopher://m", name="r1", bearer="b")
 
 
 def test_a_script_sends_and_receives(server):
