@@ -158,8 +158,7 @@ class Inbox:
             conversation.acked = min(conversation.acked, first - 1)
             events = events[expected - first :]
         if events:
-            epoch = frame.epoch
-            self._queue.extend([(conversation, epoch, event) for event in events])
+            self._queue.extend([(conversation, frame.epoch, event) for event in events])
             conversation.received = last
         if not conversation.is_behind:
             self.repairs.settle(conversation)
