@@ -1,6 +1,6 @@
 """The description at /schema is kept: whatever is asked, each answer is one that it names, and no fault.
 
-schemathesis makes the requests, most of them wrong in some way. ``make fuzz`` runs many more of them.
+schemathesis makes the requests, most of them wrong in some way. ``make fuzz-http`` runs many more of them.
 """
 
 import os

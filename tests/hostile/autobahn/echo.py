@@ -1,0 +1,68 @@
+"""A session that sends every message back, in the place of the one that speaks our protocol."""
+
+from typing import Any, Final
+
+from msgspec import Struct
+from websockets.frames import Frame, Opcode
+
+from imserver.access.websocket import WebSocketForm
+from imserver.protocol.codec import JSON, MSGPACK
+from imserver.protocol.session_states import SessionState
+from tests.bare_link import BareLink
+
+
+class SilentForm(WebSocketForm):
+    """A form in which our own frames are nothing: the suite does not know them."""
+
+    __slots__ = ()
+
+    def encode(self, frame: Struct) -> bytes:
+        return b""
+
+
+_FORMS: Final = {Opcode.BINARY: SilentForm(MSGPACK), Opcode.TEXT: SilentForm(JSON)}
+
+
+class EchoLink(BareLink):
+    """The link of the product, for messages of both kinds, and with an echo as its session."""
+
+    __slots__ = ()
+
+    def _open(self, *given: Any) -> None:
+        super()._open(*given)
+        if self._connection is not None:
+            self._connection = Echo(self)  # type: ignore[assignment]
+            self.form = _FORMS[Opcode.BINARY]
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode in _FORMS:
+            self.form = _FORMS[frame.opcode]
+        super()._on_frame(frame)
+
+
+class Echo:
+    """What a link asks of its session."""
+
+    paused = False
+    state = SessionState.OPEN
+
+    def __init__(self, link: EchoLink) -> None:
+        self._link = link
+
+    def on_message(self, message: bytes) -> None:
+        """Send it back, as what it came."""
+        opcode = Opcode(self._link.form.first_byte & 0x0F)
+        self._link.write(Frame(opcode, bytes(message)).serialize(mask=False))
+
+    def pace(self) -> None:
+        """Read on."""
+
+    def on_drained(self) -> None:
+        """Have nothing that waits."""
+
+    def on_lost(self, *, clean: bool) -> None:
+        """Let it go."""
+
+    def close(self, code: int, reason: str, **_more: Any) -> None:
+        """End the connection, as a node does that stops."""
+        self._link.close(code, reason)
