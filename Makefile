@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos fuzz storm clean FORCE
+.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos fuzz fuzz-http autobahn clean storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -51,9 +51,17 @@ check-house: $(READY)
 docs: $(READY) ## write the generated pages of docs/
 	@$(BIN)/python -m tools.write_docs
 
+INPUTS ?= 10000000
+fuzz: $(READY) ## feed all that reads bytes from outside with INPUTS=10000000 odd ones, made from SEED=0
+	@exec $(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(or $(SEED),0)
+
 EXAMPLES ?= 500
-fuzz: $(READY) ## ask each path of the HTTP API EXAMPLES=500 odd things: no fault, nothing undocumented
+fuzz-http: $(READY) ## ask each path of the HTTP API EXAMPLES=500 odd things: no fault, nothing undocumented
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet tests/e2e/http/test_description.py
+
+autobahn: $(READY) ## run the Autobahn testsuite's own cases against the WebSocket transport
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[autobahn]'
+	@exec $(BIN)/python -m tests.hostile.autobahn
 
 simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=2000 FIRST=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
