@@ -21,7 +21,7 @@ REQUESTS: list[tuple[type[Struct], type[Struct], set[str]]] = [
 ]
 ANSWERS: list[tuple[type[Struct], type[Struct], set[str]]] = [
     (shapes.Sent, server_frames.Sent, {"id"}),
-    (shapes.Hole, server_frames.Gap, set()),
+    (shapes.Hole, server_frames.Gap, {"id"}),
     (shapes.Goodbye, server_frames.Bye, set()),
 ]
 ADDED: dict[type[Struct], set[str]] = {shapes.Hole: {"count"}, shapes.NewAck: {"device"}}
