@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos fuzz fuzz-http autobahn clean storm FORCE
+.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn clean storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -83,6 +83,9 @@ MINUTES ?= 20
 chaos: $(READY) ## break things under load for MINUTES=20 (or SECONDS=…); as root also disks and clocks
 	@tools/set_up_chaos.sh
 	@exec $(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),$$(( $(MINUTES) * 60 ))) --seed "$(SEED)"
+
+pressure: $(READY) ## press on delivery: readers that stall, floods, long backlogs; eight minutes (ONLY=name)
+	@exec $(BIN)/python -m tests.pressure $(addprefix --only ,$(ONLY))
 
 clean: ## remove what the commands above made, except data
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -28,7 +28,9 @@ from imserver.protocol.names import ConversationName, DeviceName, RobotName
 _log = logging.getLogger("imserver.committer")
 
 BATCH_EVENTS_MAX = 512
-BATCH_BYTES_MAX = 4 * 1024 * 1024
+BATCH_BYTES_MAX = 1024 * 1024
+"""So that who sends little beside large events waits for tens of milliseconds; larger ones store no more."""
+
 LITTLE_BYTES = 16 * 1024
 _RESERVE_PARTS = 8
 """A robot with no more than `LITTLE_BYTES` waiting has an eighth of the room that others must leave free."""
