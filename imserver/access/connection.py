@@ -8,12 +8,12 @@ It does not know how bytes travel (`Link`) nor what a request does (`requests`).
 """
 
 import logging
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
 from msgspec import Struct
 
+from imserver.access.backlog import Backlog
 from imserver.access.context import Context
 from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
@@ -62,7 +62,6 @@ class Connection:
         "_signals",
         "_unanswered",
         "_waiting",
-        "_waiting_bytes",
         "has_said_bye",
         "hello",
         "nonce",
@@ -79,8 +78,7 @@ class Connection:
         self._offences = 0
         self._paused = False
         self._unanswered = 0
-        self._waiting: deque[tuple[ClientFrame, int]] | None = None
-        self._waiting_bytes = 0
+        self._waiting: Backlog | None = None
         self._signals: KeptSignals | None = None
         self.state = SessionState.FRESH
         self.has_said_bye = False
@@ -106,10 +104,8 @@ class Connection:
             self.offend(str(exc), request_id=exc.request_id)
             return
         if self._busy or self._waiting or self._link.congested:
-            if self._waiting is None:
-                self._waiting = deque()
-            self._waiting.append((frame, len(message)))
-            self._waiting_bytes += len(message)
+            self._waiting = self._waiting or Backlog()
+            self._waiting.add(frame, len(message))
             self.pace()
         else:
             self._handle(frame, len(message))
@@ -136,8 +132,9 @@ class Connection:
 
     def pace(self) -> None:
         """Read no faster than the client takes its answers and the store takes its events."""
-        waiting = self._unanswered + (len(self._waiting) if self._waiting else 0)
-        size = self._bytes + self._waiting_bytes
+        waiting, size = self._unanswered, self._bytes
+        if self._waiting:
+            waiting, size = waiting + len(self._waiting), size + self._waiting.size
         limit = self._context.limits.requests_max
         if self._paused:
             is_low = waiting <= limit // 2 and size <= REQUEST_BYTES_MAX // 2
@@ -250,8 +247,7 @@ class Connection:
     def _go_on(self) -> None:
         """Handle the frames that wait, as far as the client takes the answers."""
         while self._waiting and not self._busy and not self._link.congested:
-            frame, size = self._waiting.popleft()
-            self._waiting_bytes -= size
+            frame, size = self._waiting.next()
             self._handle(frame, size)
         self.pace()
 

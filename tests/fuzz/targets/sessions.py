@@ -147,7 +147,8 @@ async def _wait_idle(client: Client, node: NodeInMemory) -> None:
         raise Breach("requests are never answered")
     await node.settle()
     connection = client.connection
-    waiting = connection._bytes, connection._waiting_bytes, connection._unanswered
+    backlog = connection._waiting
+    waiting = connection._bytes, connection._unanswered, backlog.size if backlog else 0
     if not connection.is_closed and any(waiting):
         raise Breach(f"nothing waits, but is counted as waiting: {waiting}")
 
