@@ -41,12 +41,9 @@ class Inbox:
     """The conversations of a robot as they come in.
 
     Attributes:
-        acks: what is processed and not acked yet.
         places: what is processed and not in the robot's memory yet; None if it has no memory.
-        repairs: what is missing.
-        received: events handed to the application.
-        repeated: events that came again.
-        gaps: holes that will not be filled.
+        acks, repairs: what is processed and not acked yet, and what is missing.
+        received, repeated, gaps: events handed to the application, events that came again, holes for good.
         is_lost: there is a conversation that did not come at all: a new welcome tells where it begins.
     """
 
