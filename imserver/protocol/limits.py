@@ -18,8 +18,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         body_bytes_max: largest body, in bytes of MessagePack.
         frame_bytes_max: largest frame a client may send, in bytes. The server's frames in MessagePack stay
-            within it too; in JSON, where bytes become base64 and characters are escaped, they may take six
-            times as much.
+            within it too, but for a ``welcome``, which takes some 40 to 130 bytes for each conversation of
+            its robot; in JSON, where bytes become base64 and characters are escaped, they may take six times
+            as much.
         window_max: most events of a conversation in flight to a connection beyond its acks.
         page_max: most events in one ``history`` answer, most rows in one list.
         members_max: most members of one group.
