@@ -56,6 +56,8 @@ class NullLink:
     def write(self, framed: bytes) -> None:
         """Throw ``framed`` away."""
 
+    push = write
+
     def close(self, code: int, reason: str) -> None:
         """Nothing to close."""
 

@@ -129,7 +129,9 @@ def build(settings: Settings, given: Collaborators) -> Node:
         hello_timeout_s=settings.server.hello_timeout_s,
         ping_interval_s=settings.server.ping_interval_s,
         write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
+        push_wait_s_max=settings.delivery.push_wait_s_max,
     )
+    committer.pause = door.flusher.wait_for_beat
     return Node(
         cases,
         Stays(settings.http.stays_max, HttpMetrics(registry)),

@@ -30,10 +30,12 @@ class BufferedLink(asyncio.Protocol):
         "_close_by",
         "_connection",
         "_door",
+        "_is_dirty",
         "_out",
         "_out_bytes",
         "_transport",
         "form",
+        "pushed_in",
     )
 
     def __init__(self, door: Door, form: Form) -> None:
@@ -42,6 +44,8 @@ class BufferedLink(asyncio.Protocol):
         self._connection: Connection | None = None
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._is_dirty = False
+        self.pushed_in = 0
         self._blocked = False
         self._close_by: int | None = None
         self.form = form
@@ -78,8 +82,17 @@ class BufferedLink(asyncio.Protocol):
     def write(self, framed: bytes) -> None:
         if self._close_by is not None:
             return  # nothing follows the goodbye
-        if not self._out:
+        if not self._is_dirty:
+            self._is_dirty = True
             self._door.flusher.add(self)
+        self._out.append(framed)
+        self._out_bytes += len(framed)
+
+    def push(self, framed: bytes) -> None:
+        if self._close_by is not None:
+            return
+        if not self._out:
+            self._is_dirty = self._door.flusher.add_pushed(self)
         self._out.append(framed)
         self._out_bytes += len(framed)
 
@@ -98,6 +111,7 @@ class BufferedLink(asyncio.Protocol):
             return
         over = self._out_bytes > self._door.write_buffer_bytes_max
         self._out_bytes = 0
+        self._is_dirty = False
         if not self._transport.is_closing():
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()

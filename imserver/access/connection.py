@@ -200,7 +200,7 @@ class Connection:
             _log.exception("frame.unencodable", extra={"frame": type(shared.frame).__name__})
             self._end(CloseCode.INTERNAL, "an event could not be written in this codec")
             return False
-        link.write(framed)
+        link.push(framed)
         return True
 
     def signal(self, key: tuple[str, str, str], shared: SharedFrame) -> None:

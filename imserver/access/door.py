@@ -55,9 +55,10 @@ class Door:
         hello_timeout_s: float,
         ping_interval_s: float,
         write_buffer_bytes_max: int,
+        push_wait_s_max: float,
     ) -> None:
         self.context = context
-        self.flusher = Flusher()
+        self.flusher = Flusher(beat_s_max=push_wait_s_max)
         self.wheel = Wheel()
         self.wheel.add(self, TICK_S)
         self.origins: Sequence[Origin | None] = [

@@ -19,6 +19,10 @@ class Link(Protocol):
     def write(self, framed: bytes) -> None:
         """Queue bytes; what is queued in one tick of the loop is written at once."""
 
+    def push(self, framed: bytes) -> None:
+        """Queue bytes that nobody waits for; the next ones may be held back for some milliseconds, to go out
+        together with more."""
+
     def close(self, code: int, reason: str) -> None:
         """Write what is queued, say goodbye in the transport's own way and close. Once."""
 

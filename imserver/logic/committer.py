@@ -12,7 +12,7 @@ unknown outcome ends the node: `run` raises, nothing is tried again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from imserver.core.clock import Clock
@@ -68,7 +68,11 @@ class _Awaited:
 
 
 class Committer:
-    """The one way into the log on this node; one commit at a time."""
+    """The one way into the log on this node; one commit at a time.
+
+    Attributes:
+        pause: asked before each commit; what it returns, if anything, is waited for first.
+    """
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Committer:
         self._flush_due = False
         self._wake = asyncio.Event()
         self._draining = False
+        self.pause: Callable[[], Awaitable[None] | None] = _no_pause
 
     def submit(self, append: Append, waiter: Waiter) -> None:
         """Put an event on its way; ``waiter`` learns what became of it.
@@ -172,6 +177,9 @@ class Committer:
         self._wake.set()
 
     async def _commit(self) -> None:
+        pause = self.pause()
+        if pause is not None:
+            await pause
         batch, cursors = self._take_batch(), self._take_cursors()
         if batch or cursors:
             self._writing = cursors
@@ -259,6 +267,10 @@ class Committer:
             newer = self._cursors.get(cursor.robot, {}).get((cursor.device, cursor.conv), 0)
             if newer < cursor.seq:
                 self.move_cursor(cursor.robot, cursor.device, cursor.conv, cursor.seq)
+
+
+def _no_pause() -> None:
+    """Commit at once."""
 
 
 def _refuse(batch: Sequence[Entry], message: str) -> None:

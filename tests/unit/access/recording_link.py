@@ -39,6 +39,8 @@ class RecordingLink:
     def write(self, framed: bytes) -> None:
         self.frames.append(self._codec.decode_server(framed))
 
+    push = write
+
     def close(self, code: int, reason: str) -> None:
         self.closes.append(code)
 

@@ -1,14 +1,12 @@
-"""The wheel of deadlines and the flusher of writes."""
+"""The wheel of deadlines."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imserver.access import wheel as wheel_module
-from imserver.access.flusher import Flusher
 from imserver.access.wheel import Wheel
 
 
@@ -74,45 +72,3 @@ async def test_the_wheel_turns_by_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     turning.cancel()
     with pytest.raises(asyncio.CancelledError):
         await turning
-
-
-class Tap:
-    """Counts how often it was flushed."""
-
-    def __init__(self, then: Callable[[], None] | None = None) -> None:
-        self.count = 0
-        self._then = then
-
-    def flush(self) -> None:
-        self.count += 1
-        if self._then is not None:
-            self._then()
-
-
-async def test_nothing_is_flushed_within_the_tick() -> None:
-    flusher, tap = Flusher(), Tap()
-    flusher.add(tap)
-    assert tap.count == 0
-    await asyncio.sleep(0)
-    assert tap.count == 1
-
-
-async def test_all_are_flushed_in_the_order_they_came_and_once() -> None:
-    flusher, order = Flusher(), []
-    taps = [Tap(lambda n=n: order.append(n)) for n in range(5)]  # type: ignore[misc]
-    for tap in taps:
-        flusher.add(tap)
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert order == [0, 1, 2, 3, 4]
-
-
-async def test_what_is_queued_during_a_flush_waits_for_the_next_tick() -> None:
-    flusher = Flusher()
-    second = Tap()
-    first = Tap(lambda: flusher.add(second))
-    flusher.add(first)
-    await asyncio.sleep(0)
-    assert (first.count, second.count) == (1, 0)
-    await asyncio.sleep(0)
-    assert (first.count, second.count) == (1, 1)

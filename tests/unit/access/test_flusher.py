@@ -1,0 +1,126 @@
+"""The flusher: writes once per tick, and pushes once per beat."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from imserver.access import flusher as flusher_module
+from imserver.access.flusher import MANY, Flusher
+
+LONG_S = 3_600.0
+
+
+class Tap:
+    """Counts how often it was flushed."""
+
+    def __init__(self, then: Callable[[], None] | None = None) -> None:
+        self.count = 0
+        self.pushed_in = 0
+        self._then = then
+
+    def flush(self) -> None:
+        self.count += 1
+        if self._then is not None:
+            self._then()
+
+
+async def test_nothing_is_flushed_within_the_tick() -> None:
+    flusher, tap = Flusher(beat_s_max=LONG_S), Tap()
+    flusher.add(tap)
+    assert tap.count == 0
+    await asyncio.sleep(0)
+    assert tap.count == 1
+
+
+async def test_all_are_flushed_in_the_order_they_came_and_once() -> None:
+    flusher, order = Flusher(beat_s_max=LONG_S), []
+    taps = [Tap(lambda n=n: order.append(n)) for n in range(5)]  # type: ignore[misc]
+    for tap in taps:
+        flusher.add(tap)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_what_is_queued_during_a_flush_waits_for_the_next_tick() -> None:
+    flusher = Flusher(beat_s_max=LONG_S)
+    second = Tap()
+    first = Tap(lambda: flusher.add(second))
+    flusher.add(first)
+    await asyncio.sleep(0)
+    assert (first.count, second.count) == (1, 0)
+    await asyncio.sleep(0)
+    assert (first.count, second.count) == (1, 1)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_what_is_pushed_to_a_quiet_connection_goes_out_in_the_next_tick() -> None:
+    flusher, tap = Flusher(beat_s_max=LONG_S), Tap()
+    assert flusher.add_pushed(tap)
+    await asyncio.sleep(0)
+    assert tap.count == 1
+
+
+async def test_what_is_pushed_in_the_same_beat_goes_out_together_with_the_next() -> None:
+    flusher, tap = Flusher(beat_s_max=LONG_S), Tap()
+    flusher.add_pushed(tap)
+    await asyncio.sleep(0)
+    assert not flusher.add_pushed(tap)
+    await asyncio.sleep(0)
+    assert tap.count == 1
+    await until(lambda: tap.count == 2)
+    assert not flusher.add_pushed(tap), "the write with the beat counts as one in that beat"
+
+
+async def test_a_beat_in_which_nothing_was_pushed_is_the_last() -> None:
+    flusher, tap = Flusher(beat_s_max=LONG_S), Tap()
+    flusher.add_pushed(tap)
+    await until(lambda: not flusher._is_beating)
+    assert flusher.add_pushed(tap), "the connection was quiet"
+
+
+async def test_a_beat_is_the_longer_the_more_it_writes_up_to_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flusher_module, "BEAT_S_EACH", LONG_S)
+    held, short = Flusher(beat_s_max=LONG_S), Flusher(beat_s_max=0.001)
+    taps = [Tap(), Tap()]
+    for flusher, tap in zip((held, short), taps, strict=True):
+        flusher.add_pushed(tap)
+        await asyncio.sleep(0)
+        flusher.add_pushed(tap)
+    await until(lambda: taps[1].count == 2)
+    assert taps[0].count == 1
+
+
+async def test_a_commit_waits_for_the_beat_only_while_many_connections_do() -> None:
+    flusher, taps = Flusher(beat_s_max=LONG_S), [Tap() for _ in range(MANY)]
+    for tap in taps:
+        flusher.add_pushed(tap)
+    assert flusher.wait_for_beat() is None
+    for tap in taps:
+        flusher.add_pushed(tap)
+    beat = flusher.wait_for_beat()
+    assert beat is not None
+    async with asyncio.timeout(20):
+        await beat
+    assert [tap.count for tap in taps] == [2] * MANY
+    assert flusher.wait_for_beat() is None
+
+
+async def test_who_waited_for_the_beat_and_is_gone_stops_nothing() -> None:
+    flusher, taps = Flusher(beat_s_max=LONG_S), [Tap() for _ in range(MANY)]
+    for tap in taps * 2:
+        flusher.add_pushed(tap)
+    beat = flusher.wait_for_beat()
+    assert beat is not None
+    beat.cancel()
+    await until(lambda: taps[-1].count == 2)
+    flusher.add_pushed(taps[0])
+    await until(lambda: taps[0].count == 3)
