@@ -107,8 +107,8 @@ class Inbox:
         for state in states:
             conversation = self._conversation(state.conv, state.epoch)
             place = conversation.place if state.epoch == conversation.epoch else None
-            if state.epoch != conversation.epoch and conversation.place is None:
-                self._begin_anew(conversation, state)
+            if state.epoch != conversation.epoch:
+                self._restored(conversation, state)
             # The server may tell the cursor of another device of this robot, which is further: what it
             # delivers here waits for acks behind the place that was resumed all the same.
             conversation.acked = state.acked if place is None else min(state.acked, place)
@@ -241,7 +241,8 @@ class Inbox:
         """Go on in a new epoch if a run tells where; else a new welcome has to."""
         conversation, first = self._conversations[frame.conv], frame.events[0].seq
         known = conversation.head if conversation.received is None else conversation.received
-        if conversation.received is not None and first > known + 1:
+        reached = known if conversation.place is None else conversation.place
+        if conversation.received is not None and first > reached + 1:
             # It begins where the robot was added again, and what stands before that is not known here.
             self.is_lost = True
             return False
@@ -249,11 +250,13 @@ class Inbox:
         self._renumber(conversation, gap)
         return True
 
-    def _begin_anew(self, conversation: Conversation, state: ConversationState) -> None:
-        """Go on where it began, or where the server begins if that is earlier; no place was resumed.
-
-        What the server leaves out, because another device of the robot has it, is then asked for.
+    def _restored(self, conversation: Conversation, state: ConversationState) -> None:
+        """Show nothing more of the old log. Where the new one goes on is told by what comes next; without a
+        place that was resumed, it is shown from its beginning, and what the server leaves out is asked for.
         """
+        if conversation.place is not None:
+            self._queue = deque(item for item in self._queue if _name_of(item) != state.conv)
+            return
         after = min(conversation.begun, state.acked)
         last = max(conversation.received or 0, after)
         gap = Gap(state.conv, state.epoch, after + 1, last, RESTORED, after)

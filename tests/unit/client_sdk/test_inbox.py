@@ -385,6 +385,16 @@ def test_a_new_epoch_that_begins_further_on_asks_for_a_new_welcome(inbox):
     assert seqs(take(inbox)) == [(3, 3), 3, 4, 5, 6, 7, 8]
 
 
+def test_what_is_queued_of_a_log_that_was_restored_is_not_shown(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    inbox.processed(inbox.next(), 0.0)
+    inbox.resume(BYTES)
+    inbox.welcome([state(epoch="e2", head=1, acked=1)])
+    assert take(inbox) == []
+    inbox.deliver(run(2, 3, epoch="e2"), 0.0)
+    assert seqs(take(inbox)) == [(2, 5), 2, 3]
+
+
 def test_a_new_epoch_of_which_no_place_was_resumed_is_shown_from_where_the_old_one_began(inbox):
     inbox.deliver(run(1, 3), 0.0)
     inbox.next()
