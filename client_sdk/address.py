@@ -5,11 +5,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from client_sdk.options import Options, websocket_url
 from client_sdk.tcp import TcpAddress, TcpConnector
+from client_sdk.tls import trust
 from client_sdk.transport import Connector
 from client_sdk.websocket import WebSocketConnector
 from imserver.protocol.codec import Codec
 
-_TCP: Final = "tcp"
+_TCP: Final = ("tcp", "tcps")
+_OVER_TLS: Final = ("tcps", "wss", "https")
 
 
 def check_address(url: str) -> None:
@@ -19,7 +21,7 @@ def check_address(url: str) -> None:
         ValueError: it is not; the text says what would be right.
     """
     parts = urlsplit(url)
-    if parts.scheme == _TCP:
+    if parts.scheme in _TCP:
         _tcp_address(parts)
     else:
         websocket_url(url)
@@ -29,15 +31,14 @@ def connector_to(url: str, codec: Codec, options: Options) -> Connector:
     """Return what connects to the server at ``url``.
 
     Raises:
-        ValueError: as `check_address`.
+        ValueError: as `check_address`, or what is set for TLS cannot be used.
     """
+    check_address(url)
     parts, ping_interval_s = urlsplit(url), options.ping_interval_s
-    if parts.scheme == _TCP:
-        address = _tcp_address(parts)
-        return TcpConnector(address, codec, ping_interval_s=ping_interval_s, tls=None)
-    return WebSocketConnector(
-        websocket_url(url), codec, ping_interval_s=ping_interval_s, tls=options.tls
-    )
+    tls = trust(options) if parts.scheme in _OVER_TLS else None
+    if parts.scheme in _TCP:
+        return TcpConnector(_tcp_address(parts), codec, ping_interval_s=ping_interval_s, tls=tls)
+    return WebSocketConnector(websocket_url(url), codec, ping_interval_s=ping_interval_s, tls=tls)
 
 
 def _tcp_address(parts: SplitResult) -> TcpAddress:

@@ -23,11 +23,22 @@ class Signer(Protocol):
 
 
 class Credentials:
-    """What a robot has to show: a key, with or without a token for enrolment, or a bearer token."""
+    """What a robot has to show: a key, with or without a token for enrolment, or a bearer token; or nothing
+    but the certificate that its connection shows, with ``certified``."""
 
-    def __init__(self, *, key: Signer | None, token: str | None, bearer: str | None) -> None:
-        if key is None and bearer is None:
-            raise ValueError('give the robot a key (key="r1.key") or a bearer token (bearer="…")')
+    def __init__(
+        self,
+        *,
+        key: Signer | None,
+        token: str | None,
+        bearer: str | None,
+        certified: bool = False,
+    ) -> None:
+        if key is None and bearer is None and not certified:
+            raise ValueError(
+                'give the robot a key (key="r1.key"), a bearer token (bearer="…") or a certificate '
+                "(Options.client_cert)"
+            )
         if key is not None and bearer is not None:
             raise ValueError("give the robot either a key or a bearer token, not both")
         if token is not None and key is None:
@@ -139,7 +150,8 @@ class Introduction:
         key = self._credentials.key
         if key is None:
             raise WrongServer(
-                "the server asks for a proof by key although a bearer token was given"
+                "the server asks for a proof by key, and there is none: it takes no certificate for one that "
+                f"does not name {self._robot}"
             )
         text = signed_text(
             server=challenge.server, nonce=challenge.nonce, robot=self._robot, device=self._device

@@ -1,6 +1,7 @@
 """How a robot behaves: the knobs that have a good default, and how its address is read."""
 
 import ssl
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -31,7 +32,11 @@ class Options(Struct, frozen=True, kw_only=True):
         signals_max: most unread signals that are kept; beyond it the one unread longest is dropped.
         frame_bytes_max: largest frame accepted from a server that has not yet told its own limit.
         server: id of the deployment, to be sure that it is the right one; any if None.
-        tls: context for ``wss``; the system's certificates if None.
+        ca: file of certificates of authorities that vouch for the server, in PEM; the system's if None.
+        pin: SHA-256 of the server's certificate, in hex; then it has to be this one. Without ``ca``, no
+            authority is asked.
+        client_cert, client_key: files of a certificate that names the robot, and its key, in PEM.
+        tls: context for TLS in place of one made of ``ca``, ``client_cert`` and ``client_key``.
     """
 
     codec: Literal["msgpack", "json"] = "msgpack"
@@ -48,6 +53,10 @@ class Options(Struct, frozen=True, kw_only=True):
     signals_max: _Count = 4096
     frame_bytes_max: _Count = 4 * 1024 * 1024
     server: str | None = None
+    ca: str | Path | None = None
+    pin: str | None = None
+    client_cert: str | Path | None = None
+    client_key: str | Path | None = None
     tls: ssl.SSLContext | None = None
 
 

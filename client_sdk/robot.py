@@ -47,11 +47,12 @@ class Robot(KeptCalls):
 
     Args:
         url: address of the server, ``ws://host:port`` (or wss, http, https), or ``tcp://host:port`` of its
-            port for raw TCP.
+            port for raw TCP (``tcps`` over TLS).
         name: the robot's name.
         key: file of its private key, or the key itself. With ``token``, a missing file is created.
         token: for the first time: enrolment token that registers the key. Harmless afterwards.
-        bearer: instead of a key, a bearer token, as people and dashboards have.
+        bearer: instead of a key, a bearer token, as people and dashboards have. With neither, the
+            certificate in the options says who it is.
         device: which of the robot's devices this is; each has its own cursors.
         memory: file in which sends that wait and what is processed outlive the process (see `SqliteMemory`);
             made if it is missing. One for each device, and for each server.
@@ -81,7 +82,12 @@ class Robot(KeptCalls):
         instance = secrets.token_hex(8)
         signer = _key(key, name, may_create=token is not None) if key is not None else None
         introduction = Introduction(
-            Credentials(key=signer, token=token, bearer=bearer),
+            Credentials(
+                key=signer,
+                token=token,
+                bearer=bearer,
+                certified=options.client_cert is not None,
+            ),
             robot=name,
             device=device,
             instance=instance,

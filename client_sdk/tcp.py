@@ -5,11 +5,11 @@ protocol itself: the server hears that it lives, and the `pong` says that the se
 """
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from client_sdk.arrivals import Arrivals
+from client_sdk.tls import Trust
 from client_sdk.transport import ABNORMAL, Transport, TransportClosed
 from imserver.protocol.client_frames import Ping
 from imserver.protocol.codec import Codec, InvalidFrame
@@ -38,7 +38,7 @@ class TcpConnector:
         codec: Codec,
         *,
         ping_interval_s: float,
-        tls: ssl.SSLContext | None,
+        tls: Trust | None,
     ) -> None:
         self._address = address
         self._codec = codec
@@ -50,13 +50,18 @@ class TcpConnector:
             self._codec, frame_bytes_max=frame_bytes_max, ping_interval_s=self._ping_interval_s
         )
         host, port = self._address
+        context = self._tls.context if self._tls is not None else None
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: transport, host, port, ssl=self._tls
+            wire, _ = await asyncio.get_running_loop().create_connection(
+                lambda: transport, host, port, ssl=context
             )
         except OSError as exc:
             problem = f"cannot connect to {host} at port {port}: {exc}"
             raise TransportClosed(ABNORMAL, problem) from exc
+        distrust = self._tls.problem_with(wire) if self._tls is not None else None
+        if distrust is not None:
+            transport.abort()
+            raise TransportClosed(ABNORMAL, distrust)
         return transport
 
 

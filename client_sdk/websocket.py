@@ -6,7 +6,6 @@ Not here: compression, and proxies.
 """
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -20,6 +19,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from client_sdk.arrivals import Arrivals
+from client_sdk.tls import Trust
 from client_sdk.transport import ABNORMAL, Transport, TransportClosed
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CloseCode
@@ -30,18 +30,16 @@ _TAKES_NONE_NOW = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class WebSocketConnector:
-    """Connects to ``url``, a ``ws`` or ``wss`` address with its path."""
+    """Connects to ``url``, a ``ws`` or ``wss`` address with its path, the latter with a `Trust`."""
 
     def __init__(
-        self, url: str, codec: Codec, *, ping_interval_s: float, tls: ssl.SSLContext | None
+        self, url: str, codec: Codec, *, ping_interval_s: float, tls: Trust | None
     ) -> None:
         self._uri = parse_uri(url)
         self._url = url
         self._codec = codec
         self._ping_interval_s = ping_interval_s
-        self._tls: ssl.SSLContext | bool | None = None
-        if self._uri.secure:
-            self._tls = tls if tls is not None else True
+        self._tls = tls
 
     async def connect(self, *, frame_bytes_max: int) -> Transport:
         protocol = ClientProtocol(
@@ -51,12 +49,17 @@ class WebSocketConnector:
         transport = WebSocketTransport(
             protocol, binary=self._codec.binary, ping_interval_s=self._ping_interval_s
         )
+        context = self._tls.context if self._tls is not None else None
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: transport, self._uri.host, self._uri.port, ssl=self._tls
+            wire, _ = await asyncio.get_running_loop().create_connection(
+                lambda: transport, self._uri.host, self._uri.port, ssl=context
             )
         except OSError as exc:
             raise TransportClosed(ABNORMAL, f"cannot connect to {self._url}: {exc}") from exc
+        distrust = self._tls.problem_with(wire) if self._tls is not None else None
+        if distrust is not None:
+            transport.abort()
+            raise TransportClosed(ABNORMAL, distrust)
         try:
             await transport.wait_open()
         except BaseException:

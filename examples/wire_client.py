@@ -12,6 +12,7 @@ import asyncio
 import base64
 import json
 import secrets
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -63,14 +64,17 @@ class WireClient:
         self._last_id = 0
 
     @classmethod
-    async def open(cls, url: str, codec: Codec = MSGPACK) -> Self:
-        """Connect to ``ws://host:port``; nobody is known yet on this connection."""
+    async def open(
+        cls, url: str, codec: Codec = MSGPACK, *, tls: ssl.SSLContext | None = None
+    ) -> Self:
+        """Connect to ``ws://host:port`` (``wss`` with ``tls``); nobody is known yet on this connection."""
         subprotocol: Any = codec.subprotocol
         socket = await connect(
             f"{url}/v1/connect",
             subprotocols=[subprotocol],
             max_size=None,
             ping_interval=None,  # the server pings
+            ssl=tls,
         )
         return cls(socket, codec)
 

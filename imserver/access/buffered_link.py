@@ -5,10 +5,12 @@ Transports derive from it. What a goodbye looks like, and everything inbound, is
 """
 
 import asyncio
+from collections.abc import Set
 from typing import Final, cast
 
 from imserver.access.connection import Connection
 from imserver.access.door import Door
+from imserver.access.tls import names_in
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.shared_frame import Form
 
@@ -124,6 +126,10 @@ class BufferedLink(asyncio.Protocol):
     def _host(self) -> str:
         peer = self._transport.get_extra_info("peername")
         return peer[0] if isinstance(peer, tuple) else ""
+
+    @property
+    def _vouched(self) -> Set[str]:
+        return names_in(self._transport.get_extra_info("peercert"))
 
     def _end_writing(self) -> None:
         """Write the end, but go on reading (and dropping) for a while.

@@ -8,7 +8,7 @@ It does not know how bytes travel (`Link`) nor what a request does (`requests`).
 """
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from typing import Any
 
 from msgspec import Struct
@@ -45,6 +45,7 @@ class Connection:
 
     Attributes:
         state: how far it has come.
+        vouched: robots that the client's certificate names, as which it needs no other proof.
         has_said_bye: the client was told by a `bye` that the server closes.
         hello: the client's `hello`, until the session is open.
         nonce: the challenge that was sent, until it is answered.
@@ -67,9 +68,12 @@ class Connection:
         "nonce",
         "session",
         "state",
+        "vouched",
     )
 
-    def __init__(self, link: Link, codec: Codec, context: Context) -> None:
+    def __init__(
+        self, link: Link, codec: Codec, context: Context, vouched: Set[str] = frozenset()
+    ) -> None:
         self._link = link
         self._codec = codec
         self._context = context
@@ -81,6 +85,7 @@ class Connection:
         self._waiting: Backlog | None = None
         self._signals: KeptSignals | None = None
         self.state = SessionState.FRESH
+        self.vouched = vouched
         self.has_said_bye = False
         self.hello: Hello | None = None
         self.nonce: str | None = None

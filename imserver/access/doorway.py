@@ -8,9 +8,10 @@ import asyncio
 import errno
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+
+from imserver.access.tls import Handshakes
 
 ACCEPTS_A_TURN: Final = 16
 UNSENT_BYTES_MAX: Final = 16 * 1024
@@ -32,15 +33,13 @@ class Doorway:
         make: Callable[[], asyncio.Protocol],
         *,
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
-        tls: ssl.SSLContext | None,
-        tls_timeout_s: float,
+        tls: Handshakes | None,
     ) -> None:
         listening.settimeout(0)
         self._listening = listening
         self._make = make
         self._spawn = spawn
         self._tls = tls
-        self._tls_timeout_s = tls_timeout_s if tls is not None else None
         self._pause: asyncio.TimerHandle | None = None
         self._is_exhausted = False
 
@@ -80,9 +79,10 @@ class Doorway:
 
     async def _attach(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(
-                self._make, connection, ssl=self._tls, ssl_handshake_timeout=self._tls_timeout_s
-            )
+            if self._tls is not None:
+                await self._tls.attach(self._make, connection)
+            else:
+                await self._loop.connect_accepted_socket(self._make, connection)
         except OSError as exc:  # also what goes wrong with TLS
             _log.debug("connection.failed", extra={"reason": str(exc)})
             connection.close()

@@ -35,11 +35,13 @@ class Greeting:
         connection.answer(Ok(frame.id))
 
     def hello(self, connection: Connection, frame: frames.Hello, _codec: Codec) -> Work:
-        """Ask for a proof, or look at the bearer token that was brought instead."""
+        """Ask for a proof, unless there is a bearer token or a certificate that is one."""
         claimed(frame.robot, frame.device)
         connection.hello = frame
         if frame.token is not None:
             return self._open_by_token(connection, frame, frame.token)
+        if frame.robot in connection.vouched:
+            return self._open_by_certificate(connection, frame)
         connection.nonce = self._identity.new_nonce()
         connection.state = SessionState.CHALLENGED
         connection.send(Challenge(connection.nonce, self._identity.server_id))
@@ -59,6 +61,11 @@ class Greeting:
         async with self._openings:
             _, admin = await self._identity.bear(hello, token)
         await self._open(connection, hello, admin=admin)
+
+    async def _open_by_certificate(self, connection: Connection, hello: frames.Hello) -> None:
+        async with self._openings:
+            await self._identity.vouch(hello)
+        await self._open(connection, hello, admin=False)
 
     async def _open(self, connection: Connection, hello: frames.Hello, *, admin: bool) -> None:
         robot, device = claimed(hello.robot, hello.device)

@@ -1,6 +1,7 @@
 """The port that serves WebSocket and HTTP: uvicorn's server around our own doorway and protocols."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from imserver.access.doorway import Doorway
 from imserver.access.http.link import HttpLink
 from imserver.access.sockets import listening, written
 from imserver.access.tcp_listener import TcpListener
+from imserver.access.tls import Certificates, Handshakes
 from imserver.access.websocket import WebSocketLink
 from imserver.core.server_settings import ServerSettings
 
@@ -49,7 +51,12 @@ class Listener(uvicorn.Server):
         self._drain = drain
         self._spawn = spawn
         self._doorway: Doorway | None = None
-        self._tcp = TcpListener(door, settings, spawn=spawn)
+        self._certificates = Certificates(settings) if settings.with_tls else None
+        self._tls: Handshakes | None = None
+        if self._certificates is not None:
+            timeout_s = settings.hello_timeout_s
+            self._tls = Handshakes(self._certificates, door, timeout_s=timeout_s)
+        self._tcp = TcpListener(door, settings, spawn=spawn, tls=self._tls)
 
     async def startup(self, sockets: Any = None) -> None:
         """Open the port.
@@ -70,13 +77,14 @@ class Listener(uvicorn.Server):
             listening(self._settings.address, backlog=self._settings.backlog),
             make,
             spawn=self._spawn,
-            tls=self.config.ssl,
-            tls_timeout_s=self._settings.hello_timeout_s,
+            tls=self._tls,
         )
         self._doorway.open()
         self.servers = []  # uvicorn's own, of which there are none
         self.started = True
-        urls = [f"http://{written(*self._doorway.address)}"]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        scheme = "http" if self._tls is None else "https"
+        urls = [f"{scheme}://{written(*self._doorway.address)}"]
         if self._settings.tcp_address is not None:
             urls.append(self._tcp.open(self._settings.tcp_address))
         self._on_ready(urls)
@@ -88,3 +96,7 @@ class Listener(uvicorn.Server):
             self._doorway.close()
         self._tcp.close()
         await super().shutdown(sockets)
+
+    def _reload(self) -> None:
+        if self._certificates is not None:
+            self._certificates.reload()

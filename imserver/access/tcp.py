@@ -187,7 +187,7 @@ class TcpLink(BufferedLink):
             return
         context = self._door.context
         self._frames = Splitter(bytes_max=context.limits.frame_bytes_max)
-        self._connection = Connection(self, self.form.codec, context)
+        self._connection = Connection(self, self.form.codec, context, self._vouched)
         context.metrics.accepted.inc()
         early, self._early = self._early, b""
         if early:

@@ -9,6 +9,7 @@ from imserver.access.door import Door
 from imserver.access.doorway import Doorway
 from imserver.access.sockets import listening, written
 from imserver.access.tcp import TcpLink
+from imserver.access.tls import Handshakes
 from imserver.core.server_settings import Address, ServerSettings
 
 _KEEPALIVE_S_MAX: Final = 32_767
@@ -24,10 +25,12 @@ class TcpListener:
         settings: ServerSettings,
         *,
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        tls: Handshakes | None = None,
     ) -> None:
         self._door = door
         self._settings = settings
         self._spawn = spawn
+        self._tls = tls
         self._doorway: Doorway | None = None
 
     def open(self, address: Address) -> str:
@@ -42,11 +45,11 @@ class TcpListener:
             opened,
             partial(TcpLink, self._door),
             spawn=self._spawn,
-            tls=None,
-            tls_timeout_s=self._settings.hello_timeout_s,
+            tls=self._tls,
         )
         self._doorway.open()
-        return f"tcp://{written(*self._doorway.address)}"
+        scheme = "tcp" if self._tls is None else "tcps"
+        return f"{scheme}://{written(*self._doorway.address)}"
 
     def close(self) -> None:
         """Accept no more."""

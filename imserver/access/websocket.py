@@ -182,7 +182,7 @@ class WebSocketLink(BufferedLink):
             return
         self.write(response.serialize())
         self._websocket = Messages(bytes_max=self._door.context.limits.frame_bytes_max)
-        self._connection = Connection(self, self.form.codec, self._door.context)
+        self._connection = Connection(self, self.form.codec, self._door.context, self._vouched)
         self._door.context.metrics.accepted.inc()
 
     def _refuse(self, response: Response) -> None:

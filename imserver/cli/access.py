@@ -35,6 +35,21 @@ KeyDataOption = Annotated[
 AsOption = Annotated[
     str, typer.Option("--robot", metavar="NAME", help="Without a token: the name to act under.")
 ]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca", metavar="FILE", envvar="IMSERVER_CA", help="Who vouches for the server, in PEM."
+    ),
+]
+PinOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pin",
+        metavar="SHA256",
+        envvar="IMSERVER_PIN",
+        help="The server's certificate, by its hash.",
+    ),
+]
 
 
 class Access(NamedTuple):
@@ -52,6 +67,8 @@ class Wanted(NamedTuple):
     token: str | None
     data: Path | None
     robot: str
+    ca: Path | None
+    pin: str | None
 
     def access(self) -> Access:
         """Return how to reach the server: with the token, or with an admin's minted with the key in ``data``.
@@ -92,8 +109,10 @@ def _wanted(
     token: TokenOption = None,
     data: KeyDataOption = None,
     robot: AsOption = OPERATOR,
+    ca: CaOption = None,
+    pin: PinOption = None,
 ) -> Wanted:
-    return Wanted(url, token, data, robot)
+    return Wanted(url, token, data, robot, ca, pin)
 
 
 def device_name() -> str:

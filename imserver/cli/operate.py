@@ -113,7 +113,9 @@ def _as_client(wanted: Wanted, work: Callable[["Robot"], Awaitable[None]]) -> No
     reach = wanted.access()
 
     async def session() -> None:
-        options = Options(auto=False, connect_timeout_s=CONNECT_TIMEOUT_S)
+        options = Options(
+            auto=False, connect_timeout_s=CONNECT_TIMEOUT_S, ca=wanted.ca, pin=wanted.pin
+        )
         async with Robot(
             reach.url,
             name=reach.robot,

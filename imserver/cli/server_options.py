@@ -19,13 +19,14 @@ class Flag(NamedTuple):
 
     option: str
     key: str
-    metavar: str
+    metavar: str | None
     says: str
 
     def parameter(self) -> inspect.Parameter:
-        """Return it as typer reads it."""
+        """Return it as typer reads it; without a metavar it takes no value."""
         shown = typer.Option(self.option, metavar=self.metavar, help=f"{self.says} ({self.key}).")
-        return _parameter(self.name, Annotated[str | None, shown])
+        kind: Any = str if self.metavar else bool
+        return _parameter(self.name, Annotated[kind | None, shown])
 
     @property
     def name(self) -> str:
@@ -36,6 +37,10 @@ class Flag(NamedTuple):
 FLAGS: Final = (
     Flag("--listen", "server.listen", "HOST:PORT", "Where to listen"),
     Flag("--tcp", "server.tcp", "HOST:PORT", "Where to take raw TCP"),
+    Flag("--tls-cert", "server.tls_cert", "FILE", "The server's certificate, in PEM"),
+    Flag("--tls-key", "server.tls_key", "FILE", "Its private key"),
+    Flag("--tls-client-ca", "server.tls_client_ca", "FILE", "Who vouches for clients"),
+    Flag("--insecure", "server.insecure", None, "Plain text on other addresses than loopback"),
     Flag("--data", "server.data", "DIR", "The data directory"),
     Flag("--durability", "store.durability", "full|os", "When an event is acked"),
     Flag("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
@@ -55,7 +60,7 @@ def server_command(command: Callable[[Settings], None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_settings(
-        *, config: Path | None = None, set_: list[str] | None = None, **given: str | None
+        *, config: Path | None = None, set_: list[str] | None = None, **given: Any
     ) -> None:
         flags = {flag.key: given.get(flag.name) for flag in FLAGS}
         command(_settings(config, flags, set_ or []))
@@ -71,7 +76,7 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
-def _settings(config: Path | None, flags: dict[str, str | None], pairs: list[str]) -> Settings:
+def _settings(config: Path | None, flags: dict[str, Any], pairs: list[str]) -> Settings:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:

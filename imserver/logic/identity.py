@@ -104,6 +104,14 @@ class Identity:
         await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
         return robot, claims.admin
 
+    async def vouch(self, hello: Hello) -> None:
+        """Take the name in ``hello`` as proven, since the client's certificate names it.
+
+        A name that is not known yet is registered, without a key: the operator's authority vouches for it.
+        """
+        robot, _ = claimed(hello.robot, hello.device)
+        await self._registry.ensure_robot(RobotRecord(robot, None, self._clock.now_ms()))
+
 
 def claimed(robot: str, device: str) -> tuple[RobotName, DeviceName]:
     """Return the names a client claims, checked.

@@ -1,4 +1,9 @@
-"""What a robot signs to prove who it is. Signing and verifying themselves happen elsewhere."""
+"""How a robot proves who it is: what it signs, and what its certificate says. Proving happens elsewhere."""
+
+from typing import Final
+
+ROBOT_URI: Final = "imserver:robot:"
+"""What a robot's name stands behind in the URIs of a client's certificate."""
 
 
 def signed_text(*, server: str, nonce: str, robot: str, device: str) -> bytes:

@@ -6,13 +6,15 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from tests.certificates import Certificates
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import ANY, TCP, WEBSOCKET, Fleet
 
 StartServer: TypeAlias = Callable[..., ServerProcess]
 
+OVER_TLS = "tls"
 by_every_way = pytest.mark.parametrize(
-    "fleet", [WEBSOCKET, TCP, ANY], ids=["websocket", "tcp", "any"], indirect=True
+    "fleet", [WEBSOCKET, TCP, ANY, OVER_TLS], ids=["websocket", "tcp", "any", "tls"], indirect=True
 )
 """For a module whose scenarios run over every transport, and with robots that come in by different ones."""
 
@@ -60,12 +62,38 @@ def shared_server(running_server: ServerProcess) -> Iterator[ServerProcess]:
     assert len(running_server.tracebacks()) == before, running_server.stderr()
 
 
+@pytest.fixture(scope="session")
+def running_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The same over TLS; it knows clients by their certificates if they show one."""
+    folder = tmp_path_factory.mktemp("tls-server")
+    certificates = Certificates(folder / "certificates")
+    certificates.issue_server()
+    asks = ("--tls-client-ca", str(certificates.ca))
+    server = ServerProcess(
+        folder / "data", arguments=("--tcp", "127.0.0.1:0", *asks), tls=certificates
+    )
+    server.start()
+    yield server
+    end(server)
+
+
 @pytest.fixture
-async def fleet(
-    shared_server: ServerProcess, request: pytest.FixtureRequest
-) -> AsyncIterator[Fleet]:
+def shared_tls_server(running_tls_server: ServerProcess) -> Iterator[ServerProcess]:
+    """The server for all over TLS, with a look at what this test made it write."""
+    before = len(running_tls_server.tracebacks())
+    yield running_tls_server
+    assert running_tls_server.running, running_tls_server.stderr()
+    assert len(running_tls_server.tracebacks()) == before, running_tls_server.stderr()
+
+
+@pytest.fixture
+async def fleet(request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
     """Robots on the server for all; their names and groups are this test's own."""
-    fleet = Fleet(shared_server, getattr(request, "param", WEBSOCKET))
+    ways = getattr(request, "param", WEBSOCKET)
+    if ways == OVER_TLS:
+        fleet = Fleet(request.getfixturevalue("shared_tls_server"), ANY)
+    else:
+        fleet = Fleet(request.getfixturevalue("shared_server"), ways)
     yield fleet
     await fleet.aclose()
 

@@ -14,12 +14,13 @@ from typing import IO
 
 from imserver.core import tokens
 from imserver.data.directory import DataDirectory
+from tests.certificates import Certificates
 
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
 HOUR_MS = 3_600_000
-_READY = re.compile(r"^ready http://127\.0\.0\.1:(\d+)$")
-_READY_TCP = re.compile(r"^ready tcp://127\.0\.0\.1:(\d+)$")
+_READY = re.compile(r"^ready https?://127\.0\.0\.1:(\d+)$")
+_READY_TCP = re.compile(r"^ready tcps?://127\.0\.0\.1:(\d+)$")
 _TRACEBACK = re.compile(
     r"^(Traceback \(most recent call last\)|.*(Task|Future) exception was never)"
 )
@@ -35,12 +36,14 @@ class ServerProcess:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        tls: Certificates | None = None,
     ) -> None:
         self.data = data
         self.port = 0
         self._tcp_port = 0
         self.stderr_path = data.with_name(f"{data.name}-stderr.txt")
-        self._arguments = tuple(arguments)
+        self.tls = tls
+        self._arguments = (*arguments, *(tls.arguments if tls is not None else ()))
         self._prefix = tuple(prefix)
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
@@ -49,12 +52,17 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """Where HTTP is served."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def ws_url(self) -> str:
         """Where WebSockets are served."""
-        return f"ws://127.0.0.1:{self.port}"
+        return f"{'ws' if self.tls is None else 'wss'}://127.0.0.1:{self.port}"
+
+    @property
+    def tcp_url(self) -> str:
+        """Where raw TCP is taken, if the arguments ask for it."""
+        return f"{'tcp' if self.tls is None else 'tcps'}://127.0.0.1:{self.tcp_port}"
 
     @property
     def tcp_port(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import secrets
+import ssl
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -166,20 +167,24 @@ class Fleet:
     async def stranger(self, codec: Codec | None = None) -> Peer:
         """Return a connection on which nobody has said hello."""
         transport, default = next(self._ways)
-        codec = codec or default
+        codec, tls = codec or default, self._tls()
         if transport == "tcp":
-            socket: Any = await TcpSocket.open("127.0.0.1", self.server.tcp_port, codec)
+            port = self.server.tcp_port
+            socket: Any = await TcpSocket.open("127.0.0.1", port, codec, tls=tls)
             peer = Peer(socket, codec)
         else:
-            peer = await Peer.open(self.server.ws_url, codec)
+            peer = await Peer.open(self.server.ws_url, codec, tls=tls)
         self._peers.append(peer)
         return peer
+
+    def _tls(self) -> ssl.SSLContext | None:
+        return self.server.tls.context() if self.server.tls is not None else None
 
     async def register(self, robot: str) -> Ed25519PrivateKey:
         """Register a robot, if this test has not, and return its key."""
         name = self.name(robot)
         if name not in self._keys:
-            peer = await Peer.open(self.server.ws_url)
+            peer = await Peer.open(self.server.ws_url, tls=self._tls())
             key = Ed25519PrivateKey.generate()
             await peer.register(name, token=self.server.enroll(name), key=key)
             await peer.close()

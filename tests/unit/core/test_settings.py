@@ -120,6 +120,41 @@ def test_an_address_is_taken_apart(text, address):
     assert parse_address(text) == address
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "LocalHost:1"])
+def test_loopback_needs_no_tls(address):
+    in_force = settings.load(flags={"server.listen": address, "server.tcp": address})
+    assert in_force.server.tcp_address == parse_address(address)
+
+
+@pytest.mark.parametrize("key", ["server.listen", "server.tcp"])
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "robots.example.org:1"])
+def test_plain_text_that_others_can_reach_must_be_asked_for(key, address):
+    message = refusal(flags={key: address})
+    assert key in message and "server.tls_cert" in message and "--insecure" in message
+    settings.load(flags={key: address, "server.insecure": "true"})
+    settings.load(flags={key: address, "server.tls_cert": "c", "server.tls_key": "k"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "right"),
+    [
+        ({"server.tls_cert": "c"}, "server.tls_key"),
+        ({"server.tls_key": "k"}, "server.tls_cert"),
+        ({"server.tls_client_ca": "a"}, "server.tls_cert"),
+        ({"server.tls_client_certs": "required"}, "server.tls_client_ca"),
+        ({"server.insecure": "perhaps"}, "bool"),
+    ],
+)
+def test_half_of_tls_is_refused_with_what_is_missing(flags, right):
+    assert right in refusal(flags=flags)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("False", False)])
+def test_a_switch_is_true_or_false(text, value):
+    in_force = settings.load(environ={"IMSERVER_SERVER_INSECURE": text})
+    assert in_force.server.insecure is value
+
+
 def test_settings_written_as_toml_read_the_same():
     in_force = settings.load(
         flags={"server.data": 'a "b"\\\n\x7f', "access.origins": "https://a,https://b"}
