@@ -235,7 +235,9 @@ class HttpLink(HttpToolsProtocol):
 
     def _judge_size(self, size: int) -> None:
         if size > HEAD_BYTES_MAX:
-            text = f"The head of a request, or its trailer, may take {HEAD_BYTES_MAX} bytes at most."
+            text = (
+                f"The head of a request, or its trailer, may take {HEAD_BYTES_MAX} bytes at most."
+            )
             self._fault = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text
 
     def _begin_head(self) -> None:
