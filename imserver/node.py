@@ -168,7 +168,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
 
 async def _run(
     settings: Settings,
-    store: Store,
+    store: SqliteStore,
     authority: TokenAuthority,
     on_ready: Callable[[list[str]], None],
 ) -> None:
@@ -185,6 +185,7 @@ async def _run(
             Collaborators(store, LocalRouter(), authority, SystemClock(), RandomIds(), spawn),
         )
         committing = scope.spawn(node.committer.run(), name="committer")
+        scope.spawn(store.health.watch(), name="store")
         scope.spawn(node.door.wheel.run(), name="wheel")
         scope.spawn(_sweep(node), name="sweep")
         scope.spawn(node.retention.run(), name="retention")

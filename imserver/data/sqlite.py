@@ -39,13 +39,17 @@ _log: Final = logging.getLogger(__name__)
 
 
 class SqliteStore:
-    """A `Store` in one SQLite file. Made by `open`."""
+    """A `Store` in one SQLite file. Made by `open`.
+
+    Attributes:
+        health: whether writing has failed for good.
+    """
 
     def __init__(self, path: Path, lock: StoreLock, durability: Durability) -> None:
         self._lock = lock
-        self._health = StoreHealth()
+        self.health = StoreHealth()
         self._closed = False
-        self._writer = Threads("store-writer", partial(Writer, path, durability, self._health))
+        self._writer = Threads("store-writer", partial(Writer, path, durability, self.health))
         self._readers = Threads("store-reader", partial(Reader, path), count=_READERS)
 
     @classmethod
@@ -167,6 +171,6 @@ class SqliteStore:
         return await self._writer.call(method, *args, **kwargs)
 
     def _check(self) -> None:
-        self._health.check()
+        self.health.check()
         if self._closed:
             raise StoreUnavailable("the store is closed")

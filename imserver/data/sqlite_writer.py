@@ -11,12 +11,14 @@ Writes are copied from the WAL into the database by this thread alone, between c
 by `_CHECKPOINT_PAGES`, or when no call came for a moment.
 """
 
+import asyncio
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import apsw
 from msgspec.structs import replace
@@ -41,6 +43,7 @@ _CHECKPOINT_PAGES: Final = 4096  # 16 MiB
 _UNAVAILABLE: Final = "the store cannot take writes now, and nothing was stored: {}"
 _TRIM_BYTES: Final = 1024 * 1024
 _IDLE_S: Final = 0.5
+_LAST_WORDS_S: Final = 0.2
 _DAY_MS: Final = 86_400_000
 _DEFINITE: Final = (
     apsw.FullError,
@@ -60,6 +63,27 @@ class StoreHealth:
 
     def __init__(self) -> None:
         self.failure: str | None = None
+        self._tell: Callable[[], object] | None = None
+
+    def fail(self, failure: str) -> None:
+        """Take in that one did; called by the writer's thread."""
+        self.failure = failure
+        if self._tell is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._tell()
+
+    async def watch(self) -> NoReturn:
+        """Wait until one did, whoever asked for it, and a moment longer, in which who waits for it is told.
+
+        Raises:
+            StoreFailed: one did, and which; the process must end.
+        """
+        failed = asyncio.Event()
+        self._tell = partial(asyncio.get_running_loop().call_soon_threadsafe, failed.set)
+        if self.failure is None:
+            await failed.wait()
+        await asyncio.sleep(_LAST_WORDS_S)
+        raise StoreFailed(self.failure or "")
 
     def check(self) -> None:
         """Return if none did.
@@ -244,12 +268,13 @@ class Writer:
             raise self._fail("a rollback", exc) from exc
 
     def _fail(self, what: str, exc: BaseException) -> ImserverError:
-        self._health.failure = (
+        failure = (
             f"{what} failed ({exc}), so what the disk holds is unknown; the store takes no more calls "
             "until the server is started again and has read it"
         )
+        self._health.fail(failure)
         _log.critical("store.failed", extra={"step": what, "error": str(exc)})
-        return StoreFailed(self._health.failure)
+        return StoreFailed(failure)
 
     def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         if pages < self._wal_pages:
