@@ -10,6 +10,7 @@ from imserver.protocol.events import SEQ_MAX, Event, Millis, Role, Seq
 from imserver.protocol.limits import Limits
 
 CloseNumber = Annotated[int, Meta(ge=1000, le=4999)]
+EventSeq = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
 Number = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 
 
@@ -93,8 +94,8 @@ class Sent(Frame, tag="sent", frozen=True, omit_defaults=False, gc=False):
     id: RequestId
     conv: str
     epoch: str
-    seq: int
-    ts: int
+    seq: EventSeq
+    ts: Millis
     dup: bool
 
 
@@ -211,8 +212,8 @@ class Gap(Frame, tag="gap", frozen=True, rename={"from_": "from"}):
 
     conv: str
     epoch: str
-    from_: int
-    to: int
+    from_: EventSeq
+    to: Seq
     why: str
     id: int | None = None
 

@@ -42,6 +42,17 @@ REGRESSIONS: Final[dict[str, tuple[str, Input]]] = {
             ),
         ),
     ),
+    "a hole from before the beginning of a log": (
+        "robots",
+        Input(
+            "json online",
+            (
+                b'{"t":"head","conv":"g/new","epoch":"","seq":0}',
+                b'{"t":"gap","conv":"g/dock","epoch":"e2","from":-9223372036854775808,"to":0,"why":"restored"}',
+                b'{"t":"head","conv":"g/other","epoch":"e1","seq":9}',
+            ),
+        ),
+    ),
     "a body that is no UTF-8 inside": (
         "robots",
         Input(
