@@ -83,6 +83,16 @@ async def test_a_device_that_is_behind_another_keeps_its_own_place(tier: LogicTi
     assert first_seq(session, conv) == 3
 
 
+async def test_a_new_device_that_resumes_from_nothing_begins_with_the_first_event(
+    tier: LogicTier,
+) -> None:
+    conv = await talked(tier, 9)
+    await acked(tier, await tier.session("r1"), conv, 5)
+    session = await tier.session("r1", "arm", resume={conv: Position("any", 0)})
+    assert peer_of(session).of(Gap) == []
+    assert first_seq(session, conv) == 1
+
+
 async def test_resume_goes_before_the_stored_cursor(tier: LogicTier) -> None:
     conv = await talked(tier, 5)
     await acked(tier, await tier.session("r1"), conv, 3)
