@@ -2,8 +2,8 @@
 
 usage: python -m tests.hostile.autobahn [CASE ...]      (as 5.* or 7.1.5)
 
-Some cases give an endpoint a second and no more: have the machine to yourself. That is why these are not among
-the tests; `test_websocket_cases` is, which asks for the same and waits as long as it takes.
+Some cases give an endpoint a second and no more: have the machine to yourself. That is why these are not
+among the tests; `test_websocket_cases` is, which asks for the same and waits as long as it takes.
 """
 
 import asyncio
