@@ -9,7 +9,7 @@ Targets: `frames` and `bodies` (both codecs, and what turns one into the other),
 path, compared with the plain library), `server_frames` and `robots` (what the SDK reads, and what it
 does then), `sessions` (frames in any state of a session).
 
-Guidance by coverage was tried (atheris 3.0, 90 seconds each): it reached 801 branches of the WebSocket path and
-734 of the SDK's machine, where 20,000 inputs made from the declarations reach 813 and 1,289 in a third of the
+Guidance by coverage was tried (atheris 3.0, 90 seconds each): it reached 801 branches of the WebSocket path,
+and 734 of the SDK's machine, where 20,000 inputs made from the declarations reach 813 and 1,289 in a third of the
 time. It cannot see into msgspec, which is C, and so does not get past the first frame.
 """
