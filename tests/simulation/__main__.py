@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 
+from tests.simulation import coverage
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import make_plan
 from tests.simulation.shrink import shrunk
@@ -68,8 +69,8 @@ def _many(asked: argparse.Namespace) -> int:
         return 0
     took_s = time.monotonic() - began_s
     print(f"{asked.seeds} seeds in {took_s:.1f} s, {asked.seeds / took_s:.1f} a second")
-    for what, count in sorted(counts.items()):
-        print(f"  {count:>12,}  {what}")
+    for line in coverage.table(counts):
+        print(line)
     print(f"{broken} seeds broke a promise" if broken else "no promise was broken")
     return 1 if broken else 0
 

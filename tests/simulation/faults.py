@@ -7,9 +7,11 @@ from msgspec import Struct
 
 from tests.simulation.disk import Disk
 from tests.simulation.network import Line, Network
+from tests.simulation.operator import Operator
 from tests.simulation.plan import Fault
-from tests.simulation.robots import Client
+from tests.simulation.robots import Client, send_away
 from tests.simulation.server import Server
+from tests.simulation.society import Society
 from tests.simulation.timeline import Timeline
 
 _JUMPS_MS = (-86_400_000.0, -3_600_000.0, -5_000.0, 5_000.0, 3_600_000.0, 400 * 86_400_000.0)
@@ -22,6 +24,8 @@ class Victims(Struct):
     network: Network
     disk: Disk
     server: Server
+    operator: Operator
+    society: Society
     clients: list[Client]
 
 
@@ -39,6 +43,7 @@ def heal(victims: Victims) -> None:
         end(victims)
     if victims.server.loop is not None:
         victims.server.loop.put_fuse_out()
+    victims.operator.heal()
     victims.server.start()
     for client in victims.clients:
         client.pace.slow_until_s = 0.0
@@ -64,8 +69,17 @@ def _kill(victims: Victims, _fault: Fault, dice: random.Random) -> None:
     victims.server.kill_in(dice.randint(1, dice.choice((10, 100))), power_cut=False)
 
 
-def _cut_power(victims: Victims, _fault: Fault, dice: random.Random) -> None:
-    victims.server.kill_in(dice.randint(1, dice.choice((10, 100))), power_cut=True)
+def _cut_power(victims: Victims, fault: Fault, dice: random.Random) -> None:
+    """Cut the power, often while the disk takes its time and much is written that is not synced."""
+    if dice.random() < 0.5:
+        victims.server.kill_in(dice.randint(1, dice.choice((10, 100))), power_cut=True)
+        return
+    health = victims.disk.health
+    health.sync_s = (0.02, 0.3)
+    for client in victims.clients:
+        client.ask(lambda application, robot: application.flood(robot, 1))
+    victims.timeline.after(fault.for_s + 0.5, setattr, health, "sync_s", (0.000_2, 0.003))
+    victims.timeline.after(dice.uniform(0.05, 0.5), lambda: victims.server.kill(power_cut=True))
 
 
 def _drain(victims: Victims, _fault: Fault, _dice: random.Random) -> None:
@@ -78,7 +92,9 @@ def _pause_server(victims: Victims, fault: Fault, _dice: random.Random) -> None:
 
 
 def _jump_server_clock(victims: Victims, _fault: Fault, dice: random.Random) -> None:
-    victims.server.jump_clock(dice.choice(_JUMPS_MS))
+    jump_ms = dice.choice(_JUMPS_MS)
+    victims.society.count(f"server clock set {'forwards' if jump_ms > 0 else 'back'}")
+    victims.server.jump_clock(jump_ms)
 
 
 def _fill_disk(victims: Victims, fault: Fault, dice: random.Random) -> None:
@@ -99,6 +115,14 @@ def _slow_disk(victims: Victims, fault: Fault, dice: random.Random) -> None:
     health = victims.disk.health
     health.sync_s = dice.choice(((0.02, 0.2), (0.2, 1.5)))
     victims.timeline.after(fault.for_s, setattr, health, "sync_s", (0.000_2, 0.003))
+
+
+def _restore(victims: Victims, fault: Fault, _dice: random.Random) -> None:
+    victims.operator.restore(fault.for_s)
+
+
+def _lose_tail(victims: Victims, _fault: Fault, _dice: random.Random) -> None:
+    victims.operator.lose_tail()
 
 
 def _line(victims: Victims, dice: random.Random) -> Line | None:
@@ -164,7 +188,53 @@ def _pause_client(victims: Victims, fault: Fault, dice: random.Random) -> None:
 
 
 def _jump_client_clock(victims: Victims, _fault: Fault, dice: random.Random) -> None:
-    dice.choice(victims.clients).jump_clock(dice.choice(_JUMPS_MS))
+    jump_ms = dice.choice(_JUMPS_MS)
+    victims.society.count(f"client clock set {'forwards' if jump_ms > 0 else 'back'}")
+    dice.choice(victims.clients).jump_clock(jump_ms)
+
+
+def _lose_memory(victims: Victims, fault: Fault, dice: random.Random) -> None:
+    remembering = [client for client in victims.clients if client.plan.remembers]
+    if remembering:
+        dice.choice(remembering).kill(fault.for_s, memory_too=True)
+
+
+def _take_over(victims: Victims, _fault: Fault, dice: random.Random) -> None:
+    dice.choice(victims.clients).take_over(with_memory=dice.random() < 0.5)
+
+
+def _flood(victims: Victims, fault: Fault, dice: random.Random) -> None:
+    """Let a device read nothing for a while, in which all others send much, and perhaps one is removed."""
+    leader, deaf = victims.clients[0], dice.choice(victims.clients)
+    deaf.pause(1.0 + 2 * fault.for_s)
+    for client in victims.clients:
+        if client is not deaf:
+            client.ask(lambda application, robot: application.flood(robot, 6))
+    robot = dice.choice(victims.clients).plan.robot
+    if dice.random() < 0.5 and robot != leader.plan.robot:
+        victims.timeline.after(
+            dice.uniform(0.003, 0.03),
+            lambda: leader.ask(
+                lambda application, leading: application.asking.send_off(leading, robot)
+            ),
+        )
+
+
+def _send_away(victims: Victims, fault: Fault, dice: random.Random) -> None:
+    """Let a robot be removed while it is away, and perhaps added again before or after it is back."""
+    leader = victims.clients[0]
+    robots = sorted({client.plan.robot for client in victims.clients} - {leader.plan.robot})
+    if not robots:
+        return
+    robot = dice.choice(robots)
+    away = [client for client in victims.clients if client.plan.robot == robot]
+    for client in away:
+        client.kill(0.3 + fault.for_s)
+    back_after_s = dice.choice((None, 0.0, 0.0, 1.0, 1.0))
+    society = victims.society
+    victims.timeline.after(
+        0.02, lambda: send_away(society, away, leader, back_after_s=back_after_s)
+    )
 
 
 def _stall_reader(victims: Victims, fault: Fault, dice: random.Random) -> None:
@@ -182,6 +252,8 @@ _ACTS: dict[str, Callable[[Victims, Fault, random.Random], None]] = {
     "unknown commit": _break_sync,
     "unreadable": _hide_pages,
     "slow disk": _slow_disk,
+    "restore": _restore,
+    "lost tail": _lose_tail,
     "cut": _cut,
     "stall": _stall,
     "silence": _silence,
@@ -194,5 +266,9 @@ _ACTS: dict[str, Callable[[Victims, Fault, random.Random], None]] = {
     "client leaves": _leave,
     "client pause": _pause_client,
     "client clock": _jump_client_clock,
+    "memory lost": _lose_memory,
+    "takeover": _take_over,
+    "flood": _flood,
+    "removed while away": _send_away,
     "stalled reader": _stall_reader,
 }

@@ -5,10 +5,9 @@ from typing import Any
 from msgspec import Struct
 
 from imserver.protocol.events import MESSAGE
+from tests.simulation.truth import Place
 
 STORED, REFUSED, UNKNOWN = "stored", "refused", "unknown"
-HOLE = "@hole"
-"""The kind of what an application was given in place of events ``body`` to ``seq``, which will not come."""
 
 
 class Attempt(Struct):
@@ -22,9 +21,15 @@ class Attempt(Struct):
     late_s: float
     ended_s: float | None = None
     outcome: str | None = None
+    epoch: str = ""
     seq: int = 0
     dup: bool = False
     why: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is stored."""
+        return Place(self.epoch, self.seq)
 
 
 class Send(Struct):
@@ -35,19 +40,20 @@ class Send(Struct):
     device: str
     conv: str
     cid: str
+    pad: int = 0
     kind: str = MESSAGE
     ref: int | None = None
     attempts: list[Attempt] = []
 
     @property
-    def body(self) -> dict[str, int]:
+    def body(self) -> dict[str, Any]:
         """What is sent: no two sends are alike."""
-        return {"n": self.number}
+        return {"n": self.number, "pad": "." * self.pad} if self.pad else {"n": self.number}
 
     @property
-    def was_stored(self) -> bool:
-        """Whether it was told as stored."""
-        return any(attempt.outcome == STORED for attempt in self.attempts)
+    def stored(self) -> list[Attempt]:
+        """The attempts that were told as stored."""
+        return [attempt for attempt in self.attempts if attempt.outcome == STORED]
 
     @property
     def is_resolved(self) -> bool:
@@ -63,6 +69,7 @@ class Seen(Struct, gc=False):
 
     at_s: float
     conv: str
+    epoch: str
     seq: int
     sender: str
     cid: str
@@ -71,6 +78,57 @@ class Seen(Struct, gc=False):
     ref: int | None = None
     done_s: float | None = None
 
+    @property
+    def end(self) -> Place:
+        """How far in the conversation who has processed this is."""
+        return Place(self.epoch, self.seq)
+
+
+class Hole(Struct, gc=False):
+    """What an application was given in place of events ``first`` to ``last``, which will not come.
+
+    The log goes on behind ``after``. ``robot_done`` says how far the lives of the robot were then.
+    """
+
+    at_s: float
+    conv: str
+    epoch: str
+    first: int
+    last: int
+    why: str
+    after: int
+    robot_done: list[Place]
+    done_s: float | None = None
+
+    @property
+    def end(self) -> Place:
+        """How far in the conversation who has processed this is."""
+        return Place(self.epoch, self.after)
+
+
+class Page(Struct):
+    """A page of history as it was asked for between two moments; ``events`` is None without an answer."""
+
+    robot: str
+    conv: str
+    began_s: float
+    after: int | None
+    before: int | None
+    limit: int
+    view: str
+    ended_s: float = 0.0
+    events: list[Seen] | None = None
+
+
+class Heard(Struct, gc=False):
+    """A signal as an application was given it."""
+
+    at_s: float
+    conv: str
+    sender: str
+    key: str
+    value: int
+
 
 class Life(Struct):
     """One life of a robot's process, and what it processed."""
@@ -78,12 +136,13 @@ class Life(Struct):
     name: str
     robot: str
     device: str
-    seen: list[Seen] = []
-    done: dict[str, int] = {}
-    before: dict[str, int] = {}
-    """What the device had processed, by conversation, when this life began."""
-    robot_before: dict[str, int] = {}
-    """How far any device of the robot was in a conversation when this life saw its first event there."""
+    seen: list[Seen | Hole] = []
+    heard: list[Heard] = []
+    done: dict[str, Place] = {}
+    robot_before: dict[str, list[Place]] = {}
+    """How far the lives of the robot were in a conversation when this one was given its first item there."""
+    written: dict[str, list[str]] = {}
+    """For each conversation the cids of sends, in the order in which they were first written."""
 
 
 class History(Struct):
@@ -91,20 +150,16 @@ class History(Struct):
 
     sends: list[Send] = []
     lives: list[Life] = []
-    pages: list[Seen] = []
+    pages: list[Page] = []
 
-    def new_send(self, robot: str, device: str, conv: str) -> Send:
+    def new_send(self, robot: str, device: str, conv: str, *, pad: int) -> Send:
         """Return a send that is different from all others."""
         number = len(self.sends)
-        send = Send(number, robot, device, conv, f"{robot}-{device}-{number}")
+        send = Send(number, robot, device, conv, f"{robot}-{device}-{number}", pad)
         self.sends.append(send)
         return send
 
-    def done_by(self, robot: str, device: str | None) -> dict[str, int]:
-        """Return how far a device, or any device of a robot, has processed each conversation."""
-        done: dict[str, int] = {}
-        for life in self.lives:
-            if life.robot == robot and device in (None, life.device):
-                for conv, seq in life.done.items():
-                    done[conv] = max(seq, done.get(conv, 0))
-        return done
+    def done_by(self, robot: str, conv: str) -> list[Place]:
+        """Return how far each life of a robot has processed a conversation."""
+        lives = (life for life in self.lives if life.robot == robot and conv in life.done)
+        return [life.done[conv] for life in lives]

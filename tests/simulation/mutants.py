@@ -18,18 +18,21 @@ from imserver.access.websocket import WebSocketLink
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Cursor
 from imserver.data.memory import MemoryStore
-from imserver.logic import committer, groups
+from imserver.logic import committer, groups, history, session
 from imserver.logic.committer import Committer
 from imserver.logic.delivery import Delivery
+from imserver.logic.fair_queue import Entry, FairQueue
+from imserver.logic.losses import LossWatch
 from imserver.logic.session import Sessions
 from imserver.protocol.client_frames import Send
+from imserver.protocol.server_frames import Gap
 from tests.simulation.disk import SimStore, Transaction, at_once
 
 
 class Mutant(NamedTuple):
     """A breach: ``owner.name`` is replaced by ``stand_in``; ``story`` says what that amounts to.
 
-    ``breaks`` begins the name of a rule that must be found broken.
+    ``breaks`` begins the name of a rule that must be found broken, and ``seed`` is where that was seen last.
     """
 
     breaks: str
@@ -37,6 +40,7 @@ class Mutant(NamedTuple):
     owner: Any
     name: str
     stand_in: Any
+    seed: int = 0
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -119,7 +123,7 @@ def _count_on(self: SimStore, apply: Any) -> None:
     self.disk.transactions.append(Transaction(count_on, synced=True))
 
 
-_append = MemoryStore._append
+_append, _trim = MemoryStore._append, MemoryStore.trim
 
 
 def _append_whatever_the_cid(self: MemoryStore, asked: Any) -> Any:
@@ -136,6 +140,38 @@ def _append_by_a_window_of_cids(self: MemoryStore, asked: Any) -> Any:
     return _append(self, asked)
 
 
+async def _trim_cids_too(self: MemoryStore, conv: Any, below: int, *, limit: int) -> int:
+    by_cid = self._logs[conv].by_cid
+    by_cid.update(((event.sender, event.cid), event) for event in self._logs[conv].events)
+    floor = await _trim(self, conv, below, limit=limit)
+    by_cid.clear()
+    return floor
+
+
+async def _keep_the_head_alone(self: MemoryStore, conv: Any, _keep: Any) -> int:
+    log = self._logs.get(conv)
+    return log.head if log is not None else 0
+
+
+# The committer's queue
+
+
+def _drop_what_waits(self: Committer) -> None:
+    self._draining = True
+    self._arrived.clear()
+    self._queue = FairQueue()
+    self._waiting_bytes = 0
+    self._wake.set()
+
+
+_put = FairQueue.put
+
+
+def _put_in_front(self: FairQueue, entry: Entry) -> None:
+    _put(self, entry)
+    self._lines[entry[0].sender].entries.rotate(1)
+
+
 # Sessions and delivery
 
 _start, _ack = Sessions._start, Sessions.ack
@@ -149,6 +185,37 @@ def _start_one_late(self: Sessions, *args: Any) -> int:
 
 def _start_one_early(self: Sessions, *args: Any) -> int:
     return max(_start(self, *args) - 1, 0)
+
+
+def _start_whatever_the_epoch(self: Sessions, *args: Any) -> int:
+    position = args[3].get(args[2].name)
+    return _start(self, *args) if position is None else min(position.seq, args[2].head)
+
+
+def _cursor_at_the_head(membership: Any) -> int:
+    acked = membership.device_acked
+    return membership.head if acked is None else acked  # type: ignore[no-any-return]
+
+
+def _take_place_beside(self: Sessions, new: Any) -> str:
+    self._by_robot.setdefault(new.robot, {})[new.device] = new
+    return "clean"
+
+
+def _skip_in_silence(self: Delivery, reader: Any) -> bool:
+    last = min(reader.conversation.floor - 1, reader.goal)
+    if last <= reader.sent:
+        return False
+    reader.sent = reader.acked = last
+    return True
+
+
+def _gap_without_request(*args: Any, id: int, **more: Any) -> Any:  # noqa: A002  the word of the wire
+    return Gap(*args, **more)
+
+
+async def _hear_nothing(self: LossWatch, _hello: Any, _memberships: Any) -> bool:
+    return False
 
 
 def _ack_all_that_was_sent(self: Sessions, session: Any, conv: str, seq: int) -> None:
@@ -217,24 +284,31 @@ def _believe_the_cursor(self: Inbox, states: Any) -> None:
         self._conversations[state.conv].acked = state.acked
 
 
+def _go_on_in_any_epoch(self: Inbox, frame: Any) -> bool:
+    self._conversations[frame.conv].epoch = frame.epoch
+    return True
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     """Do nothing."""
 
 
 MUTANTS = {
     "ack-before-commit": Mutant(
-        "G1",
+        "G1 ",
         "the sender is told before the event is durable",
         Committer,
         "_write",
         _ack_before_commit,
+        seed=6,
     ),
     "unsynced-commit": Mutant(
-        "G1",
+        "G1 ",
         "what is written counts as durable, as with synchronous=NORMAL",
         SimStore,
         "sync",
         _written_is_enough,
+        seed=5,
     ),
     "no-cid-index": Mutant(
         "G4",
@@ -254,13 +328,28 @@ MUTANTS = {
         "G8", "members see events that may vanish", Committer, "_write", _deliver_before_commit
     ),
     "counter-after-failure": Mutant(
-        "G2", "a commit that failed moves the counter on", SimStore, "on_full", _count_on
+        "G2",
+        "a commit that failed moves the counter on",
+        SimStore,
+        "on_full",
+        _count_on,
+        seed=15,
     ),
     "sync-again": Mutant(
-        "G1", "a failed sync is tried again, and succeeds", SimStore, "on_broken_sync", _sync_again
+        "G1 ",
+        "a failed sync is tried again, and succeeds",
+        SimStore,
+        "on_broken_sync",
+        _sync_again,
+        seed=65,
     ),
     "carry-on": Mutant(
-        "G", "a commit of unknown outcome counts as not done", SimStore, "on_broken_sync", _carry_on
+        "G",
+        "a commit of unknown outcome counts as not done",
+        SimStore,
+        "on_broken_sync",
+        _carry_on,
+        seed=14,
     ),
     "resume-late": Mutant("G11", "resume skips an event", Sessions, "_start", _start_one_late),
     "resume-early": Mutant("G11", "resume repeats an event", Sessions, "_start", _start_one_early),
@@ -270,6 +359,7 @@ MUTANTS = {
         Sessions,
         "ack",
         _ack_all_that_was_sent,
+        seed=2,
     ),
     "lost-last-page": Mutant(
         "G11",
@@ -285,6 +375,7 @@ MUTANTS = {
         Sessions,
         "_receive_new",
         _nothing,
+        seed=1,
     ),
     "flush-backwards": Mutant(
         "G11",
@@ -297,13 +388,23 @@ MUTANTS = {
         "G13", "who was removed goes on receiving", Delivery, "_cut_off", _nothing
     ),
     "removed-still-sends": Mutant(
-        "G13", "who is being removed may still send", groups, "_losing", lambda *_: set()
+        "G13",
+        "who is being removed may still send",
+        groups,
+        "_losing",
+        lambda *_: set(),
+        seed=70,
     ),
     "new-cid-each-time": Mutant(
         "G7", "the SDK sends again under another cid", Outbox, "take", _take_with_new_cids
     ),
     "repeats-shown": Mutant(
-        "G9", "the SDK shows what it has shown before", Inbox, "deliver", _deliver_repeats
+        "G9",
+        "the SDK shows what it has shown before",
+        Inbox,
+        "deliver",
+        _deliver_repeats,
+        seed=2,
     ),
     "cursor-of-another": Mutant(
         "G10",
@@ -311,8 +412,106 @@ MUTANTS = {
         Inbox,
         "welcome",
         _believe_the_cursor,
+        seed=84,
     ),
     "processed-too-early": Mutant(
-        "G11", "the SDK acks an event when it hands it out", Inbox, "next", _process_when_handed_out
+        "G11",
+        "the SDK acks an event when it hands it out",
+        Inbox,
+        "next",
+        _process_when_handed_out,
+        seed=30,
+    ),
+    "epoch-ignored": Mutant(
+        "G9",
+        "the server takes a place of an old epoch for one of the new",
+        Sessions,
+        "_start",
+        _start_whatever_the_epoch,
+    ),
+    "epoch-ignored-by-the-sdk": Mutant(
+        "G9",
+        "the SDK takes events of a new epoch for the next ones of the old",
+        Inbox,
+        "_change_epoch",
+        _go_on_in_any_epoch,
+    ),
+    "alarm-unheard": Mutant(
+        "G3",
+        "a robot that has seen more than there is halts nothing",
+        LossWatch,
+        "note",
+        _hear_nothing,
+        seed=9,
+    ),
+    "gap-swallowed": Mutant(
+        "G11",
+        "who is behind the floor is not told what it missed",
+        Delivery,
+        "_skip_trimmed",
+        _skip_in_silence,
+        seed=4,
+    ),
+    "gap-not-shown": Mutant(
+        "G9", "the SDK does not show a gap to the application", Inbox, "_tell", _nothing
+    ),
+    "gap-of-a-page-taken-for-delivery": Mutant(
+        "G",
+        "a hole before a page of history looks like one in what is delivered",
+        history,
+        "Gap",
+        _gap_without_request,
+        seed=4,
+    ),
+    "retention-eats-cids": Mutant(
+        "G4",
+        "letting old events go forgets the cids of events that stay",
+        MemoryStore,
+        "trim",
+        _trim_cids_too,
+        seed=11,
+    ),
+    "retention-eats-too-much": Mutant(
+        "G1 ",
+        "retention leaves nothing but the head",
+        MemoryStore,
+        "first_kept",
+        _keep_the_head_alone,
+        seed=11,
+    ),
+    "two-sessions": Mutant(
+        "G10",
+        "who is replaced by a newer session stays",
+        Sessions,
+        "_take_place",
+        _take_place_beside,
+        seed=9,
+    ),
+    "new-device-late": Mutant(
+        "G11", "a new device begins at the head", session, "cursor_of", _cursor_at_the_head
+    ),
+    "drain-drops": Mutant(
+        "G19",
+        "a drain drops what was taken and waits",
+        Committer,
+        "drain",
+        _drop_what_waits,
+        seed=15,
+    ),
+    "queue-reorders": Mutant(
+        "G6",
+        "what waits of one robot goes newest first",
+        FairQueue,
+        "put",
+        _put_in_front,
+        seed=1,
+    ),
+    "waits-through-removal": Mutant(
+        "G13",
+        "what waits of a robot is stored behind its removal",
+        FairQueue,
+        "_withdraw",
+        lambda *_: [],
+        seed=100,
     ),
 }

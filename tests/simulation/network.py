@@ -231,6 +231,8 @@ class End(asyncio.Transport):
 
     def die_with_process(self, *, politely: bool) -> None:
         if not self.lost:
+            # A system that has data which nobody will read resets the connection.
+            politely = politely and not self._unread
             self._over()
             self._tell_peer(self.peer._fin if politely else self.peer.reset)
 
@@ -291,7 +293,10 @@ class End(asyncio.Transport):
     def _arrive_at_peer(self, data: bytes) -> None:
         self._in_flight -= len(data)
         peer = self.peer
-        if peer.lost or self.line.silent:
+        if self.line.silent:
+            return
+        if peer.lost:  # the system at the other side knows of no such connection any more
+            self._network.timeline.after(self._network.delay(), self.reset)
             return
         peer._unread.append(data)
         peer._unread_bytes += len(data)

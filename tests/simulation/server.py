@@ -23,6 +23,7 @@ from tests.bare_link import BareLink
 from tests.simulation.disk import Disk, SimStore
 from tests.simulation.machine import SeededIds
 from tests.simulation.network import Network
+from tests.simulation.taps import Ledger
 from tests.simulation.timeline import SimLoop, Timeline
 from tests.simulation.trace import Trace
 
@@ -52,6 +53,7 @@ class Server:
     Attributes:
         loop: of the present life; None while there is none.
         restart_s: least and most time from a death to the next life.
+        refused: cids of sends that were refused at least once.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Server:
         self.restart_s = (0.05, 1.5)
         self.step_s = 0.00002
         self.loop: SimLoop | None = None
+        self.refused: set[str] = set()
         self._settings = settings
         self._dice = dice
         self._lives = 0
@@ -102,6 +105,11 @@ class Server:
         self._end(loop, what, politely=not power_cut and self._dice.random() < 0.5)
         if power_cut:
             self.disk.cut_power()
+
+    def stop(self, how: str) -> None:
+        """End the present life at once, by hand."""
+        if self.loop is not None:
+            self._end(self.loop, how, politely=True)
 
     def kill_in(self, steps: int, *, power_cut: bool) -> None:
         """Kill the present life after ``steps`` more of its steps."""
@@ -145,27 +153,31 @@ class Server:
         async with TaskScope() as scope:
 
             def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
-                if (
-                    committing.done()
-                ):  # a request in the last moments of a process whose store failed
-                    work.close()
-                else:
+                try:
                     scope.spawn(work, name=name)
+                except RuntimeError:  # the scope is ending, as in the composition
+                    work.close()
 
             store, clock = SimStore(self.disk), SystemClock()
             node = composition.build(
                 settings,
                 Collaborators(store, LocalRouter(), AUTHORITY, clock, SeededIds(), spawn),
             )
+            ledger = Ledger(self.trace, self.refused)
+            ledger.tap(node.committer)
             committing = scope.spawn(node.committer.run(), name="committer")
+            scope.spawn(store.watch(), name="store")
             scope.spawn(node.door.wheel.run(), name="wheel")
             scope.spawn(composition._sweep(node), name="sweep")
+            scope.spawn(node.retention.run(), name="retention")
             announce = composition._announce(node, settings.delivery.head_interval_s)
             scope.spawn(announce, name="heads")
             self.network.listen(loop, lambda: BareLink(node.door))
             await draining.wait()
             await composition._drain(node, committing, settings.server.drain_timeout_s)
+            ledger.close()
             scope.cancel_all()
+        await store.aclose()
 
     def _end(self, loop: SimLoop, how: str, *, politely: bool) -> None:
         if self.loop is not loop:

@@ -222,7 +222,6 @@ class SimLoop(_Loop):  # type: ignore[misc]
         if self._busy_until_s > self._timeline.now_s and self.alive:  # paused meanwhile
             self._make_due()
             return
-        self._is_due = False
         ready = self._ready
         count = len(ready)
         asyncio.events._set_running_loop(self)
@@ -231,7 +230,8 @@ class SimLoop(_Loop):  # type: ignore[misc]
         finally:
             asyncio.events._set_running_loop(None)
         self._busy_until_s = max(self._busy_until_s, self._timeline.now_s + count * self._step_s)
-        if ready and self.alive and not self._is_due:
+        self._is_due = False  # only now: what came meanwhile runs when this turn's time is over
+        if ready and self.alive:
             self._make_due()
 
     def _run(self, ready: deque[asyncio.Handle], count: int) -> None:

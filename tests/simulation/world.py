@@ -12,31 +12,37 @@ from typing import NamedTuple
 
 from imserver.core.model import Append, Created, RobotRecord
 from imserver.core.server_settings import ServerSettings
-from imserver.core.settings import DeliverySettings, Settings
+from imserver.core.settings import DeliverySettings, RetentionSettings, Settings
 from imserver.data.memory import MemoryStore
 from imserver.logic.membership import body_of
 from imserver.protocol.events import GROUP_CREATED, Role
 from imserver.protocol.limits import Limits
-from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
+from imserver.protocol.names import ConversationName, RobotName
 from tests.simulation import faults, second_opinion
-from tests.simulation.application import Society
-from tests.simulation.checks import Judge, members_of
-from tests.simulation.disk import Disk, Transaction, logs_of
+from tests.simulation.checks import Judge
+from tests.simulation.disk import Disk, Transaction
 from tests.simulation.faults import Victims
 from tests.simulation.history import History
 from tests.simulation.machine import simulated_machine
 from tests.simulation.network import Network
-from tests.simulation.plan import Plan, make_plan
+from tests.simulation.operator import Operator
+from tests.simulation.pages import PageJudge
+from tests.simulation.plan import FORGETTING, Plan, make_plan
 from tests.simulation.robots import Client
 from tests.simulation.server import Server
+from tests.simulation.shown import ShownJudge
+from tests.simulation.society import BASE, BEAT, Society
+from tests.simulation.taps import tapped_server
 from tests.simulation.timeline import WALL_START_MS, Timeline
 from tests.simulation.trace import Finding, Trace
+from tests.simulation.truth import Archive, Place, members_of
 
 LEVEL_WITHIN_S = 60.0
 """Virtual time that everything may take to be level after the healing."""
 
 STEPS_MAX = 400_000
 _LOOK_S = 0.25
+_EXPECTED = ("data_loss.suspected", "retention.clock_jumped")
 
 
 class Result(NamedTuple):
@@ -64,9 +70,15 @@ class World:
         server = Server(self.timeline, network, self.disk, settings=settings, dice=dice)
         server.step_s = plan.server.step_s
         robots = sorted({client.robot for client in plan.clients})
-        self.society = Society(network, self.history, robots)
-        clients = [Client(self.society, client, seed=plan.seed) for client in plan.clients]
-        self.victims = Victims(self.timeline, network, self.disk, server, clients)
+        society = self.society = Society(network, self.disk, self.history, robots)
+        society.cids_last = not plan.server.lets_go
+        society.cids_last &= not any(fault.kind in FORGETTING for fault in plan.faults)
+        dice = random.Random(f"operator {plan.seed}")
+        operator = Operator(self.timeline, server, dice, society.lose)
+        clients = [Client(society, client, seed=plan.seed) for client in plan.clients]
+        self.victims = Victims(
+            self.timeline, network, self.disk, server, operator, society, clients
+        )
         _found(self.disk, robots)
 
     def run(self) -> None:
@@ -74,20 +86,32 @@ class World:
         timeline, victims = self.timeline, self.victims
         victims.server.start()
         for client in victims.clients:
-            client.start()
+            timeline.at(client.plan.from_s, client.start)
         for fault in self.plan.faults:
             timeline.at(fault.at_s, faults.strike, victims, fault)
         timeline.run_until(self.plan.talk_s, steps_max=STEPS_MAX)
         self.trace.note(timeline.now_s, "healed")
-        self.society.healed = True
+        self.society.heal()
         faults.heal(victims)
         self._converge()
-        logs = logs_of(self.disk.replay())
-        Judge(self.history, logs, self.disk.durable_at_s, self.trace).judge()
+        self._judge()
+
+    def _judge(self) -> None:
+        history, truth, trace = self.history, self.disk.end(), self.trace
+        sends = Judge(history, truth, trace, refused=self.victims.server.refused)
+        sends.judge(self.society.witnesses)
+        shown = ShownJudge(truth, trace)
+        for life in history.lives:
+            shown.judge(life)
+        pages = PageJudge(truth, shown, trace)
+        for page in history.pages:
+            pages.judge(page)
         devices = Counter(client.robot for client in self.plan.clients)
-        second_opinion.judge(
-            self.history, logs, self.trace, alone={r for r, n in devices.items() if n == 1}
-        )
+        alone = {robot for robot, count in devices.items() if count == 1} - self.society.doubled
+        if truth.lost_tails:
+            trace.counts["worlds that only one judge can judge"] += 1
+        else:
+            second_opinion.judge(history, truth, trace, alone=alone)
 
     def bury(self) -> None:
         """Take the world apart."""
@@ -108,21 +132,51 @@ class World:
                 self.trace.counts["virtual seconds"] += round(timeline.now_s)
                 timeline.run_until(timeline.now_s + 0.5, steps_max=STEPS_MAX)
                 return
-        for story in self._what_is_missing()[:3]:
-            self.trace.problem("G10 not level in time", story)
+        for missing in self._what_is_missing()[:3]:
+            self.trace.problem(missing.rule, f"{missing.story} after {LEVEL_WITHIN_S} s")
 
-    def _what_is_missing(self) -> list[str]:
-        missing = [f"{send} is unknown" for send in self.history.sends if not send.is_resolved]
+    def _what_is_missing(self) -> list[Finding]:
+        """Return what is not level, the roots of it first."""
+        missing = [
+            Finding("G10 a send stays unknown", str(send))
+            for send in self.history.sends
+            if not send.is_resolved
+        ]
+        missing += [Finding("G10 a log stays halted", conv) for conv in sorted(self.disk.halted)]
+        missing += [
+            Finding("G10 a device has not one session", f"{client.name} has {lives} processes")
+            for client in self.victims.clients
+            if (lives := len(client.processes)) != 1 or not client.processes[0].is_online
+        ]
         if missing:
             return missing
-        for conv, log in logs_of(self.disk.replay()).items():
-            members = members_of(log) if is_group(conv) else set(_pair(conv))
-            missing += [
-                f"{client.name} has not all {len(log)} events of {conv}"
-                for client in self.victims.clients
-                if client.plan.robot in members and not client.is_level(conv, len(log))
-            ]
-        return missing
+        store = self.disk.replay()
+        return [*self._who_is_behind(store), *self._who_is_deaf(store)]
+
+    def _who_is_behind(self, store: Archive) -> Iterator[Finding]:
+        for conv, log in store._logs.items():
+            members = members_of(store, conv)
+            for client in self.victims.clients:
+                if client.plan.robot not in members:
+                    continue
+                if not client.processes[0].is_level(conv, Place(log.epoch, log.head)):
+                    what = f"{client.name} has not all {log.head} events of {conv}"
+                    yield Finding("G10 a member is behind", what)
+
+    def _who_is_deaf(self, store: Archive) -> Iterator[Finding]:
+        """Yield who of the first group has heard no sign of life from which member since the healing."""
+        log = store._logs[BASE]
+        writers = {robot for robot, member in log.members.items() if member.role != Role.OBSERVER}
+        for client in self.victims.clients:
+            heard = {
+                heard.sender
+                for heard in client.processes[0].life.heard
+                if heard.key.endswith(BEAT) and heard.value > self.society.healed_at_beat
+            }
+            if client.plan.robot in log.members:
+                for robot in sorted(writers - heard - {client.plan.robot}):
+                    what = f"{client.name} hears nothing of {robot}"
+                    yield Finding("G10 signals do not arrive", what)
 
 
 def run(plan: Plan, *, verbose: bool = False) -> Result:
@@ -137,10 +191,12 @@ def run(plan: Plan, *, verbose: bool = False) -> Result:
 
 def _live_through(plan: Plan, trace: Trace) -> None:
     world = World(plan, trace)
-    try:
-        world.run()
-    finally:
-        world.bury()
+    refused = world.victims.server.refused
+    with tapped_server(refused, batch_events_max=plan.server.batch_events_max):
+        try:
+            world.run()
+        finally:
+            world.bury()
 
 
 @contextmanager
@@ -193,7 +249,9 @@ class _ErrorWatch(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         text = f"{record.getMessage()}: {error!r}"
-        if "simulated" in text or "simulated" in str(getattr(record, "reason", "")):
+        if record.getMessage() in _EXPECTED:
+            self._trace.counts[f"alarms: {record.getMessage()}"] += 1
+        elif "simulated" in text or "simulated" in str(getattr(record, "reason", "")):
             self._trace.counts["faults that the server logged"] += 1
         else:
             self._trace.problem("an error was logged", text)
@@ -209,7 +267,14 @@ def _settings(plan: Plan) -> Settings:
             page_bytes_max=server.page_bytes_max,
             tail_bytes_max=server.tail_bytes_max,
             cursor_flush_s=server.cursor_flush_s,
+            pending_bytes_max=server.pending_bytes_max,
             head_interval_s=2.0,
+        ),
+        retention=RetentionSettings(
+            age_s=server.keep_s,
+            events=server.keep_events,
+            body_bytes=server.keep_bytes,
+            interval_s=server.sweep_s,
         ),
     )
 
@@ -227,8 +292,4 @@ def _found(disk: Disk, robots: Sequence[str]) -> None:
             await memory.ensure_robot(RobotRecord(RobotName(name), None, WALL_START_MS))
         await memory.append([event], [])
 
-    disk.transactions.append(Transaction(begin, synced=True))
-
-
-def _pair(conv: str) -> tuple[str, str]:
-    return direct_members(ConversationName(conv))
+    disk.transactions.append(Transaction(begin, synced=True, begins_epoch=True))
