@@ -10,6 +10,6 @@ path, compared with the plain library), `server_frames` and `robots` (what the S
 does then), `sessions` (frames in any state of a session).
 
 Guidance by coverage was tried (atheris 3.0, 90 seconds each): it reached 801 branches of the WebSocket path,
-and 734 of the SDK's machine, where 20,000 inputs made from the declarations reach 813 and 1,289 in a third of the
-time. It cannot see into msgspec, which is C, and so does not get past the first frame.
+and 734 of the SDK's machine, where 20,000 inputs made from the declarations reach 813 and 1,289 in a third of
+the time. It cannot see into msgspec, which is C, and so does not get past the first frame.
 """
