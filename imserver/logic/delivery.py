@@ -122,8 +122,12 @@ class Delivery:
 
     def open(self, reader: Reader) -> None:
         """Begin to serve a reader from after its ``sent`` on."""
-        reader.conversation.readers[reader] = None
-        self.feed(reader)
+        session, conversation = reader.session, reader.conversation
+        conversation.readers[reader] = None
+        if session.loads >= PAGES_IN_FLIGHT_MAX and reader.sent < conversation.head:
+            session.behind[reader] = None  # of a robot in thousands of groups nearly all wait
+        else:
+            self.feed(reader)
 
     def close(self, reader: Reader) -> None:
         """Serve a reader no longer."""
