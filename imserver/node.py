@@ -325,9 +325,7 @@ def _context(
 ) -> Context:
     access, limits = settings.access, settings.limits
     admission = Admission(wait_max_s=access.admission_wait_s)
-    requests = Requests(
-        cases, openings=admission.openings, clock=given.clock, limits=limits, node=node
-    )
+    requests = Requests(cases, admission=admission, clock=given.clock, limits=limits, node=node)
     return Context(cases.sessions, requests, access, limits, metrics, admission, given.spawn)
 
 

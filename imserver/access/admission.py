@@ -20,7 +20,7 @@ UPGRADES_A_TURN: Final = 8
 """Opening handshakes that are answered in one turn of the loop."""
 
 OPENINGS_AT_ONCE: Final = 32
-"""Registrations, proofs and openings of sessions that are under way at a time."""
+"""Proofs and openings of sessions that are under way at a time, and as many registrations beside them."""
 
 OPENINGS_WAITING_MAX: Final = 16
 """With so many waiting for that, no handshake is answered."""
@@ -67,11 +67,14 @@ class Admission:
     """The queue of newcomers.
 
     Attributes:
-        openings: where they queue a second time, to open their session.
+        openings: where they queue a second time, to prove who they are and open their session: for what
+            reads the store.
+        registrations: the same for what may write to it, which a hanging disk holds up.
     """
 
     def __init__(self, *, wait_max_s: float) -> None:
         self.openings: Final = Openings(self._turn_soon)
+        self.registrations: Final = Openings(_nothing)
         self._wait_max_s = wait_max_s
         self._waiting: deque[Callable[[], None]] = deque()
         self._room = UPGRADES_A_TURN
@@ -139,3 +142,7 @@ class Admission:
             each_s = min((now_s - self._busy_since_s) / served, _LONGEST_S)
             self._each_s += (each_s - self._each_s) * served / _REMEMBERED
         self._busy_since_s = now_s if self._waiting else None
+
+
+def _nothing() -> None:
+    """Do nothing: nobody waits for registrations to get on."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeAlias
 
-from imserver.access.admission import Openings
+from imserver.access.admission import Admission
 from imserver.access.connection import Connection
 from imserver.access.takeovers import WAIT_MAX_S, Takeovers
 from imserver.access.use_cases import UseCases
@@ -22,15 +22,16 @@ Work: TypeAlias = Coroutine[Any, Any, None] | None
 class Greeting:
     """The handlers of what comes before the session is open."""
 
-    def __init__(self, cases: UseCases, clock: Clock, *, openings: Openings) -> None:
+    def __init__(self, cases: UseCases, clock: Clock, *, admission: Admission) -> None:
         self._identity = cases.identity
         self._sessions = cases.sessions
         self._takeovers = Takeovers(clock)
-        self._openings = openings
+        self._openings = admission.openings
+        self._registrations = admission.registrations
 
     async def register(self, connection: Connection, frame: frames.Register, _codec: Codec) -> None:
         """Bind a robot's name to its key."""
-        async with self._openings:
+        async with self._registrations:
             await self._identity.register(frame)
         connection.answer(Ok(frame.id))
 
@@ -58,12 +59,12 @@ class Greeting:
         await self._open(connection, hello, admin=False)
 
     async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:
-        async with self._openings:
+        async with self._registrations:
             _, admin = await self._identity.bear(hello, token)
         await self._open(connection, hello, admin=admin)
 
     async def _open_by_certificate(self, connection: Connection, hello: frames.Hello) -> None:
-        async with self._openings:
+        async with self._registrations:
             await self._identity.vouch(hello)
         await self._open(connection, hello, admin=False)
 
@@ -77,6 +78,7 @@ class Greeting:
                 connection.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after_ms)
             elif wait_s:
                 await asyncio.sleep(wait_s)
+        await self._sessions.settle(robot)  # while it keeps nobody from their turn
         if connection.is_closed:
             return
         async with self._openings:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from imserver.access.admission import Openings
+from imserver.access.admission import Admission
 from imserver.access.connection import Connection
 from imserver.access.greeting import Greeting, Work
 from imserver.access.refusals import checked_body
@@ -32,7 +32,7 @@ class Requests:
     """The table from frame to use case."""
 
     def __init__(
-        self, cases: UseCases, *, openings: Openings, clock: Clock, limits: Limits, node: str
+        self, cases: UseCases, *, admission: Admission, clock: Clock, limits: Limits, node: str
     ) -> None:
         self._sessions = cases.sessions
         self._conversations = cases.conversations
@@ -44,7 +44,7 @@ class Requests:
         self._clock = clock
         self._limits = limits
         self._node = node
-        greeting = Greeting(cases, clock, openings=openings)
+        greeting = Greeting(cases, clock, admission=admission)
         self._handlers: dict[type[Struct], Callable[[Connection, Any, Codec], Work]] = {
             frames.Send: self._send,
             frames.Ack: self._ack,

@@ -175,6 +175,10 @@ class Sessions:
         self._presence.came(session, how)
         return session
 
+    async def settle(self, robot: RobotName) -> None:
+        """Return when what ``robot`` has acked is stored, or could not be: its next session begins there."""
+        await self._committer.settle_cursors(robot)
+
     def close(self, session: Session, how: str) -> None:
         """End a session: its readers stop, and its robot goes offline if this was its last one."""
         devices = self._by_robot.get(session.robot, {})
