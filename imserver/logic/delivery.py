@@ -182,6 +182,7 @@ class Delivery:
 
     def _drop(self, reader: Reader) -> None:
         self.close(reader)
+        reader.session.leave(reader.conversation.name, reader.sent)
         readers = reader.session.readers
         if readers.get(reader.conversation.name) is reader:
             del readers[reader.conversation.name]

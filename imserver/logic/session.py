@@ -5,7 +5,7 @@ A (robot, device) pair has at most one session: a new one replaces the old, whic
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
@@ -23,6 +23,8 @@ from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import AHEAD, RESTORED, ConversationState, Gap, Welcome
 
+LEFT_MAX: Final = 64
+
 
 class Session:
     """An authenticated connection.
@@ -35,6 +37,7 @@ class Session:
         groups: the robot's conversations, kept only if it does not receive them all.
         behind: readers that wait for the connection or for a free page read, in order.
         loads: page reads on their way.
+        left: how far conversations were delivered that its robot has left meanwhile, the last few.
     """
 
     __slots__ = (
@@ -44,6 +47,7 @@ class Session:
         "device",
         "groups",
         "id",
+        "left",
         "loads",
         "peer",
         "readers",
@@ -65,6 +69,15 @@ class Session:
         self.groups: tuple[ConversationName, ...] = ()
         self.behind: dict[Reader, None] = {}
         self.loads = 0
+        self.left: dict[ConversationName, int] | None = None
+
+    def leave(self, conv: ConversationName, seq: int) -> None:
+        """Receive a conversation no longer; what was delivered of it, up to ``seq``, may still be acked."""
+        if self.left is None:
+            self.left = {}
+        elif len(self.left) == LEFT_MAX:
+            del self.left[next(iter(self.left))]
+        self.left[conv] = seq
 
     def feed_waiting(self, feed: Callable[[Reader], None]) -> None:
         """Go on with readers that wait, the longest waiting first, as far as pages and connection allow."""
@@ -209,10 +222,8 @@ class Sessions:
         """
         reader = session.readers.get(conv)
         if reader is None:
-            raise Refusal(
-                ErrorCode.NOT_FOUND,
-                f"this session does not receive {conv}; `follow` it before you ack",
-            )
+            self._ack_what_was_left(session, conv, seq)
+            return
         if seq > reader.sent:
             raise Refusal(
                 ErrorCode.CONFLICT,
@@ -224,6 +235,15 @@ class Sessions:
         self._committer.move_cursor(session.robot, session.device, reader.conversation.name, seq)
         if not reader.live:
             self._delivery.feed(reader)
+
+    def _ack_what_was_left(self, session: Session, conv: str, seq: int) -> None:
+        left = ConversationName(conv)
+        if session.left is None or seq > session.left.get(left, -1):
+            raise Refusal(
+                ErrorCode.NOT_FOUND,
+                f"this session does not receive {conv}; `follow` it before you ack",
+            )
+        self._committer.move_cursor(session.robot, session.device, left, seq)
 
     def on_drained(self, session: Session) -> None:
         """Go on with what the session's connection had no room for."""

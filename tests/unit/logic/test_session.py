@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from imserver.core.errors import Refusal
-from imserver.logic.session import Session
+from imserver.logic.session import LEFT_MAX, Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.limits import Limits
+from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import ConversationState, Deliver, Gap, Welcome
 from tests.unit.logic.logic_tier import LogicTier, peer_of
 from tests.unit.logic.recording_peer import RecordingPeer
@@ -219,6 +220,30 @@ async def test_an_ack_of_what_one_does_not_receive_is_not_found(tier: LogicTier)
     with pytest.raises(Refusal) as caught:
         tier.sessions.ack(session, "g/a", 0)
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_who_was_removed_acks_what_it_was_given_up_to_its_removal(tier: LogicTier) -> None:
+    conv = await tier.group("a", "r1", "r2")
+    owner, gone = await tier.session("r1"), await tier.session("r2")
+    await tier.groups.remove(owner, conv, ["r2"])
+    await tier.settle()
+    assert peer_of(gone).seqs(conv) == [1, 2]
+    await acked(tier, gone, conv, 2)
+    assert await tier.store.acked(ConversationName(conv)) == {"r2": 2}
+    with pytest.raises(Refusal) as caught:
+        tier.sessions.ack(gone, conv, 3)
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_of_the_groups_one_was_removed_from_only_the_last_ones_are_remembered(
+    tier: LogicTier,
+) -> None:
+    session = await tier.session("r1")
+    for number in range(LEFT_MAX + 3):
+        session.leave(ConversationName(f"g/{number}"), 5)
+    tier.sessions.ack(session, f"g/{LEFT_MAX}", 5)
+    with pytest.raises(Refusal):
+        tier.sessions.ack(session, "g/2", 5)
 
 
 async def test_a_window_is_at_most_what_the_server_allows() -> None:
