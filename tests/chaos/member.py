@@ -28,6 +28,8 @@ OPTIONS = Options(
 )
 UNKNOWN_MAX = 64
 """A robot begins nothing new while so many of its sends have no outcome."""
+_BURSTS = (1, 4, 32)
+"""So many sends are begun at a time, one behind the other."""
 _EDIT_ONE_IN = 30
 _REDACT_ONE_IN = 5  # of the edits
 _AMENDABLE = 50
@@ -165,9 +167,11 @@ class Member:
     async def _send(self) -> None:
         async with asyncio.TaskGroup() as group:
             while self._is_sending:
-                await self._slots.acquire()
-                group.create_task(self._send_one())
-                await asyncio.sleep(self._dice.expovariate(self._order.rate))
+                burst = self._dice.choice(_BURSTS)
+                for _ in range(burst):
+                    await self._slots.acquire()
+                    group.create_task(self._send_one())
+                await asyncio.sleep(self._dice.expovariate(self._order.rate / burst))
 
     async def _send_one(self) -> None:
         try:

@@ -50,7 +50,7 @@ class ClientOrder(Struct, frozen=True):
     history: str
     seed: str
     rate: float = 40.0
-    in_flight: int = 16
+    in_flight: int = 32
     deadline_s: float = 5.0
     patience_s: float = 60.0
 
