@@ -106,11 +106,11 @@ def index_path(database: Path) -> Path:
 
 
 def has_log(database: Path) -> bool:
-    """Tell whether anything stands in the WAL of ``database``: closing a store empties and removes it."""
-    try:
-        return wal_path(database).stat().st_size > 0
-    except FileNotFoundError:
-        return False
+    """Tell whether ``database`` has a WAL: closing a store in good order removes it.
+
+    An empty one counts: it is left by a process that copied the log of one before it, and died as well.
+    """
+    return wal_path(database).exists()
 
 
 def find_damage(database: Path) -> Damage | None:

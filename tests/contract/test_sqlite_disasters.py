@@ -58,6 +58,25 @@ async def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path, ba
     await assert_acknowledged_is_stored(path, said)
 
 
+async def test_a_store_whose_processes_die_one_after_the_other_stays_in_doubt(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "first"
+    home.mkdir()
+    store = await SqliteStore.open(home / "store.db")
+    await store.append([event("m", LINE)], [])
+    for life in range(3):
+        left = tmp_path / f"left-{life}"
+        shutil.copytree(home, left)  # what kill -9 leaves
+        await store.aclose()
+        home, store = left, await SqliteStore.open(left / "store.db")
+    assert await store.note_loss(LINE, 9)
+    await store.aclose()
+    store = await SqliteStore.open(home / "store.db")
+    assert not await store.note_loss(LINE, 10), "it ended in good order"
+    await store.aclose()
+
+
 async def test_a_store_is_checked_beside_its_server_and_after_its_death(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with store_process("append", path) as lines:
