@@ -303,12 +303,7 @@ class Delivery:
 
     def _give_up(self, reader: Reader) -> None:
         """End a reader whose next page cannot be read, now or later; the session's others go on."""
-        conv = reader.conversation.name
-        message = (
-            f"the log of {conv} is damaged behind {reader.sent} and is not delivered any further; the "
-            "server's operator must restore it"
-        )
-        reader.session.peer.send(Error(ErrorCode.UNAVAILABLE, message, fatal=False))
+        reader.session.peer.send(_damaged(reader))
         self._drop(reader)
         reader.session.feed_waiting(self.feed)
 
@@ -325,6 +320,14 @@ class Delivery:
         if reader.session.peer.push(shared):
             reader.sent = last
         reader.session.behind[reader] = None
+
+
+def _damaged(reader: Reader) -> Error:
+    message = (
+        f"the log of {reader.conversation.name} is damaged behind {reader.sent} and is not delivered any "
+        "further; the server's operator must restore it"
+    )
+    return Error(ErrorCode.UNAVAILABLE, message, fatal=False)
 
 
 def _announce(conversation: Conversation) -> None:
