@@ -60,6 +60,11 @@ FSYNC_RETRIED = (
             return self.append(events, cursors)
 """,
     ),
+    Change(
+        _WRITER,
+        "        self._health.fail(failure)\n",
+        "        self._health.failure = failure\n",
+    ),
 )
 """After an fsync that failed the same is written once more, and this time all seems well."""
 
