@@ -16,6 +16,8 @@ from tests.e2e.server_process import ServerProcess
 NOBODY = -1
 STAND_STILL_S = 30.0
 ATTEMPT_S = 120.0
+START_S = 120
+"""A start that takes longer than is promised is a finding, and no end of the run."""
 
 
 class Attempt(NamedTuple):
@@ -62,6 +64,7 @@ class ChaosServer:
             prefix=prefix,
         )
         life.stderr_path = self._stderr
+        life.start_timeout_s = START_S
         life.port = self.port
         self._life = life
         self._is_starting = True

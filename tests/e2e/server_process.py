@@ -41,6 +41,7 @@ class ServerProcess:
         self.data = data
         self.port = 0
         self._tcp_port = 0
+        self.start_timeout_s = START_TIMEOUT_S
         self.stderr_path = data.with_name(f"{data.name}-stderr.txt")
         self.tls = tls
         self._arguments = (*arguments, *(tls.arguments if tls is not None else ()))
@@ -91,7 +92,7 @@ class ServerProcess:
         assert self._process.stdout is not None
         self._output = _Output()
         self._output.follow(self._process.stdout)
-        port = self._output.wait_ready(START_TIMEOUT_S)
+        port = self._output.wait_ready(self.start_timeout_s)
         if port is None:
             self._process.kill()
             self._wait()
