@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn clean storm FORCE
+.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn deflate-cases clean storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -62,6 +62,9 @@ fuzz-http: $(READY) ## ask each path of the HTTP API EXAMPLES=500 odd things: no
 autobahn: $(READY) ## run the Autobahn testsuite's own cases against the WebSocket transport
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[autobahn]'
 	@exec $(BIN)/python -m tests.hostile.autobahn
+
+deflate-cases: $(READY) ## send a thousand compressed messages of every size, after every offer: some minutes
+	@DEFLATE_MESSAGES=1000 $(BIN)/python -m pytest --quiet tests/hostile/test_deflate_cases.py
 
 simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=2000 FIRST=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)

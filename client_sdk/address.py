@@ -34,11 +34,16 @@ def connector_to(url: str, codec: Codec, options: Options) -> Connector:
         ValueError: as `check_address`, or what is set for TLS cannot be used.
     """
     check_address(url)
-    parts, ping_interval_s = urlsplit(url), options.ping_interval_s
+    parts, ping_interval_s, deflates = urlsplit(url), options.ping_interval_s, options.deflate
     tls = trust(options) if parts.scheme in _OVER_TLS else None
     if parts.scheme in _TCP:
-        return TcpConnector(_tcp_address(parts), codec, ping_interval_s=ping_interval_s, tls=tls)
-    return WebSocketConnector(websocket_url(url), codec, ping_interval_s=ping_interval_s, tls=tls)
+        address = _tcp_address(parts)
+        return TcpConnector(
+            address, codec, ping_interval_s=ping_interval_s, tls=tls, deflates=deflates
+        )
+    return WebSocketConnector(
+        websocket_url(url), codec, ping_interval_s=ping_interval_s, tls=tls, deflates=deflates
+    )
 
 
 def _tcp_address(parts: SplitResult) -> TcpAddress:

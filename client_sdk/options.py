@@ -30,6 +30,7 @@ class Options(Struct, frozen=True, kw_only=True):
         waiting_max: most sends that may wait in the robot's memory; beyond it they are refused at once.
         waiting_bytes_max: the same in bytes.
         signals_max: most unread signals that are kept; beyond it the one unread longest is dropped.
+        deflate: ask the server to compress larger frames, and compress one's own: for thin lines.
         frame_bytes_max: largest frame accepted from a server that has not yet told its own limit.
         server: id of the deployment, to be sure that it is the right one; any if None.
         ca: file of certificates of authorities that vouch for the server, in PEM; the system's if None.
@@ -51,6 +52,7 @@ class Options(Struct, frozen=True, kw_only=True):
     waiting_max: _Count = 10_000
     waiting_bytes_max: _Count = 64 * 1024 * 1024
     signals_max: _Count = 4096
+    deflate: bool = False
     frame_bytes_max: _Count = 4 * 1024 * 1024
     server: str | None = None
     ca: str | Path | None = None

@@ -5,16 +5,24 @@ protocol itself: the server hears that it lives, and the `pong` says that the se
 """
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from client_sdk.arrivals import Arrivals
+from client_sdk.deflate import DEFLATE_BYTES_MIN
 from client_sdk.tls import Trust
 from client_sdk.transport import ABNORMAL, Transport, TransportClosed
 from imserver.protocol.client_frames import Ping
 from imserver.protocol.codec import Codec, InvalidFrame
-from imserver.protocol.errors import CloseCode
-from imserver.protocol.length_prefix import GOODBYE, Splitter, framed, preface_of
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.length_prefix import (
+    GOODBYE,
+    Splitter,
+    framed,
+    framed_deflated,
+    preface_of,
+)
 from imserver.protocol.server_frames import Welcome
 
 CLOSE_TIMEOUT_S = 2.0
@@ -39,15 +47,20 @@ class TcpConnector:
         *,
         ping_interval_s: float,
         tls: Trust | None,
+        deflates: bool = False,
     ) -> None:
         self._address = address
         self._codec = codec
         self._ping_interval_s = ping_interval_s
         self._tls = tls
+        self._deflates = deflates
 
     async def connect(self, *, frame_bytes_max: int) -> Transport:
         transport = TcpTransport(
-            self._codec, frame_bytes_max=frame_bytes_max, ping_interval_s=self._ping_interval_s
+            self._codec,
+            frame_bytes_max=frame_bytes_max,
+            ping_interval_s=self._ping_interval_s,
+            deflates=self._deflates,
         )
         host, port = self._address
         context = self._tls.context if self._tls is not None else None
@@ -68,12 +81,19 @@ class TcpConnector:
 class TcpTransport(asyncio.Protocol):
     """One connection over raw TCP."""
 
-    def __init__(self, codec: Codec, *, frame_bytes_max: int, ping_interval_s: float) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        frame_bytes_max: int,
+        ping_interval_s: float,
+        deflates: bool = False,
+    ) -> None:
         self._codec = codec
         self._ping_interval_s = ping_interval_s
-        self._frame_bytes_max = frame_bytes_max
+        self._deflates = deflates
         self._loop = asyncio.get_running_loop()
-        self._frames = Splitter(bytes_max=frame_bytes_max)
+        self._frames = Splitter(bytes_max=frame_bytes_max, deflates=deflates)
         self._arrivals = Arrivals(self._loop)
         self._socket: asyncio.Transport | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -84,7 +104,12 @@ class TcpTransport(asyncio.Protocol):
         self._heard_s = self._said_s = self._loop.time()
 
     def send(self, messages: Sequence[bytes]) -> None:
-        if not self._is_closing:
+        if self._is_closing:
+            return
+        if self._deflates:
+            write = functools.partial(framed_deflated, bytes_min=DEFLATE_BYTES_MIN)
+            self._write(b"".join([write(message) for message in messages]))
+        else:
             self._write(b"".join([framed(message) for message in messages]))
 
     async def receive(self) -> list[bytes]:
@@ -107,7 +132,7 @@ class TcpTransport(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
-        self._write(preface_of(self._codec))
+        self._write(preface_of(self._codec, deflates=self._deflates))
         self._timers.append(self._loop.call_later(self._ping_interval_s / 2, self._beat))
 
     def data_received(self, data: bytes) -> None:
@@ -116,11 +141,11 @@ class TcpTransport(asyncio.Protocol):
         for message in self._frames.feed(data):
             self._in_session = self._in_session or self._is_welcome(message)
             self._arrivals.put(message)
-        if self._frames.over is not None and self._arrivals.end is None:
-            problem = (
-                f"a frame of {self._frames.over} bytes, and {self._frame_bytes_max} are the most"
-            )
-            self._arrivals.end = TransportClosed(CloseCode.TOO_BIG, problem)
+        unreadable = self._frames.unreadable
+        if unreadable is not None and self._arrivals.end is None:
+            is_large = unreadable.code is ErrorCode.TOO_LARGE
+            code = CloseCode.TOO_BIG if is_large else CloseCode.PROTOCOL_ERROR
+            self._arrivals.end = TransportClosed(code, unreadable.message)
             self.abort()
         self._arrivals.wake()
 

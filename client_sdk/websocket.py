@@ -2,7 +2,7 @@
 
 Without queues and tasks in between, a burst of frames is one write and a burst of messages wakes its reader
 once. Pings are answered by the library; a server that is silent is pinged, and given up if it stays silent.
-Not here: compression, and proxies.
+Not here: proxies.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from client_sdk.arrivals import Arrivals
+from client_sdk.deflate import DeflateOffer
 from client_sdk.tls import Trust
 from client_sdk.transport import ABNORMAL, Transport, TransportClosed
 from imserver.protocol.codec import Codec
@@ -33,17 +34,27 @@ class WebSocketConnector:
     """Connects to ``url``, a ``ws`` or ``wss`` address with its path, the latter with a `Trust`."""
 
     def __init__(
-        self, url: str, codec: Codec, *, ping_interval_s: float, tls: Trust | None
+        self,
+        url: str,
+        codec: Codec,
+        *,
+        ping_interval_s: float,
+        tls: Trust | None,
+        deflates: bool = False,
     ) -> None:
         self._uri = parse_uri(url)
         self._url = url
         self._codec = codec
         self._ping_interval_s = ping_interval_s
         self._tls = tls
+        self._deflates = deflates
 
     async def connect(self, *, frame_bytes_max: int) -> Transport:
         protocol = ClientProtocol(
-            self._uri, subprotocols=[Subprotocol(self._codec.name)], max_size=frame_bytes_max
+            self._uri,
+            extensions=[DeflateOffer()] if self._deflates else None,
+            subprotocols=[Subprotocol(self._codec.name)],
+            max_size=frame_bytes_max,
         )
         protocol.debug = False  # its log would show tokens and bodies
         transport = WebSocketTransport(

@@ -16,7 +16,6 @@ from msgspec import Struct, structs
 
 from imserver.core import settings
 from imserver.protocol import client_frames, events, server_frames
-from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CLOSE_MEANING, MEANING, CloseCode, ErrorCode, after_close
 from imserver.protocol.length_prefix import PREFACES
 from imserver.protocol.limits import Limits
@@ -79,12 +78,15 @@ def page(name: str) -> str:
 
 
 def _prefaces() -> str:
-    rows = ((f"`{preface.decode()}`", _codec_text(codec)) for preface, codec in PREFACES.items())
-    return table(("preface", "frames are"), rows)
-
-
-def _codec_text(codec: Codec) -> str:
-    return "MessagePack" if codec.binary else "JSON, in UTF-8"
+    rows = (
+        (
+            f"`{preface.decode()}`",
+            "MessagePack" if codec.binary else "JSON, in UTF-8",
+            "yes" if deflates else "no",
+        )
+        for preface, (codec, deflates) in PREFACES.items()
+    )
+    return table(("preface", "frames are", "and may be compressed"), rows)
 
 
 def _client_frames() -> str:

@@ -65,7 +65,7 @@ class Door:
             None,
             *(Origin(origin) for origin in context.settings.origins),
         ]
-        self.judge = Judge(self.origins)
+        self.judge = Judge(self.origins, deflates=context.settings.deflate)
         self.connections_max = context.settings.connections_max
         self.ping_interval_s = ping_interval_s
         self.write_buffer_bytes_max = write_buffer_bytes_max

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from imserver.access.deflate import Offers
 from imserver.protocol.codec import BY_SUBPROTOCOL
 
 PATH: Final = "/v1/connect"
@@ -32,9 +34,18 @@ class TurnedAway(NamedTuple):
 class Judge(ServerProtocol):
     """Judges opening handshakes, any number, one after the other."""
 
-    def __init__(self, origins: Sequence[Origin | None]) -> None:
+    def __init__(self, origins: Sequence[Origin | None], *, deflates: bool = True) -> None:
         names = [Subprotocol(name) for name in BY_SUBPROTOCOL]
-        super().__init__(origins=origins, subprotocols=names, logger=quiet)
+        extensions = [Offers()] if deflates else None
+        super().__init__(origins=origins, extensions=extensions, subprotocols=names, logger=quiet)
+
+    @property
+    def window_bits(self) -> int | None:
+        """After a 101, the window in which messages to this client may be compressed; None for not at all."""
+        for extension in self.extensions:
+            if isinstance(extension, PerMessageDeflate):
+                return extension.local_max_window_bits
+        return None
 
     def select_subprotocol(self, subprotocols: Any) -> Subprotocol | None:
         if not subprotocols:

@@ -11,7 +11,9 @@ from typing import Final
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
+from imserver.access.deflate import Inflate
 from imserver.access.handshake import quiet
+from imserver.protocol.deflate import longest_deflated
 
 EMPTY_FRAGMENTS_MAX: Final = 1_024
 
@@ -39,8 +41,12 @@ class Messages(Protocol):
         None  # of the class, as long as it is None: connections are many
     )
 
-    def __init__(self, *, bytes_max: int) -> None:
+    def __init__(self, *, bytes_max: int, inflate: Inflate | None = None) -> None:
         super().__init__(Side.SERVER, state=OPEN, max_size=bytes_max, logger=quiet)
+        if inflate is not None:
+            # It judges the size of messages; what the library does bounds what is read for them.
+            self.max_message_size = longest_deflated(bytes_max)
+            self.extensions = [inflate]
 
     def receive_data(self, data: bytes | bytearray) -> None:
         self.is_between = False

@@ -10,7 +10,7 @@ nothing for two ping intervals is taken for stuck, so one that has nothing to sa
 """
 
 import asyncio
-from typing import Final
+import functools
 
 from msgspec import Struct
 
@@ -19,42 +19,64 @@ from imserver.access.connection import Connection
 from imserver.access.door import Door
 from imserver.access.handshake import TurnedAway
 from imserver.access.strangers import answer_to
-from imserver.protocol.codec import JSON, MSGPACK, Codec
+from imserver.protocol.codec import BY_SUBPROTOCOL, JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
-from imserver.protocol.length_prefix import PREFACE_BYTES, PREFACES, Splitter, framed
+from imserver.protocol.length_prefix import (
+    PREFACE_BYTES,
+    PREFACES,
+    Splitter,
+    framed,
+    framed_deflated,
+)
 from imserver.protocol.server_frames import Bye, Error
 from imserver.protocol.session_states import SessionState
 
 
 class TcpForm:
-    """A codec in frames behind their lengths."""
+    """A codec in frames behind their lengths; from ``bytes_min`` on they are compressed, if it is set."""
 
-    __slots__ = ("_encode", "codec")
+    __slots__ = ("_bytes_min", "_encode", "codec")
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, bytes_min: int | None) -> None:
         self.codec = codec
         self._encode = codec.encode
+        self._bytes_min = bytes_min
 
     def encode(self, frame: Struct) -> bytes:
         """Return the frame behind its length."""
-        return framed(self._encode(frame))
+        payload = self._encode(frame)
+        if self._bytes_min is None:
+            return framed(payload)
+        return framed_deflated(payload, bytes_min=self._bytes_min)
 
 
-FORMS: Final = {preface: TcpForm(codec) for preface, codec in PREFACES.items()}
-_DEFAULT: Final = next(form for form in FORMS.values() if form.codec is MSGPACK)
+@functools.cache
+def tcp_form(subprotocol: str, bytes_min: int | None) -> TcpForm:
+    """Return the one form for all connections that want their frames alike."""
+    return TcpForm(BY_SUBPROTOCOL[subprotocol], bytes_min)
 
 
 class TcpLink(BufferedLink):
     """One connection to the raw TCP port; a `Link` for its session shell once the preface is in."""
 
-    __slots__ = ("_due", "_early", "_frames", "_heard", "_is_clean", "_is_leaving", "_quiet")
+    __slots__ = (
+        "_due",
+        "_frames",
+        "_has_ended",
+        "_heard",
+        "_is_clean",
+        "_is_leaving",
+        "_preface",
+        "_quiet",
+    )
 
     form: TcpForm
 
     def __init__(self, door: Door) -> None:
-        super().__init__(door, _DEFAULT)
-        self._early = b""
+        super().__init__(door, tcp_form(MSGPACK.name, None))
+        self._preface = b""
         self._frames: Splitter | None = None
+        self._has_ended = False
         self._heard = True
         self._quiet = False
         self._is_leaving = False
@@ -75,21 +97,19 @@ class TcpLink(BufferedLink):
         if self._close_by is not None or self._is_leaving:
             return
         if self._frames is not None:
-            self._take(self._frames, data)
+            self._frames.put(data)
+            self._take()
         elif not self._transport.is_closing():
-            self._early += data
-            if self._due is not None and len(self._early) >= PREFACE_BYTES:
-                self._take_preface(self._early[:PREFACE_BYTES])
+            self._preface += data
+            if len(self._preface) >= PREFACE_BYTES:
+                self._take_preface(self._preface[:PREFACE_BYTES], self._preface[PREFACE_BYTES:])
 
     def eof_received(self) -> bool:
         """Take in that the client says no more; its answers still go out, where the transport allows it."""
-        if self._connection is None or self._frames is None or self._close_by is not None:
+        if self._connection is None or self._close_by is not None:
             return False
-        if not self._frames.is_between:
-            text = "the connection ended within a frame: it was shorter than its length said"
-            self._fail(ErrorCode.BAD_FRAME, text, CloseCode.PROTOCOL_ERROR)
-        else:
-            self._leave()
+        self._has_ended = True
+        self._take()
         return not self._transport.is_closing() and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,6 +127,11 @@ class TcpLink(BufferedLink):
         if self._connection is None or not self._connection.has_said_bye:
             self.write(self.form.encode(Bye(code, reason)))
         self._start_closing()
+
+    def resume_reading(self) -> None:
+        super().resume_reading()
+        if self._has_ended or (self._frames is not None and not self._frames.is_between):
+            asyncio.get_running_loop().call_soon(self._take)
 
     def flush(self) -> None:
         super().flush()
@@ -159,14 +184,21 @@ class TcpLink(BufferedLink):
 
     # Coming in
 
-    def _take_preface(self, preface: bytes) -> None:
+    def _take_preface(self, preface: bytes, rest: bytes) -> None:
         self._due = None
-        if preface not in FORMS:
+        self._preface = b""
+        if preface not in PREFACES:
             self.write(answer_to(preface))
             self._start_closing()
             return
-        self.form = FORMS[preface]
-        self._early = self._early[PREFACE_BYTES:]
+        codec, deflates = PREFACES[preface]
+        context = self._door.context
+        compresses = deflates and context.settings.deflate
+        bytes_min = context.settings.deflate_bytes_min if compresses else None
+        self.form = tcp_form(codec.name, bytes_min)
+        bytes_max = context.limits.frame_bytes_max
+        self._frames = Splitter(bytes_max=bytes_max, deflates=deflates)
+        self._frames.put(rest)
         self._door.leave_visitor(self)
         self._door.enter(self, self._host)
         why = self._door.refuses(self)
@@ -186,12 +218,9 @@ class TcpLink(BufferedLink):
             self._turn_away(why)
             return
         context = self._door.context
-        self._frames = Splitter(bytes_max=context.limits.frame_bytes_max)
         self._connection = Connection(self, self.form.codec, context, self._vouched)
         context.metrics.accepted.inc()
-        early, self._early = self._early, b""
-        if early:
-            self._take(self._frames, early)
+        self._take()
 
     def _turn_away(self, why: TurnedAway) -> None:
         code = CloseCode.DRAINING if self._door.draining else CloseCode.OVERLOADED
@@ -200,31 +229,35 @@ class TcpLink(BufferedLink):
 
     # Frames, and the end of them
 
-    def _take(self, frames: Splitter, data: bytes) -> None:
-        connection = self._connection
-        assert connection is not None, "frames come after the preface"
-        for frame in frames.feed(data):
-            if self._close_by is not None:
+    def _take(self) -> None:
+        """Handle what has come, as far as the session shell takes more now; the rest waits to be resumed."""
+        connection, frames = self._connection, self._frames
+        if connection is None or frames is None:
+            return
+        while not connection.paused and self._close_by is None and not self._is_leaving:
+            frame = frames.next()
+            if frame is None:
+                self._take_end(connection, frames)
                 return
-            if not frame:
-                self._is_clean = True
-                self._leave()
-                return
-            if self.form.codec is JSON and not _is_utf8(frame):
-                connection.offend("a frame in JSON must be UTF-8")
-            else:
-                connection.on_message(frame)
-        if frames.over is not None and self._close_by is None:
-            limit = self._door.context.limits.frame_bytes_max
-            text = f"a frame may have {limit} bytes at most, and {frames.over} were announced"
-            self._fail(
-                ErrorCode.TOO_LARGE, f"{text}; send large things in parts", CloseCode.TOO_BIG
-            )
+            self._take_frame(connection, frame)
 
-    def _fail(self, code: ErrorCode, message: str, close_code: CloseCode) -> None:
-        assert self._connection is not None
-        self._connection.send(Error(code, message, fatal=True))
-        self._connection.close(close_code, message)
+    def _take_frame(self, connection: Connection, frame: bytes) -> None:
+        if not frame:
+            self._is_clean = True
+            self._leave()
+        elif self.form.codec is JSON and not _is_utf8(frame):
+            connection.offend("a frame in JSON must be UTF-8")
+        else:
+            connection.on_message(frame)
+
+    def _take_end(self, connection: Connection, frames: Splitter) -> None:
+        if frames.unreadable is not None:
+            _fail(connection, *frames.unreadable)
+        elif self._has_ended and not frames.is_between:
+            text = "the connection ended within a frame: it was shorter than its length said"
+            _fail(connection, ErrorCode.BAD_FRAME, text)
+        elif self._has_ended:
+            self._leave()
 
     def _leave(self) -> None:
         """The client says no more: close once it has its answers."""
@@ -253,6 +286,12 @@ class TcpLink(BufferedLink):
             self._transport.close()
         else:
             self._end_writing()
+
+
+def _fail(connection: Connection, code: ErrorCode, message: str) -> None:
+    is_large = code is ErrorCode.TOO_LARGE
+    connection.send(Error(code, message, fatal=True))
+    connection.close(CloseCode.TOO_BIG if is_large else CloseCode.PROTOCOL_ERROR, message)
 
 
 def _is_utf8(frame: bytes) -> bool:

@@ -8,7 +8,6 @@ There is no task and no timer per connection: the wheel calls for pings and dead
 """
 
 import asyncio
-import struct
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -22,22 +21,21 @@ from websockets.protocol import OPEN
 from imserver.access import whole_frames
 from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
 from imserver.access.connection import Connection
+from imserver.access.deflate import DeflateForm, Inflate, deflate_form
 from imserver.access.door import Door
 from imserver.access.messages import Messages, NotUtf8, TooManyFragments
+from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
+COMPRESSED_BYTES_AT_ONCE: Final = 4_096
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
 _NOT_UTF8: Final = Error(
     ErrorCode.BAD_FRAME, "text must be UTF-8; binary messages are for MessagePack", fatal=True
 )
-
-_short_header = struct.Struct("!BB").pack
-_middle_header = struct.Struct("!BBH").pack
-_long_header = struct.Struct("!BBQ").pack
 
 
 class WebSocketForm:
@@ -48,17 +46,11 @@ class WebSocketForm:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self._encode = codec.encode
-        self.first_byte = 0x80 | (Opcode.BINARY if codec.binary else Opcode.TEXT)
+        self.first_byte = first_byte(codec)
 
     def encode(self, frame: Struct) -> bytes:
         """Return the frame as one WebSocket message."""
-        payload = self._encode(frame)
-        length = len(payload)
-        if length < 126:
-            return _short_header(self.first_byte, length) + payload
-        if length < 65_536:
-            return _middle_header(self.first_byte, 126, length) + payload
-        return _long_header(self.first_byte, 127, length) + payload
+        return in_one_frame(self.first_byte, self._encode(frame))
 
 
 FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
@@ -67,14 +59,15 @@ FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
 class WebSocketLink(BufferedLink):
     """One WebSocket connection; a `Link` for its session shell."""
 
-    __slots__ = ("_heard", "_pinged", "_websocket")
+    __slots__ = ("_heard", "_held", "_pinged", "_websocket")
 
-    form: WebSocketForm
+    form: WebSocketForm | DeflateForm
 
     def __init__(self, door: Door) -> None:
         super().__init__(door, FORMS[MSGPACK.name])
         self._websocket: Messages | None = None
         self._heard = True
+        self._held = b""
         self._pinged = False
 
     # asyncio.Protocol
@@ -92,6 +85,10 @@ class WebSocketLink(BufferedLink):
             return
         if door.judge.subprotocol is not None:
             self.form = FORMS[door.judge.subprotocol]
+        window_bits = door.judge.window_bits
+        if window_bits is not None:
+            bytes_min = door.context.settings.deflate_bytes_min
+            self.form = deflate_form(self.form.codec.name, window_bits, bytes_min)
         transport.pause_reading()
         door.context.admission.enter(partial(self._open, response))
 
@@ -100,6 +97,12 @@ class WebSocketLink(BufferedLink):
         if websocket is None or websocket.eof_sent:
             return
         self._heard = True
+        if self._held:
+            self._held += data
+        else:
+            self._take(websocket, data)
+
+    def _take(self, websocket: Messages, data: bytes) -> None:
         if websocket.is_between and websocket.state is OPEN:
             bytes_max = self._door.context.limits.frame_bytes_max
             messages, rest = whole_frames.take(data, self.form.first_byte, bytes_max=bytes_max)
@@ -108,6 +111,25 @@ class WebSocketLink(BufferedLink):
             if rest == len(data):
                 return
             data = data[rest:]
+        if type(self.form) is DeflateForm:
+            self._take_compressed(websocket, data)
+        else:
+            self._parse(websocket, data)
+
+    def _take_compressed(self, websocket: Messages, data: bytes) -> None:
+        """Parse a little at a time, and no more than the session shell takes: it may hold a lot."""
+        for start in range(0, len(data), COMPRESSED_BYTES_AT_ONCE):
+            if self._close_by is None and self._connection is not None and self._connection.paused:
+                self._held = data[start:]
+                return
+            self._parse(websocket, data[start : start + COMPRESSED_BYTES_AT_ONCE])
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, b""
+        if held and self._websocket is not None and not self._websocket.eof_sent:
+            self._take(self._websocket, held)
+
+    def _parse(self, websocket: Messages, data: bytes) -> None:
         websocket.receive_data(data)
         has_answered = bool(websocket.writes)
         if has_answered and websocket.state is OPEN:
@@ -137,6 +159,11 @@ class WebSocketLink(BufferedLink):
             self._websocket.send_close(code, _clipped(reason))
             self._write_protocol_data(self._websocket.data_to_send())
         self._start_closing()
+
+    def resume_reading(self) -> None:
+        super().resume_reading()
+        if self._held:
+            asyncio.get_running_loop().call_soon(self._take_held)
 
     # Deadlines
 
@@ -181,7 +208,9 @@ class WebSocketLink(BufferedLink):
             self._refuse(self._door.judge.turn_away(why))
             return
         self.write(response.serialize())
-        self._websocket = Messages(bytes_max=self._door.context.limits.frame_bytes_max)
+        bytes_max = self._door.context.limits.frame_bytes_max
+        inflate = Inflate(bytes_max=bytes_max) if type(self.form) is DeflateForm else None
+        self._websocket = Messages(bytes_max=bytes_max, inflate=inflate)
         self._connection = Connection(self, self.form.codec, self._door.context, self._vouched)
         self._door.context.metrics.accepted.inc()
 
@@ -244,6 +273,7 @@ class WebSocketLink(BufferedLink):
             self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
             if self._connection is not None and self._connection.paused:
                 self._transport.resume_reading()  # for the client's own goodbye
+                asyncio.get_running_loop().call_soon(self._take_held)
         self.flush()
         if self._websocket is None or self._websocket.close_rcvd is not None:
             self._transport.close()

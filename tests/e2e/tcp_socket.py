@@ -4,18 +4,25 @@ import asyncio
 import contextlib
 import ssl
 import struct
+import zlib
 from typing import Any
 
 from websockets.exceptions import ConnectionClosedError
 
 from examples.wire_client import Codec
 
-PREFACES = {"imserver.v1.msgpack": b"IM1M", "imserver.v1.json": b"IM1J"}
+PREFACES = {
+    ("imserver.v1.msgpack", False): b"IM1M",
+    ("imserver.v1.json", False): b"IM1J",
+    ("imserver.v1.msgpack", True): b"IM1m",
+    ("imserver.v1.json", True): b"IM1j",
+}
+COMPRESSED = 0x8000_0000
 NO_BYE = 1006
 
 
 class TcpSocket:
-    """Frames behind their lengths.
+    """Frames behind their lengths; with ``deflates`` every other one is sent compressed.
 
     Attributes:
         transport: of the connection.
@@ -24,11 +31,18 @@ class TcpSocket:
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, codec: Codec
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        codec: Codec,
+        *,
+        deflates: bool,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._codec = codec
+        self._deflates = deflates
+        self._sent = 0
         self._last: bytes | str = b""
         self.transport = writer.transport
         self.close_code = NO_BYE
@@ -36,17 +50,26 @@ class TcpSocket:
 
     @classmethod
     async def open(
-        cls, host: str, port: int, codec: Codec, *, tls: ssl.SSLContext | None = None
+        cls,
+        port: int,
+        codec: Codec,
+        *,
+        deflates: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> "TcpSocket":
-        """Connect and send the preface."""
-        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-        writer.write(PREFACES[codec.subprotocol])
-        return cls(reader, writer, codec)
+        """Connect to a port of this machine and send the preface."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        writer.write(PREFACES[codec.subprotocol, deflates])
+        return cls(reader, writer, codec, deflates=deflates)
 
     async def send(self, message: Any) -> None:
         """Send one frame."""
         payload = message.encode() if isinstance(message, str) else message
-        self._writer.write(struct.pack("!I", len(payload)) + payload)
+        self._sent += 1
+        mark = 0
+        if self._deflates and self._sent % 2:
+            payload, mark = zlib.compress(payload, wbits=-15), COMPRESSED
+        self._writer.write(struct.pack("!I", mark | len(payload)) + payload)
         await self._writer.drain()
 
     async def recv(self) -> bytes | str:
@@ -57,10 +80,13 @@ class TcpSocket:
         """
         try:
             (length,) = struct.unpack("!I", await self._reader.readexactly(4))
-            payload = await self._reader.readexactly(length)
+            payload = await self._reader.readexactly(length & ~COMPRESSED)
         except (asyncio.IncompleteReadError, ConnectionError):
             self._note_goodbye()
             raise ConnectionClosedError(None, None) from None
+        if length & COMPRESSED:
+            assert self._deflates, "a compressed frame that nobody asked for"
+            payload = zlib.decompress(payload, wbits=-15)
         self._last = (
             payload if self._codec.subprotocol == "imserver.v1.msgpack" else payload.decode()
         )

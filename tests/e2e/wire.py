@@ -142,7 +142,13 @@ class Way(NamedTuple):
 
 WEBSOCKET = (Way("websocket", MSGPACK),)
 TCP = (Way("tcp", MSGPACK), Way("tcp", JSON))
-ANY = (Way("websocket", MSGPACK), Way("tcp", JSON), Way("tcp", MSGPACK), Way("websocket", JSON))
+ANY = (
+    Way("websocket", MSGPACK),
+    Way("tcp-deflate", JSON),
+    Way("tcp-deflate", MSGPACK),
+    Way("websocket", JSON),
+)
+"""All of these agree on compression; robots of the SDK do not unless they are told to."""
 
 
 class Fleet:
@@ -168,9 +174,9 @@ class Fleet:
         """Return a connection on which nobody has said hello."""
         transport, default = next(self._ways)
         codec, tls = codec or default, self._tls()
-        if transport == "tcp":
-            port = self.server.tcp_port
-            socket: Any = await TcpSocket.open("127.0.0.1", port, codec, tls=tls)
+        if transport in ("tcp", "tcp-deflate"):
+            port, deflates = self.server.tcp_port, transport == "tcp-deflate"
+            socket: Any = await TcpSocket.open(port, codec, deflates=deflates, tls=tls)
             peer = Peer(socket, codec)
         else:
             peer = await Peer.open(self.server.ws_url, codec, tls=tls)

@@ -20,6 +20,7 @@ class Received(NamedTuple):
 
     opcode: int
     payload: bytes
+    rsv: int = 0
 
 
 def frame(
@@ -160,7 +161,7 @@ class RawSocket:
                 payload = await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        return Received(first & 0x0F, payload)
+        return Received(first & 0x0F, payload, first >> 4 & 7)
 
     async def frames(self) -> list[Received]:
         """Return every frame until the server ends the connection; a goodbye is returned."""

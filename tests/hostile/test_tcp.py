@@ -41,9 +41,11 @@ class Line:
         return line
 
     @classmethod
-    async def in_session(cls, server: ServerProcess, robot: str) -> "Line":
+    async def in_session(
+        cls, server: ServerProcess, robot: str, preface: bytes = b"IM1J"
+    ) -> "Line":
         """Connect and say hello with a bearer token."""
-        line = await cls.open(server)
+        line = await cls.open(server, preface)
         hello = {"t": "hello", "robot": robot, "token": server.token(robot)}
         line.raw.write(framed(json.dumps(hello).encode()))
         assert (await line.read() or {})["t"] == "welcome"

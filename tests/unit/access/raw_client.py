@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import OPEN, Protocol, Side
@@ -38,6 +39,7 @@ class RawClient:
         *,
         subprotocols: tuple[str, ...] | None = None,
         origin: str | None = None,
+        deflates: bool = False,
     ) -> Response:
         """Send an opening handshake and return its answer."""
         names = (self.codec.name,) if subprotocols is None else subprotocols
@@ -45,6 +47,7 @@ class RawClient:
             parse_uri(f"ws://localhost{path}"),
             subprotocols=[Subprotocol(name) for name in names] or None,
             origin=Origin(origin) if origin else None,
+            extensions=[ClientPerMessageDeflateFactory()] if deflates else None,
             max_size=None,
         )
         handshake.send_request(handshake.connect())
@@ -56,6 +59,7 @@ class RawClient:
         self._read = len(self.transport.writes)
         (response,) = handshake.events_received()
         assert isinstance(response, Response)
+        self._protocol.extensions = handshake.extensions
         return response
 
     def feed(self, data: bytes) -> None:

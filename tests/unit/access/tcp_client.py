@@ -23,12 +23,13 @@ class TcpClient:
         frames: what came, decoded.
     """
 
-    def __init__(self, door: Door, codec: Codec = MSGPACK) -> None:
+    def __init__(self, door: Door, codec: Codec = MSGPACK, *, deflates: bool = False) -> None:
         self.link = TcpLink(door)
+        self.preface = preface_of(codec, deflates=deflates)
         self.transport = RecordingTransport(self.link)
         self.codec = codec
         self.frames: list[ServerFrame] = []
-        self._splitter = Splitter(bytes_max=2**31)
+        self._splitter = Splitter(bytes_max=2**30, deflates=deflates)
         self._read = 0
         self.link.connection_made(self.transport)
 
@@ -40,7 +41,7 @@ class TcpClient:
 
     async def greet(self) -> None:
         """Send the preface."""
-        await self.feed(preface_of(self.codec))
+        await self.feed(self.preface)
 
     async def say(self, *frames: Struct) -> None:
         """Send frames, in one piece."""
@@ -75,16 +76,20 @@ class TcpClient:
         return ended and not self.transport.is_aborted()
 
 
-async def greeted(node: NodeInMemory, codec: Codec = MSGPACK) -> TcpClient:
+async def greeted(
+    node: NodeInMemory, codec: Codec = MSGPACK, *, deflates: bool = False
+) -> TcpClient:
     """Return a client whose preface is in."""
-    client = TcpClient(node.door, codec)
+    client = TcpClient(node.door, codec, deflates=deflates)
     await client.greet()
     return client
 
 
-async def opened(node: NodeInMemory, codec: Codec = MSGPACK, robot: str = "r1") -> TcpClient:
+async def opened(
+    node: NodeInMemory, codec: Codec = MSGPACK, robot: str = "r1", *, deflates: bool = False
+) -> TcpClient:
     """Return a client whose session is open."""
-    client = await greeted(node, codec)
+    client = await greeted(node, codec, deflates=deflates)
     await client.say(node.hello(robot))
     assert isinstance(client.frames[-1], Welcome), client.frames
     return client

@@ -65,6 +65,20 @@ async def test_the_preface_comes_first_and_frames_behind_their_lengths(codec):
         await transport.wait_closed()
 
 
+async def test_with_deflate_large_frames_go_out_compressed_and_come_back_so():
+    transport = TcpTransport(MSGPACK, frame_bytes_max=10_000, ping_interval_s=20.0, deflates=True)
+    wire = RecordingTransport(transport)
+    transport.connection_made(wire)
+    transport.send([b"x" * 5_000, b"small"])
+    preface, said = wire.writes
+    assert preface == b"IM1m" and len(said) < 200
+    assert Splitter(bytes_max=10_000, deflates=True).feed(said) == [b"x" * 5_000, b"small"]
+    transport.data_received(said)
+    assert await transport.receive() == [b"x" * 5_000, b"small"]
+    transport.abort()
+    await transport.wait_closed()
+
+
 async def test_a_close_says_goodbye_and_waits_for_the_server():
     heard = asyncio.get_running_loop().create_future()
 
