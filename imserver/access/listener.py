@@ -12,6 +12,7 @@ from litestar import Litestar
 from imserver.access.door import Door
 from imserver.access.doorway import Doorway
 from imserver.access.http.link import HttpLink
+from imserver.access.overflow import Overflow
 from imserver.access.sockets import listening, written
 from imserver.access.tcp_listener import TcpListener
 from imserver.access.tls import Certificates, Handshakes
@@ -51,6 +52,7 @@ class Listener(uvicorn.Server):
         self._drain = drain
         self._spawn = spawn
         self._doorway: Doorway | None = None
+        self._overflow = Overflow(door.context.admission, door.context.metrics)
         self._certificates = Certificates(settings) if settings.with_tls else None
         self._tls: Handshakes | None = None
         if self._certificates is not None:
@@ -78,11 +80,14 @@ class Listener(uvicorn.Server):
             make,
             spawn=self._spawn,
             tls=self._tls,
+            overflow=self._overflow if self._tls is None else None,
         )
         self._doorway.open()
         self.servers = []  # uvicorn's own, of which there are none
         self.started = True
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if self._certificates is not None:
+            reload = self._certificates.reload
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         scheme = "http" if self._tls is None else "https"
         urls = [f"{scheme}://{written(*self._doorway.address)}"]
         if self._settings.tcp_address is not None:
@@ -96,7 +101,3 @@ class Listener(uvicorn.Server):
             self._doorway.close()
         self._tcp.close()
         await super().shutdown(sockets)
-
-    def _reload(self) -> None:
-        if self._certificates is not None:
-            self._certificates.reload()

@@ -139,15 +139,6 @@ async def test_a_certificate_that_cannot_be_used_changes_nothing(
     await robot.settle()
 
 
-async def test_without_tls_there_is_nothing_to_reload(start_server: StartServer) -> None:
-    server = start_server()
-    fleet = Fleet(server)
-    robot = await fleet.online("r1")
-    os.kill(server.pid, signal.SIGHUP)
-    await robot.settle()
-    await fleet.aclose()
-
-
 def test_files_that_are_no_certificate_are_told_in_one_line(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pem"
     where = ("--listen", "127.0.0.1:0", "--data", tmp_path / "data")
