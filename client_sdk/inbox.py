@@ -103,8 +103,13 @@ class Inbox:
         return positions
 
     def welcome(self, states: Iterable[ConversationState]) -> None:
-        """Learn where the server begins to deliver, and ack again what it does not know to be processed."""
+        """Learn where the server begins to deliver, and ack again what it does not know to be processed.
+
+        A conversation that the robot has left meanwhile is not among them, and no ack of it is taken.
+        """
+        left = dict(self._conversations)
         for state in states:
+            left.pop(state.conv, None)
             conversation = self._conversation(state.conv, state.epoch)
             place = conversation.place if state.epoch == conversation.epoch else None
             if state.epoch != conversation.epoch:
@@ -120,6 +125,8 @@ class Inbox:
                 conversation.offered = 0
             else:
                 self.acks.note(conversation, 0.0)
+        for conversation in left.values():
+            conversation.offered = 0
 
     def place(self, conv: str, after: int) -> None:
         """Expect a conversation from after ``after`` on, as its reader asked."""

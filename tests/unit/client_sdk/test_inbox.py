@@ -220,6 +220,16 @@ def test_acks_go_on_behind_the_resumed_place_though_another_device_is_further(in
     assert inbox.acks.take() == [Ack(CONV, 4)]
 
 
+def test_a_conversation_that_was_left_meanwhile_is_not_acked(inbox):
+    inbox.deliver(run(1, 2), 0.0)
+    first, second = take(inbox, process=False)
+    inbox.processed(first, 0.0)
+    inbox.resume(BYTES)
+    inbox.welcome([])
+    inbox.processed(second, 0.0)
+    assert inbox.acks.take() == []
+
+
 def test_an_ack_that_the_server_lost_is_said_again(inbox):
     inbox.deliver(run(1, 3), 0.0)
     take(inbox)
