@@ -121,7 +121,7 @@ class Inbox:
                 conversation.begun = state.acked
                 conversation.received = state.acked if place is None else place
                 conversation.taken = conversation.received
-            if place is None:
+            if place is None or place > state.seq:  # the server has lost the end: a gap will say so
                 conversation.offered = 0
             else:
                 self.acks.note(conversation, 0.0)

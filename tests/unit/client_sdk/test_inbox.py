@@ -220,6 +220,14 @@ def test_acks_go_on_behind_the_resumed_place_though_another_device_is_further(in
     assert inbox.acks.take() == [Ack(CONV, 4)]
 
 
+def test_what_the_server_has_lost_is_not_acked(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    take(inbox)
+    inbox.resume(BYTES)
+    inbox.welcome([state(head=3, acked=3)])
+    assert inbox.acks.take() == []
+
+
 def test_a_conversation_that_was_left_meanwhile_is_not_acked(inbox):
     inbox.deliver(run(1, 2), 0.0)
     first, second = take(inbox, process=False)
