@@ -5,8 +5,11 @@ from typing import Any, Final
 from msgspec import Struct
 from websockets.frames import Frame, Opcode
 
+from imserver.access.deflate import DeflateForm
 from imserver.access.websocket import WebSocketForm
+from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK
+from imserver.protocol.deflate import deflated_message
 from imserver.protocol.session_states import SessionState
 from tests.bare_link import BareLink
 
@@ -31,7 +34,8 @@ class EchoLink(BareLink):
     def _open(self, *given: Any) -> None:
         super()._open(*given)
         if self._connection is not None:
-            self._connection = Echo(self)  # type: ignore[assignment]
+            agreed = self.form._window_bits if isinstance(self.form, DeflateForm) else None
+            self._connection = Echo(self, agreed)  # type: ignore[assignment]
             self.form = _FORMS[Opcode.BINARY]
 
     def _on_frame(self, frame: Frame) -> None:
@@ -41,18 +45,23 @@ class EchoLink(BareLink):
 
 
 class Echo:
-    """What a link asks of its session."""
+    """What a link asks of its session. ``window_bits`` is None without compression."""
 
     paused = False
     state = SessionState.OPEN
 
-    def __init__(self, link: EchoLink) -> None:
+    def __init__(self, link: EchoLink, window_bits: int | None) -> None:
         self._link = link
+        self._window_bits = window_bits
 
     def on_message(self, message: bytes) -> None:
         """Send it back, as what it came."""
-        opcode = Opcode(self._link.form.first_byte & 0x0F)
-        self._link.write(Frame(opcode, bytes(message)).serialize(mask=False))
+        codec, payload = self._link.form.codec, bytes(message)
+        if self._window_bits is None:
+            self._link.write(in_one_frame(first_byte(codec), payload))
+        else:
+            shrunk = deflated_message(payload, self._window_bits)
+            self._link.write(in_one_frame(first_byte(codec, is_compressed=True), shrunk))
 
     def pace(self) -> None:
         """Read on."""
