@@ -1,9 +1,9 @@
 """The cases of the Autobahn testsuite, spoken to an endpoint that echoes nothing.
 
 Numbers and meanings are those of its version 25.10.1, groups 1 to 10; its groups 12 and 13 are about
-compression, which this endpoint does not offer. Where the suite expects a message back, these cases say
-something in the endpoint's own protocol and expect what comes of it. Group L is ours: sizes up to the limit,
-and one byte more.
+compression (see `test_deflate_cases`). Where the suite expects a message back, these cases say something in
+the endpoint's own protocol and expect what comes of it. Group L is ours: sizes up to the limit, and one byte
+more.
 
 Source: https://github.com/crossbario/autobahn-testsuite.
 """
