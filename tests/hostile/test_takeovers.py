@@ -62,6 +62,8 @@ async def test_who_is_sent_away_in_a_fight_is_told_why_and_when_to_come(gang: Fl
     async with asyncio.TaskGroup() as group:
         taking = [group.create_task(take_over()) for _ in range(6 * AT_ONCE)]
     byes = [task.result() for task in taking if task.result()["t"] == "bye"]
+    # Where the machine is busy, for some the time for their `hello` is over before.
+    byes = [bye for bye in byes if bye["code"] != CloseCode.HELLO_TIMEOUT]
     assert byes, "more came at once than may"
     for bye in byes:
         assert bye["code"] == CloseCode.OVERLOADED
