@@ -173,7 +173,7 @@ class Inbox:
         """Put a hole that will not be filled in its place; the log goes on where the server says."""
         conversation = self._conversation(frame.conv, frame.epoch)
         if frame.epoch != conversation.epoch or frame.why in RENUMBERING:
-            self._cut_back(conversation, frame)
+            self._renumber(conversation, _hole(conversation, frame))
             return
         conversation.offered = max(conversation.offered, frame.to)
         conversation.head = max(conversation.head, frame.to)
@@ -269,15 +269,6 @@ class Inbox:
         gap = Gap(state.conv, state.epoch, after + 1, last, RESTORED, after)
         self._renumber(conversation, gap)
 
-    def _cut_back(self, conversation: Conversation, frame: GapFrame) -> None:
-        renumbers = frame.why in RENUMBERING
-        after = frame.from_ - 1 if renumbers else frame.to
-        # A server whose own cursor is further than this side names a hole that ends before it begins.
-        first = min(frame.from_, frame.to + 1)
-        last = max(frame.to, after, conversation.received or 0)
-        gap = Gap(conversation.name, frame.epoch, first, last, frame.why, after)
-        self._renumber(conversation, gap)
-
     def _renumber(self, conversation: Conversation, gap: Gap) -> None:
         mine = [item for item in self._queue if _name_of(item) == conversation.name]
         self._queue = deque(item for item in self._queue if _name_of(item) != conversation.name)
@@ -299,6 +290,15 @@ class Inbox:
 def _is_run(events: list[WireEvent]) -> bool:
     first = events[0].seq
     return [event.seq for event in events] == list(range(first, first + len(events)))
+
+
+def _hole(conversation: Conversation, frame: GapFrame) -> Gap:
+    """Return what a cut log is told as: where the hole is, and behind which place it goes on."""
+    after = frame.from_ - 1 if frame.why in RENUMBERING else frame.to
+    # A server whose own cursor is further than this side names a hole that ends before it begins.
+    first = min(frame.from_, frame.to + 1)
+    last = max(frame.to, after, conversation.received or 0)
+    return Gap(conversation.name, frame.epoch, first, last, frame.why, after)
 
 
 def _name_of(item: tuple[Conversation, str, WireEvent] | Gap) -> str:
