@@ -21,7 +21,7 @@ from tests.e2e.server_process import ServerProcess
 pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-m", "imserver"]
-TIMEOUT_S = 20
+TIMEOUT_S = 50
 Done: TypeAlias = "subprocess.CompletedProcess[str]"
 RunCommand: TypeAlias = Callable[..., Done]
 
