@@ -3,6 +3,8 @@
 What `test_simulation` tells as stories whose end is judged, is judged here after each step.
 """
 
+from collections.abc import Callable
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -19,7 +21,7 @@ few = st.integers(1, 6)
 class Robots(RuleBasedStateMachine):
     """A robot without a memory."""
 
-    memory = staticmethod(lambda: None)
+    memory: Callable[[], VolatileMemory | None] = staticmethod(lambda: None)
 
     def __init__(self):
         super().__init__()
@@ -161,7 +163,7 @@ class Robots(RuleBasedStateMachine):
 class Keepers(Robots):
     """A robot with a memory, which may die while it writes there."""
 
-    memory = staticmethod(VolatileMemory)
+    memory: Callable[[], VolatileMemory | None] = staticmethod(VolatileMemory)
 
     @rule(and_die=st.booleans())
     def keep(self, and_die):
