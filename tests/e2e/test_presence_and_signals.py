@@ -1,7 +1,6 @@
 """What is told but not stored: who is online, and the latest values of things."""
 
 import secrets
-
 from typing import Any
 
 from tests.e2e.conftest import by_every_way
