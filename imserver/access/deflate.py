@@ -79,6 +79,8 @@ class Inflate(Extension):
         if len(payload) > left:
             raise PayloadTooBig(None, left)
         self._size += len(payload)
+        if frame.fin:
+            self._inflater = None  # it holds some 40 KiB
         return Frame(frame.opcode, payload, frame.fin, rsv2=frame.rsv2, rsv3=frame.rsv3)
 
     def _inflated(self, inflater: Inflater, frame: Frame) -> bytes:

@@ -8,7 +8,7 @@ from websockets.datastructures import Headers
 from websockets.frames import Close, Opcode
 from websockets.http11 import Request, Response
 
-from imserver.access.deflate import deflate_form
+from imserver.access.deflate import Inflate, deflate_form
 from imserver.access.handshake import Judge
 from imserver.access.tcp import tcp_form
 from imserver.access.websocket import FORMS
@@ -201,6 +201,16 @@ def stored(piece: bytes) -> bytes:
     """Return a block of DEFLATE that holds a piece as it is."""
     size = len(piece)
     return b"\x00" + size.to_bytes(2, "little") + (0xFFFF - size).to_bytes(2, "little") + piece
+
+
+async def test_nothing_is_held_for_a_client_between_its_messages(node: NodeInMemory) -> None:
+    client = await deflating(node)
+    client.feed(compressed(padded(1, 2_000, MSGPACK)))
+    client.feed(compressed(padded(2, 2_000, MSGPACK), cut=9))
+    await client.tick()
+    assert pongs(client) == [1, 2] and client.link._websocket is not None
+    (inflate,) = client.link._websocket.extensions
+    assert isinstance(inflate, Inflate) and inflate._inflater is None
 
 
 async def test_what_cannot_be_compressed_may_come_longer_than_the_limit(
