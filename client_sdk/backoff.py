@@ -18,6 +18,9 @@ TOLD_MAX_MS = 3_600_000
 """A server that says longer is asked again after an hour: it may have meant something else."""
 
 TOLD_SPREAD_S = 1.0
+UNANSWERED_SPREAD_S = 5.0
+"""Who got no answer at all in time finds a server with too much to do, or none: to hurry makes it worse."""
+
 _EXPONENT_MAX = 32
 
 
@@ -34,12 +37,13 @@ class Backoff:
         """Begin small again."""
         self.attempts = 0
 
-    def next_s(self, least_ms: int | None = None) -> float:
+    def next_s(self, least_ms: int | None = None, *, bound_min_s: float = 0.0) -> float:
         """Return the next wait in seconds: ``least_ms`` and up to the bound on top.
 
         Who was told how long to wait adds no more than as much again: the server knows better.
         """
-        bound = min(self._cap_s, self._base_s * 2 ** min(self.attempts, _EXPONENT_MAX))
+        bound = max(bound_min_s, self._base_s * 2 ** min(self.attempts, _EXPONENT_MAX))
+        bound = min(bound, self._cap_s)
         self.attempts += 1
         least_s = min(least_ms or 0, TOLD_MAX_MS) / 1000
         if least_ms is not None:
@@ -56,6 +60,7 @@ class Reconnect:
 
     Attributes:
         at_once: come back at once when this connection has ended, without any wait.
+        unanswered: the server did not answer in time, or did not say welcome.
         retry_after_ms: least wait that the server asked for on this connection.
     """
 
@@ -65,6 +70,7 @@ class Reconnect:
         self._online_since_s: float | None = None
         self._bye: Bye | None = None
         self.at_once = False
+        self.unanswered = False
         self.retry_after_ms: int | None = None
 
     def opened(self, now_s: float) -> None:
@@ -112,8 +118,9 @@ class Reconnect:
         if code // 100 == 40 and self._backoff.attempts == 0:
             self._backoff.attempts = 1
             return 0.0
-        return self._backoff.next_s(self.retry_after_ms)
+        bound_min_s = UNANSWERED_SPREAD_S if self.unanswered else 0.0
+        return self._backoff.next_s(self.retry_after_ms, bound_min_s=bound_min_s)
 
     def _forget(self) -> None:
-        self.at_once = False
+        self.at_once = self.unanswered = False
         self.retry_after_ms = self._online_since_s = self._bye = None

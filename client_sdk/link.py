@@ -220,6 +220,7 @@ class Link:
             async with asyncio.timeout_at(self.machine.open_by_s):
                 return await self._connector.connect(frame_bytes_max=frame_bytes_max)
         except TimeoutError:
+            self.machine.reconnect.unanswered = True
             raise TransportClosed(ABNORMAL, "the server did not answer in time") from None
 
     def _feed(self, messages: list[bytes]) -> None:

@@ -168,6 +168,7 @@ class Machine:
             self.inbox.repairs.tick(now_s)
             self._ask_repairs()
         elif self.state in CONNECTED and now_s >= self.open_by_s:
+            self.reconnect.unanswered = True
             self.hang_up = (CloseCode.GOING_AWAY, "the server did not say welcome in time")
 
     def flush_acks(self) -> None:

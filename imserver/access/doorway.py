@@ -11,9 +11,13 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from imserver.access.overflow import Overflow
 from imserver.access.tls import Handshakes
 
-ACCEPTS_A_TURN: Final = 16
+ACCEPTS_A_TURN: Final = 32
+LOOKS_A_TURN: Final = 128
+"""Connections of which most are turned away at once."""
+
 UNSENT_BYTES_MAX: Final = 16 * 1024
 """What the system holds for a client that takes nothing, beyond what is on its way to it; without a bound it
 would be megabytes for each."""
@@ -34,12 +38,14 @@ class Doorway:
         *,
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         tls: Handshakes | None,
+        overflow: Overflow | None = None,
     ) -> None:
         listening.settimeout(0)
         self._listening = listening
         self._make = make
         self._spawn = spawn
         self._tls = tls
+        self._overflow = overflow
         self._pause: asyncio.TimerHandle | None = None
         self._is_exhausted = False
 
@@ -62,7 +68,10 @@ class Doorway:
         self._listening.close()
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_A_TURN):
+        taken_in = 0
+        for _ in range(LOOKS_A_TURN):
+            if taken_in == ACCEPTS_A_TURN:
+                return
             try:
                 connection, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -74,6 +83,9 @@ class Doorway:
                 continue  # its client has gone again
             self._is_exhausted = False
             connection.settimeout(0)
+            if self._overflow is not None and self._overflow.takes(connection):
+                continue
+            taken_in += 1
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             self._spawn(self._attach(connection), "doorway.attach")
 

@@ -12,6 +12,7 @@ from litestar import Litestar
 from imserver.access.door import Door
 from imserver.access.doorway import Doorway
 from imserver.access.http.link import HttpLink
+from imserver.access.overflow import Overflow
 from imserver.access.sockets import listening, written
 from imserver.access.tcp_listener import TcpListener
 from imserver.access.tls import Certificates, Handshakes
@@ -51,6 +52,7 @@ class Listener(uvicorn.Server):
         self._drain = drain
         self._spawn = spawn
         self._doorway: Doorway | None = None
+        self._overflow = Overflow(door.context.admission, door.context.metrics)
         self._certificates = Certificates(settings) if settings.with_tls else None
         self._tls: Handshakes | None = None
         if self._certificates is not None:
@@ -78,6 +80,7 @@ class Listener(uvicorn.Server):
             make,
             spawn=self._spawn,
             tls=self._tls,
+            overflow=self._overflow if self._tls is None else None,
         )
         self._doorway.open()
         self.servers = []  # uvicorn's own, of which there are none

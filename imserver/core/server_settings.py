@@ -77,7 +77,7 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     hello_timeout_s: _Seconds = 10.0
     ping_interval_s: _Seconds = 25.0
     drain_timeout_s: _Seconds = 10.0
-    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 2_048
+    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 1_024
 
     def __post_init__(self) -> None:
         for name, text in (("listen", self.listen), ("tcp", self.tcp)):

@@ -140,6 +140,8 @@ class StormRobot(asyncio.Protocol):
             await loop.create_connection(lambda: self, HOST, self._tally.port)
         except OSError as exc:
             self._ended(type(exc).__name__)
+        except asyncio.CancelledError:
+            self._ended("no connection")
 
     def flush_acks(self) -> None:
         """Ack what has come since the last time."""
@@ -261,8 +263,11 @@ class StormRobot(asyncio.Protocol):
     # Ends
 
     def _give_up(self) -> None:
+        self._reconnect.unanswered = not self._refused_with
         if self._transport is not None:
             self._transport.abort()
+        else:
+            self._attempt.cancel()
 
     def _ended(self, how: str) -> None:
         tally = self._tally

@@ -4,7 +4,14 @@ import random
 
 import pytest
 
-from client_sdk.backoff import STABLE_S, TOLD_MAX_MS, TOLD_SPREAD_S, Backoff, Reconnect
+from client_sdk.backoff import (
+    STABLE_S,
+    TOLD_MAX_MS,
+    TOLD_SPREAD_S,
+    UNANSWERED_SPREAD_S,
+    Backoff,
+    Reconnect,
+)
 from client_sdk.errors import Refused, StayAway
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.server_frames import Bye
@@ -85,6 +92,20 @@ def test_those_who_were_told_the_same_whole_second_come_all_over_it():
         sum(3 + tenth / 10 <= wait < 3.1 + tenth / 10 for wait in comes) for tenth in (2, 5, 8)
     ]
     assert min(tenths) > 60
+
+
+def test_robots_that_got_no_answer_in_time_do_not_hurry_back():
+    waits_s = []
+    for seed in range(1_000):
+        robot = reconnect(seed)
+        robot.unanswered = True
+        waits_s.append(robot.after(1006, "", 0.0)[1])
+    assert max(waits_s) <= UNANSWERED_SPREAD_S
+    tenths = [
+        sum(int(10 * w / UNANSWERED_SPREAD_S) == tenth for w in waits_s) for tenth in range(10)
+    ]
+    assert min(tenths) > 60
+    assert robot.after(1006, "", 0.0)[1] <= 2 * BASE_S, "it counts for one attempt"
 
 
 def test_a_wait_counts_for_one_connection_only():

@@ -271,6 +271,7 @@ def test_a_server_that_never_welcomes_is_hung_up_on():
     assert driver.machine.next_deadline_s() == driver.now_s + 3
     driver.advance(3)
     assert driver.machine.hang_up is not None
+    assert driver.machine.reconnect.unanswered
 
 
 # What goes out and how it ends.
