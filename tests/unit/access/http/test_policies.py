@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from imserver.access.http.log_stream import LogStream, Policy
 from imserver.access.http.visit import session_for
@@ -144,6 +145,21 @@ async def test_a_reader_that_catches_up_is_given_all_it_asked_for(api: Api, poli
     await stream.until(lambda: len(stream.seqs) == head)
     assert stream.seqs == list(range(1, head + 1))
     assert stream.of("gap") == stream.of("bye") == []
+
+
+@pytest.mark.parametrize("policy", [*SKIPPING, Policy.ERROR])
+async def test_a_reader_that_catches_up_from_memory_is_given_all_it_asked_for(policy: Policy):
+    delivery = structs.replace(SETTINGS.delivery, tail_bytes_max=1_000_000)
+    async with api_in_memory(structs.replace(SETTINGS, delivery=delivery)) as api:
+        keeps_the_tail = await level(api, Policy.BUFFER)
+        head = await say(api, 30)
+        await keeps_the_tail.until(lambda: len(keeps_the_tail.seqs) == head)
+        stream = await follow(api, f"policy={policy}")
+        await stream.until(lambda: len(stream.seqs) == head)
+        assert stream.seqs == list(range(1, head + 1))
+        assert stream.of("gap") == stream.of("bye") == []
+        api.node.node.stays.drain()
+        await api.node.settle()
 
 
 @pytest.mark.parametrize("policy", SKIPPING)
