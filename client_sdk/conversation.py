@@ -22,6 +22,7 @@ class Conversation:
         taken: seq up to which the application was handed the log.
         processed: seq up to which the application is done; None before its first event.
         begun: seq behind which it began, by the server's word; 0 if that is the beginning or not known.
+        is_witness: it has received more than the server has, which is to be told.
         kept: seq that the robot's memory has, or is getting; None if it has none of this numbering.
         acked: what the server knows to be processed.
         offered: highest seq that came over this connection: no more than that may be acked on it.
@@ -33,6 +34,7 @@ class Conversation:
         "begun",
         "epoch",
         "head",
+        "is_witness",
         "kept",
         "name",
         "offered",
@@ -47,6 +49,7 @@ class Conversation:
         self.received: int | None = None
         self.processed: int | None = None
         self.begun = 0
+        self.is_witness = False
         self.kept: int | None = None
         self.taken = 0
         self.acked = 0
@@ -56,6 +59,8 @@ class Conversation:
     @property
     def place(self) -> int | None:
         """Where to go on after a reconnect; None to leave it to the server."""
+        if self.is_witness:
+            return self.received
         return self.processed if self.processed is not None else self.begun or None
 
     @property
@@ -67,7 +72,17 @@ class Conversation:
         """Go on behind ``after`` in a log whose further numbers are given anew."""
         self.epoch = epoch
         self.processed = self.kept = None
+        self.is_witness = False
         self.received = self.taken = self.acked = self.offered = self.head = self.begun = after
+
+    def witness(self, head: int, place: int | None) -> bool:
+        """Note that the server's ``head`` is short of what was received here.
+
+        Return whether it takes another hello to tell: ``place``, which the last one showed, told nothing.
+        """
+        is_untold = not self.is_witness and head >= (place or 0)
+        self.is_witness = True
+        return is_untold
 
     def process(self, seq: int) -> bool:
         """Note that the application is done up to ``seq``, if it was handed that much; tell whether."""

@@ -125,6 +125,8 @@ class Inbox:
                 conversation.offered = 0
             else:
                 self.acks.note(conversation, 0.0)
+            if state.epoch == conversation.epoch and state.seq < conversation.received:
+                self.is_lost |= conversation.witness(state.seq, place)
         for conversation in left.values():
             conversation.offered = 0
 

@@ -157,7 +157,7 @@ class WebSocketTransport(asyncio.Protocol):
         if arrivals.end is None:
             arrivals.end = TransportClosed(code, reason or (str(exc) if exc else ""))
         if not self._opened.done():
-            self._opened.set_exception(arrivals.end)
+            self._fail(arrivals.end)
         self._closed.set_result(None)
         arrivals.wake()
 
@@ -191,8 +191,12 @@ class WebSocketTransport(asyncio.Protocol):
             self._opened.set_result(None)
             return
         self._arrivals.end = _refusal(problem)
-        self._opened.set_exception(self._arrivals.end)
+        self._fail(self._arrivals.end)
         self.abort()
+
+    def _fail(self, problem: TransportClosed) -> None:
+        self._opened.set_exception(problem)
+        self._opened.exception()  # or asyncio would complain if nobody waits for it any more
 
     def _flush(self) -> None:
         if self._socket is None:

@@ -228,6 +228,22 @@ def test_what_the_server_has_lost_is_not_acked(inbox):
     assert inbox.acks.take() == []
 
 
+def test_a_server_that_has_less_than_was_received_is_told_by_a_new_hello(inbox):
+    inbox.deliver(run(1, 5), 0.0)
+    inbox.processed(inbox.next(), 0.0)
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 1)}
+    inbox.welcome([state(head=3, acked=1)])
+    assert inbox.is_lost
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 5)}
+    assert not inbox.is_lost
+    inbox.welcome([state(head=3, acked=1)])
+    assert not inbox.is_lost
+    inbox.gap(GapFrame(CONV, EPOCH, from_=2, to=5, why="ahead"), 0.0)
+    inbox.deliver(run(2, 3), 0.0)
+    assert seqs(take(inbox)) == [(2, 5), 2, 3]
+    assert inbox.resume(BYTES) == {CONV: Position(EPOCH, 3)}
+
+
 def test_a_conversation_that_was_left_meanwhile_is_not_acked(inbox):
     inbox.deliver(run(1, 2), 0.0)
     first, second = take(inbox, process=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 
 import pytest
@@ -283,3 +284,15 @@ async def test_an_answer_at_the_moment_of_giving_up_does_no_harm():
         transport.abort()
         await transport.wait_closed()
     assert not problems
+
+
+async def test_a_connection_that_was_given_up_before_it_opened_leaves_no_complaint():
+    complaints = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    protocol = ClientProtocol(parse_uri("ws://nobody"))
+    transport = WebSocketTransport(protocol, binary=True, ping_interval_s=1.0)
+    transport.connection_lost(None)
+    del transport
+    gc.collect()
+    assert complaints == []
