@@ -66,6 +66,7 @@ class SqliteStore:
         store = cls(path, lock, durability)
         try:
             await store._writer.start()
+            halted = await store._writer.call(Writer.halted)
             await store._readers.start()
         except BaseException:
             await store._writer.aclose()
@@ -80,6 +81,9 @@ class SqliteStore:
                 "sqlite": apsw.sqlite_lib_version(),
             },
         )
+        if halted:  # whatever became of the alarm of the robot that showed it
+            advice = "restore a backup, or accept the loss with `imserver accept-loss`"
+            _log.error("store.halted", extra={"conversations": halted, "advice": advice})
         return store
 
     async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:

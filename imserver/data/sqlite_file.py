@@ -111,7 +111,7 @@ def open_for_writing(path: Path, durability: Durability, *, statements: int) -> 
             db.close()
             raise
     except apsw.Error as exc:
-        raise _cannot_open(path, exc) from exc
+        raise cannot_open(path, exc) from exc
     return db
 
 
@@ -132,7 +132,7 @@ def open_for_reading(path: Path) -> apsw.Connection:
             db.close()
             raise
     except apsw.Error as exc:
-        raise _cannot_open(path, exc) from exc
+        raise cannot_open(path, exc) from exc
     return db
 
 
@@ -238,7 +238,8 @@ def check_version(db: apsw.Connection, path: Path) -> None:
         )
 
 
-def _cannot_open(path: Path, exc: apsw.Error) -> ImserverError:
+def cannot_open(path: Path, exc: apsw.Error) -> ImserverError:
+    """Return what to raise where a store cannot be opened for ``exc``."""
     if not is_damage(exc):
         return StoreUnavailable(f"cannot open the store {path}: {exc}")
     return StoreCorrupt(f"{path} is damaged or not an SQLite file ({exc}); {_WAY_OUT}")

@@ -29,6 +29,7 @@ from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Ru
 from imserver.data.sqlite_file import (
     SEQ_BITS,
     Durability,
+    cannot_open,
     extended_code,
     is_damage,
     open_for_writing,
@@ -100,6 +101,7 @@ class Writer:
 
     def __init__(self, path: Path, durability: Durability, health: StoreHealth) -> None:
         self._health = health
+        self._path = path
         self._in_doubt = has_log(path)
         self._db = open_for_writing(path, durability, statements=STATEMENTS)
         self._db.set_wal_hook(self._count_pages)
@@ -202,8 +204,15 @@ class Writer:
         self._appender = LogAppender(self._db)
 
     def halted(self) -> int:
-        """Return how many conversations are halted."""
-        count: int = self._db.execute(_SQL["halted"]).get
+        """Return how many conversations are halted; asked when a store is opened.
+
+        Raises:
+            StoreCorrupt, StoreUnavailable: it cannot be read that far.
+        """
+        try:
+            count: int = self._db.execute(_SQL["halted"]).get
+        except apsw.Error as exc:
+            raise cannot_open(self._path, exc) from exc
         return count
 
     def probe(self) -> None:
