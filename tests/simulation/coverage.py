@@ -13,6 +13,7 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
         "server kills",
         "server power cuts",
         "server drains",
+        "drains with sends under way",
         "server stopped by a failed store",
         "unsynced transactions lost",
     ),
@@ -108,6 +109,7 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
     "the rest": (
         "pages of events",
         "pages of messages",
+        "pages while events arrived",
         "signals heard",
         "news of presence",
         "devices that came later",

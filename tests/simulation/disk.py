@@ -227,6 +227,9 @@ class SimStore:
         self._failure: StoreFailed | None = None
         self._failed = asyncio.Event()
         self._keep = Keep()
+        disk.halted = halted_of(self.memory)
+        if disk.halted:
+            disk.on_alarm()
 
     # EventLog
 

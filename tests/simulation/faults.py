@@ -82,8 +82,14 @@ def _cut_power(victims: Victims, fault: Fault, dice: random.Random) -> None:
     victims.timeline.after(dice.uniform(0.05, 0.5), lambda: victims.server.kill(power_cut=True))
 
 
-def _drain(victims: Victims, _fault: Fault, _dice: random.Random) -> None:
-    victims.server.drain()
+def _drain(victims: Victims, _fault: Fault, dice: random.Random) -> None:
+    """Drain the server, often in the middle of much that is sent."""
+    if dice.random() < 0.5:
+        victims.server.drain()
+        return
+    for client in victims.clients:
+        client.ask(lambda application, robot: application.flood(robot, 4))
+    victims.timeline.after(dice.uniform(0.003, 0.03), victims.server.drain)
 
 
 def _pause_server(victims: Victims, fault: Fault, _dice: random.Random) -> None:

@@ -24,6 +24,7 @@ class PageJudge:
         if not page.events:
             return
         where = f"a page of {page.view} for {page.robot}"
+        self._trace.counts["pages while events arrived"] += self._grew(page)
         seqs = [event.seq for event in page.events]
         if len(seqs) > page.limit or not self._is_within(page, seqs):
             self._problem("G9 not the page that was asked for", f"{page}")
@@ -43,6 +44,17 @@ class PageJudge:
         low = page.after if page.after is not None else 0
         high = page.before if page.before is not None else seqs[-1] + 1
         return low < seqs[0] and seqs[-1] < high
+
+    def _grew(self, page: Page) -> bool:
+        """Tell whether events were stored between question and answer."""
+        for version in self._truth.versions:
+            for event in reversed(version.logs.get(page.conv, [])):
+                stored_s = self._truth.durable_s(version.epoch, page.conv, event)
+                if stored_s is not None and page.began_s < stored_s < page.ended_s:
+                    return True
+                if stored_s is not None and stored_s < page.began_s:
+                    break
+        return False
 
     def _begins_well(self, page: Page, first: int) -> None:
         """A page forwards begins with the next event that is kept."""

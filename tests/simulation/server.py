@@ -79,6 +79,7 @@ class Server:
         self._dead: list[SimLoop] = []
         self._wall_skew_ms = 0.0
         self._draining: asyncio.Event | None = None
+        self._ledger: Ledger | None = None
 
     def start(self) -> None:
         """Begin a life, unless there is one."""
@@ -120,6 +121,8 @@ class Server:
         """Ask the present life to end in good order, as SIGTERM does."""
         if self.loop is not None and self._draining is not None and not self._draining.is_set():
             self.trace.counts["server drains"] += 1
+            under_way = self._ledger is not None and self._ledger.has_open
+            self.trace.counts["drains with sends under way"] += under_way
             self.loop.inside(self._draining.set)
 
     def jump_clock(self, milliseconds: float) -> None:
@@ -163,7 +166,7 @@ class Server:
                 settings,
                 Collaborators(store, LocalRouter(), AUTHORITY, clock, SeededIds(), spawn),
             )
-            ledger = Ledger(self.trace, self.refused)
+            ledger = self._ledger = Ledger(self.trace, self.refused)
             ledger.tap(node.committer)
             committing = scope.spawn(node.committer.run(), name="committer")
             scope.spawn(store.watch(), name="store")

@@ -51,6 +51,11 @@ class Ledger:
 
         committer._take_batch = take_and_count  # type: ignore[method-assign]
 
+    @property
+    def has_open(self) -> bool:
+        """Whether something was taken that is not answered yet."""
+        return bool(self._open)
+
     def close(self) -> None:
         """Note what a node never answered that ended in good order."""
         for append in self._open.values():

@@ -87,6 +87,8 @@ class Watch:
                 self._sent(frame)
             case down.Error() if frame.id is not None:
                 self._order.pop(frame.id, None)
+            case down.Error() if "ack" in frame.message.split():
+                self._problem("an ack was refused", frame.message)
             case down.Gap():
                 self._gap(frame)
             case down.SignalValue():

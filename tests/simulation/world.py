@@ -1,6 +1,7 @@
 """One run: a world made from a plan, a phase with faults, the healing, a phase without, and the judgement."""
 
 import gc
+import itertools
 import logging
 import random
 import sys
@@ -41,6 +42,9 @@ LEVEL_WITHIN_S = 60.0
 """Virtual time that everything may take to be level after the healing."""
 
 STEPS_MAX = 400_000
+_YOUNGEST, _OLDEST = 0, 2
+_RUNS_A_SWEEP = 25
+_runs = itertools.count(1)
 _LOOK_S = 0.25
 _EXPECTED = ("data_loss.suspected", "retention.clock_jumped")
 
@@ -209,7 +213,7 @@ def _undisturbed() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             yield
-            gc.collect(0)
+            gc.collect(_YOUNGEST if next(_runs) % _RUNS_A_SWEEP else _OLDEST)
     finally:
         sys.unraisablehook = unraisable
         if collecting:
