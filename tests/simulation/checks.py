@@ -65,9 +65,13 @@ class Judge:
                     self._origin(version, conv, event, send)
 
     def _was_let_go(self, version: Version, conv: str, earlier: int, event: Event) -> bool:
-        """Tell whether an event was no longer kept when its cid was stored once more."""
+        """Tell whether an event was no longer kept when its cid was stored once more.
+
+        What was still being written when a process was stopped for good was durable only at its epoch's end.
+        """
         stored_s = self._truth.durable_s(version.epoch, conv, event)
-        was_let_go = stored_s is not None and self._truth.floor(conv, stored_s) > earlier
+        floor = version.floors[conv] if stored_s is None else self._truth.floor(conv, stored_s)
+        was_let_go = floor > earlier
         self._trace.counts[STORED_ANEW] += was_let_go
         return was_let_go
 

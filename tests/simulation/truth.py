@@ -37,11 +37,16 @@ class Place(NamedTuple):
 
 
 class Version:
-    """All logs as they were at one moment, from their first event on."""
+    """All logs as they were at one moment, from their first event on.
 
-    def __init__(self, epoch: str, logs: Logs) -> None:
+    Attributes:
+        floors: the first seq of each log that was still kept.
+    """
+
+    def __init__(self, epoch: str, logs: Logs, floors: dict[str, int]) -> None:
         self.epoch = epoch
         self.logs = logs
+        self.floors = floors
 
     @cached_property
     def members(self) -> dict[str, dict[str, Spans]]:
@@ -140,7 +145,8 @@ class Archive(MemoryStore):
     def version(self) -> Version:
         """Return everything that ever was in the logs of this store."""
         logs = {c: self._gone.get(c, []) + log.events for c, log in sorted(self._logs.items())}
-        return Version(self._epoch, logs)
+        floors = {c: log.floor for c, log in self._logs.items()}
+        return Version(self._epoch, logs, floors)
 
 
 def begin_epoch(store: MemoryStore, epoch: str) -> None:
