@@ -26,6 +26,7 @@ from imserver.core.model import RobotRecord
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
+from imserver.core.warrant import Warrant
 from imserver.data.memory import MemoryStore
 from imserver.logic import permissions
 from imserver.logic.permissions import Operation
@@ -84,7 +85,10 @@ class Bench:
             await store.ensure_robot(RobotRecord(name, None, 0))
             connection = Connection(NullLink(), MSGPACK, self.built.door.context)
             session = await self.built.sessions.open(
-                connection, name, DeviceName("main"), hello=Hello(name, window=65_536), admin=False
+                connection,
+                Warrant(name, 0),
+                DeviceName("main"),
+                hello=Hello(name, window=65_536),
             )
             assert session is not None
             connection.enter(session)

@@ -15,6 +15,9 @@ from typing import Any, get_args
 from msgspec import Struct, structs
 
 from imserver.core import settings
+from imserver.core.scopes import Verb
+from imserver.logic.permissions import ALLOWED as ALLOWED_ROLES
+from imserver.logic.permissions import BY_ANYBODY, SCOPE, Operation
 from imserver.protocol import client_frames, events, server_frames
 from imserver.protocol.errors import CLOSE_MEANING, MEANING, CloseCode, ErrorCode, after_close
 from imserver.protocol.length_prefix import PREFACES
@@ -32,7 +35,12 @@ from tools.structs_reference import (
 
 ROOT = Path(__file__).parent.parent
 PROSE = Path(__file__).parent / "pages"
-PAGES = ("protocol.md", "configuration.md", "reference/websocket-cases.md")
+PAGES = (
+    "protocol.md",
+    "configuration.md",
+    "reference/permissions.md",
+    "reference/websocket-cases.md",
+)
 MARK = re.compile(r"^<!-- ([a-z ]+) -->$", re.MULTILINE)
 
 CLIENT_FRAMES: tuple[type[Struct], ...] = get_args(client_frames.ClientFrame)
@@ -161,6 +169,26 @@ def _setting(section: type[Struct], setting: settings.Setting) -> Iterable[str]:
     )
 
 
+def _roles() -> str:
+    rows = (
+        (
+            f"to {operation.value}",
+            *("yes" if role in ALLOWED_ROLES[operation] else "–" for role in events.Role),
+            BY_ANYBODY.get(operation, "–"),
+        )
+        for operation in Operation
+    )
+    return table(("operation", *events.Role, "without a role"), rows)
+
+
+def _scopes() -> str:
+    rows = (
+        (f"`{verb}`", ", ".join(f"to {o.value}" for o in Operation if SCOPE[o] is verb))
+        for verb in Verb
+    )
+    return table(("scope", "what takes it"), rows)
+
+
 PARTS_BY_NAME: dict[str, Callable[[], str]] = {
     "prefaces": _prefaces,
     "client frames": _client_frames,
@@ -170,6 +198,8 @@ PARTS_BY_NAME: dict[str, Callable[[], str]] = {
     "error codes": _error_codes,
     "close codes": _close_codes,
     "settings": _settings,
+    "roles": _roles,
+    "scopes": _scopes,
     "websocket cases": tables,
 }
 

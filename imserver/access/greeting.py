@@ -9,6 +9,7 @@ from imserver.access.connection import Connection
 from imserver.access.takeovers import WAIT_MAX_S, Takeovers
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
+from imserver.core.warrant import Warrant
 from imserver.logic.identity import claimed
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import Codec
@@ -55,20 +56,20 @@ class Greeting:
         connection.nonce = None
         connection.state = SessionState.FRESH  # the challenge is spent, whatever comes of it
         async with self._openings:
-            await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
-        await self._open(connection, hello, admin=False)
+            warrant = await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
+        await self._open(connection, hello, warrant)
 
     async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:
         async with self._registrations:
-            _, admin = await self._identity.bear(hello, token)
-        await self._open(connection, hello, admin=admin)
+            warrant = await self._identity.bear(hello, token)
+        await self._open(connection, hello, warrant)
 
     async def _open_by_certificate(self, connection: Connection, hello: frames.Hello) -> None:
         async with self._registrations:
-            await self._identity.vouch(hello)
-        await self._open(connection, hello, admin=False)
+            warrant = await self._identity.vouch(hello)
+        await self._open(connection, hello, warrant)
 
-    async def _open(self, connection: Connection, hello: frames.Hello, *, admin: bool) -> None:
+    async def _open(self, connection: Connection, hello: frames.Hello, warrant: Warrant) -> None:
         robot, device = claimed(hello.robot, hello.device)
         if self._sessions.is_here(robot, device):
             wait_s = self._takeovers.wait_s(robot, device)
@@ -82,6 +83,6 @@ class Greeting:
         if connection.is_closed:
             return
         async with self._openings:
-            session = await self._sessions.open(connection, robot, device, hello=hello, admin=admin)
+            session = await self._sessions.open(connection, warrant, device, hello=hello)
         if session is not None:
             connection.enter(session)

@@ -16,7 +16,7 @@ from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
-from imserver.logic.permissions import Operation, require
+from imserver.logic.permissions import Operation, admit, require
 from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
@@ -84,8 +84,7 @@ class Requests:
         groups, listings = self._groups, self._listings
         match frame:
             case frames.CreateGroup():
-                robot, members = session.robot, frame.members
-                return await groups.create(robot, frame.name, members, is_open=frame.open)
+                return await groups.create(session, frame.name, frame.members, is_open=frame.open)
             case frames.DeleteGroup():
                 return await groups.delete(session, frame.conv)
             case frames.Join():
@@ -104,7 +103,7 @@ class Requests:
                 conv, after = frame.conv, frame.after
                 return await listings.members(session, conv, after=after, limit=frame.limit)
             case frames.ListRobots():
-                return await listings.robots(after=frame.after, limit=frame.limit)
+                return await listings.robots(session, after=frame.after, limit=frame.limit)
         raise AssertionError(f"no handler for {type(frame).__name__}")
 
     def _send(self, connection: Connection, frame: frames.Send, codec: Codec) -> Work:
@@ -127,6 +126,7 @@ class Requests:
     async def _follow(self, connection: Connection, frame: frames.Follow, _codec: Codec) -> None:
         session = _session(connection)
         conv = checked_name(frame.conv)
+        admit(session.scopes, Operation.READ, conv)
         conversation = await self._conversations.load(conv)
         role = None if conversation is None else role_of(conversation, session)
         require(role, Operation.READ, conv)

@@ -14,6 +14,7 @@ from imserver.cli.mint import bearer_token
 from imserver.cli.options import DEFAULT_DATA, DEFAULT_URL
 from imserver.core import tokens
 from imserver.core.errors import Refusal
+from imserver.core.scopes import ADMIN
 from imserver.data.directory import KEY_NAME
 
 OPERATOR: Final = "operator"
@@ -85,7 +86,7 @@ class Wanted(NamedTuple):
                 f"there is no token, and no key in {directory} to mint one with: give --token (or "
                 "IMSERVER_TOKEN), or the server's data directory with --data"
             )
-        minted = bearer_token(directory, self.robot, ttl_ms=_TTL_MS, admin=True)
+        minted = bearer_token(directory, self.robot, ttl_ms=_TTL_MS, scopes=[ADMIN])
         return Access(self.url, self.robot, minted)
 
 

@@ -3,7 +3,7 @@
 Also mints the operator's own token for the commands that are clients of a server on this machine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from imserver.cli.options import DEFAULT_DATA, DataOption, RobotOption, duration
 from imserver.core import tokens
 from imserver.core.clock import SystemClock
 from imserver.core.ids import RandomIds
+from imserver.core.scopes import ADMIN, WHOLE
 from imserver.data.directory import DataDirectory
 
 
@@ -43,12 +44,20 @@ def token(
     ttl: Annotated[
         str, typer.Option(metavar="DURATION", help="How long it is good for: 90s, 15m, 24h, 30d.")
     ] = "24h",
+    scope: Annotated[
+        str,
+        typer.Option(
+            metavar="SCOPE,…",
+            help="What it is good for, such as read:g/dock or send:*; else all that the robot may do.",
+        ),
+    ] = "",
     admin: Annotated[
         bool, typer.Option("--admin", help="Lets the bearer act as an owner of every group.")
     ] = False,
 ) -> None:
     """Print a bearer token, for people, dashboards and scripts."""
-    typer.echo(bearer_token(data, robot, ttl_ms=duration_ms(ttl), admin=admin))
+    scopes = [*parts(scope), *([ADMIN] if admin else [])] or [WHOLE]
+    typer.echo(bearer_token(data, robot, ttl_ms=duration_ms(ttl), scopes=scopes))
 
 
 def enrolment_token(data: Path, robot: str, *, groups: list[str], ttl_ms: int) -> str:
@@ -66,16 +75,16 @@ def enrolment_token(data: Path, robot: str, *, groups: list[str], ttl_ms: int) -
     return _sign(data, claims)
 
 
-def bearer_token(data: Path, robot: str, *, ttl_ms: int, admin: bool) -> str:
+def bearer_token(data: Path, robot: str, *, ttl_ms: int, scopes: Sequence[str]) -> str:
     """Return a bearer token of the deployment in ``data``, making its key if there is none.
 
     Raises:
-        WrongUse: the name or the lifetime is out of bounds.
+        WrongUse: the name, a scope or the lifetime is out of bounds.
         DataDirectoryUnusable: the directory or its key.
     """
     claims = _claims(
         lambda token_id, now_ms: tokens.bearer(
-            robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, admin=admin
+            robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, scopes=scopes
         )
     )
     return _sign(data, claims)

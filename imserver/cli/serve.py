@@ -9,6 +9,7 @@ from imserver.cli.failure import CommandFailed
 from imserver.cli.mint import bearer_token
 from imserver.cli.server_options import server_command
 from imserver.core import settings
+from imserver.core.scopes import ADMIN
 from imserver.core.settings import Settings
 from imserver.data.directory import DataDirectory
 
@@ -59,7 +60,7 @@ def check_config(in_force: Settings) -> None:
 
 
 def _print_admin_token(in_force: Settings) -> None:
-    token = bearer_token(Path(in_force.server.data), "admin", ttl_ms=_ADMIN_TTL_MS, admin=True)
+    token = bearer_token(Path(in_force.server.data), "admin", ttl_ms=_ADMIN_TTL_MS, scopes=[ADMIN])
     if in_force.log.format == "json":
         notice = {"event": "node.new_deployment", "admin_token": token}
         typer.echo(msgspec.json.encode(notice), err=True)

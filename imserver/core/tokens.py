@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta, Struct
 
 from imserver.core.errors import Refusal
+from imserver.core.scopes import ADMIN, WHOLE, Scopes
 from imserver.protocol import names
 from imserver.protocol.errors import ErrorCode
 
@@ -49,7 +50,8 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
         expires_ms: milliseconds since 1970 from which on it is refused.
         groups: conversations (``g/…``) that an enrolled robot becomes a member of; of a stream, the one it
             reads, which may be a direct line.
-        admin: the bearer may act as an owner of every group.
+        scopes: what of its robot's rights a bearer has, as `imserver.core.scopes` describes it.
+        behind: of the pass of a stream, the id of the bearer token with which it was got.
     """
 
     kind: TokenKind
@@ -58,7 +60,13 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
     issued_ms: Milliseconds
     expires_ms: Milliseconds
     groups: tuple[str, ...] = ()
-    admin: bool = False
+    scopes: tuple[str, ...] = ()
+    behind: str = ""
+
+    @property
+    def admin(self) -> bool:
+        """Whether its bearer acts as an owner of every group."""
+        return ADMIN in self.scopes
 
 
 def enrolment(
@@ -74,21 +82,22 @@ def enrolment(
     return Claims("enroll", names.robot_name(robot), token_id, now_ms, expires_ms, groups=checked)
 
 
-def bearer(robot: str, *, token_id: str, now_ms: int, ttl_ms: int, admin: bool = False) -> Claims:
+def bearer(
+    robot: str,
+    *,
+    token_id: str,
+    now_ms: int,
+    ttl_ms: int,
+    scopes: Iterable[str] = (WHOLE,),
+) -> Claims:
     """Return the claims of a token that opens sessions as ``robot`` until it expires.
 
     Raises:
-        ValueError: the name breaks its rule, or the lifetime is out of range.
+        ValueError: the name or a scope breaks its rule, or the lifetime is out of range.
     """
     expires_ms = now_ms + _ttl(ttl_ms)
-    return Claims("bearer", names.robot_name(robot), token_id, now_ms, expires_ms, admin=admin)
-
-
-def stream_pass(
-    robot: str, conv: str, *, token_id: str, now_ms: int, expires_ms: int, admin: bool
-) -> Claims:
-    """Return the claims of a token that lets its holder go on with one stream of ``conv`` as ``robot``."""
-    return Claims("stream", robot, token_id, now_ms, expires_ms, groups=(conv,), admin=admin)
+    texts = Scopes(scopes).texts
+    return Claims("bearer", names.robot_name(robot), token_id, now_ms, expires_ms, scopes=texts)
 
 
 class TokenAuthority:

@@ -56,10 +56,11 @@ class Groups:
         self._limits = limits
 
     async def create(
-        self, owner: RobotName, name: str, members: Sequence[str], *, is_open: bool
+        self, session: Session, name: str, members: Sequence[str], *, is_open: bool
     ) -> Changed:
         """Create a group; its creator owns it, the others become members."""
-        conv = _group_named(name)
+        conv, owner = _group_named(name), session.robot
+        permissions.admit(session.scopes, Operation.CREATE_GROUP, conv)
         robots = await self._registered(members)
         roles = dict.fromkeys(robots, Role.MEMBER) | {owner: Role.OWNER}
         if len(roles) > self._limits.members_max:
@@ -75,7 +76,7 @@ class Groups:
 
     async def join(self, session: Session, conv: str) -> Changed:
         """Make the asking robot a member of an open group."""
-        group = await self._load_group(conv)
+        group = await self._admitted(session, conv, Operation.JOIN)
         if group is None or group.deleted or not (group.open or session.robot in group.members):
             raise permissions.not_found(conv)
         if session.robot in group.members:
@@ -87,7 +88,7 @@ class Groups:
 
     async def leave(self, session: Session, conv: str) -> Changed:
         """Make the asking robot a member no longer."""
-        group = await self._load_group(conv)
+        group = await self._admitted(session, conv, Operation.LEAVE)
         if group is None or session.robot not in group.members:
             raise permissions.not_found(conv)
         _keep_an_owner(group, {session.robot})
@@ -161,11 +162,17 @@ class Groups:
         return None
 
     async def _group(self, session: Session, conv: str, operation: Operation) -> Conversation:
-        group = await self._load_group(conv)
+        group = await self._admitted(session, conv, operation)
         if group is None or group.deleted:
             raise permissions.not_found(conv)
         permissions.require(role_of(group, session), operation, conv)
         return group
+
+    async def _admitted(
+        self, session: Session, conv: str, operation: Operation
+    ) -> Conversation | None:
+        permissions.admit(session.scopes, operation, checked_name(conv))
+        return await self._load_group(conv)
 
     async def _load_group(self, conv: str) -> Conversation | None:
         name = checked_name(conv)

@@ -53,6 +53,7 @@ class HistoryReader:
         """
         self._check(frame)
         conv = checked_name(frame.conv)
+        permissions.admit(session.scopes, Operation.READ, conv)
         conversation = await self._conversations.load(conv)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.READ, conv)

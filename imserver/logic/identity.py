@@ -9,7 +9,8 @@ from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
 from imserver.core.model import RobotRecord
-from imserver.core.tokens import TokenAuthority
+from imserver.core.tokens import Claims, TokenAuthority
+from imserver.core.warrant import Warrant, warrant_of
 from imserver.data.store import Registry
 from imserver.logic.groups import Groups
 from imserver.protocol import names
@@ -70,13 +71,14 @@ class Identity:
         """Return a nonce for one challenge of one connection."""
         return self._ids.token()
 
-    async def prove(self, hello: Hello, *, nonce: str, signature: bytes) -> RobotName:
-        """Return the name in ``hello`` if the signature over the challenge is by its key.
+    async def prove(self, hello: Hello, *, nonce: str, signature: bytes) -> Warrant:
+        """Return what the client has shown if the signature over the challenge is by its robot's key.
 
         Raises:
             Refusal: ``unauthenticated``; unknown robots and wrong signatures get the same answer.
         """
         robot, device = claimed(hello.robot, hello.device)
+        now_ms = self._clock.now_ms()
         record = await self._registry.robot(robot)
         known = record is not None and record.public_key is not None
         key = record.public_key if record is not None and record.public_key else _STAND_IN
@@ -86,10 +88,10 @@ class Identity:
                 f"robot {robot!r} is not registered, or the signature is not its key's over "
                 "`imserver.v1 <server> <nonce> <robot> <device>` of this challenge"
             )
-        return robot
+        return Warrant(robot, now_ms)
 
-    async def bear(self, hello: Hello, token: str) -> tuple[RobotName, bool]:
-        """Return the name in ``hello`` if the bearer token is good for it, and whether it is an admin's.
+    async def bear(self, hello: Hello, token: str) -> Warrant:
+        """Return what the client has shown if the bearer token is good for the name in ``hello``.
 
         A name that is not known yet is registered, without a key: the operator's token vouches for it.
 
@@ -102,15 +104,17 @@ class Identity:
         if claims.robot != robot:
             raise _unauthenticated(f"this token is {claims.robot!r}'s and not good for {robot!r}")
         await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
-        return robot, claims.admin
+        return _warrant(claims)
 
-    async def vouch(self, hello: Hello) -> None:
+    async def vouch(self, hello: Hello) -> Warrant:
         """Take the name in ``hello`` as proven, since the client's certificate names it.
 
         A name that is not known yet is registered, without a key: the operator's authority vouches for it.
         """
         robot, _ = claimed(hello.robot, hello.device)
-        await self._registry.ensure_robot(RobotRecord(robot, None, self._clock.now_ms()))
+        now_ms = self._clock.now_ms()
+        await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
+        return Warrant(robot, now_ms)
 
 
 def claimed(robot: str, device: str) -> tuple[RobotName, DeviceName]:
@@ -123,6 +127,15 @@ def claimed(robot: str, device: str) -> tuple[RobotName, DeviceName]:
         return names.robot_name(robot), names.device_name(device)
     except names.InvalidName as exc:
         raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
+
+
+def _warrant(claims: Claims) -> Warrant:
+    try:
+        return warrant_of(claims)
+    except ValueError as exc:
+        raise _unauthenticated(
+            f"the token was minted by another version of imserver: {exc}"
+        ) from exc
 
 
 def _verified(key: bytes, signature: bytes, text: bytes) -> bool:

@@ -1,6 +1,10 @@
 """Lists: groups, members, robots. Always by name, a page at a time."""
 
+from typing import Final
+
 from imserver.core.errors import Refusal
+from imserver.core.model import GroupSummary
+from imserver.core.scopes import Verb
 from imserver.data.store import Cursors, Registry
 from imserver.logic import permissions
 from imserver.logic.conversations import Conversations
@@ -12,6 +16,9 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import RobotName, clip
 from imserver.protocol.server_frames import GroupRow, MemberRow, RobotRow
+
+_SCANNED: Final = 500
+"""Groups looked at in one go for a token that may see some of them."""
 
 
 class Listings:
@@ -33,11 +40,24 @@ class Listings:
         self._limits = limits
 
     async def groups(self, session: Session, *, after: str | None, limit: int) -> list[GroupRow]:
-        """Return the groups the session's robot is a member of; an admin's session sees all."""
+        """Return the groups the session's robot is a member of, as far as its token lets it read them; an
+        admin's session sees all."""
         self._check(limit)
-        member = None if session.admin else session.robot
-        found = await self._registry.groups(member=member, after=after or "", limit=limit)
+        found = await self._groups(session, after or "", limit)
         return [GroupRow(group.conv, group.role, group.members, group.head) for group in found]
+
+    async def _groups(self, session: Session, after: str, limit: int) -> list[GroupSummary]:
+        member, scopes = None if session.admin else session.robot, session.scopes
+        if scopes is None:
+            return await self._registry.groups(member=member, after=after, limit=limit)
+        found: list[GroupSummary] = []
+        while len(found) < limit:
+            page = await self._registry.groups(member=member, after=after, limit=_SCANNED)
+            found += [group for group in page if scopes.reads(group.conv)]
+            if len(page) < _SCANNED:
+                break
+            after = page[-1].conv
+        return found[:limit]
 
     async def group(self, session: Session, conv: str) -> GroupRow:
         """Return one group.
@@ -45,7 +65,9 @@ class Listings:
         Raises:
             Refusal: the asking robot is no member.
         """
-        group = await self._conversations.load(checked_name(conv))
+        name = checked_name(conv)
+        permissions.admit(session.scopes, Operation.READ, name)
+        group = await self._conversations.load(name)
         role = None if group is None else role_of(group, session)
         permissions.require(role, Operation.READ, conv)
         assert group is not None, "who has a role has a conversation"
@@ -64,6 +86,7 @@ class Listings:
         """
         self._check(limit)
         name = checked_name(conv)
+        permissions.admit(session.scopes, Operation.LIST_MEMBERS, name)
         conversation = await self._conversations.load(name)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.LIST_MEMBERS, conv)
@@ -82,8 +105,13 @@ class Listings:
             if robot in conversation.members
         ]
 
-    async def robots(self, *, after: str | None, limit: int) -> list[RobotRow]:
-        """Return the registered robots."""
+    async def robots(self, session: Session, *, after: str | None, limit: int) -> list[RobotRow]:
+        """Return the registered robots.
+
+        Raises:
+            Refusal: ``forbidden``, the session's token is for single conversations.
+        """
+        _require_sight(session)
         self._check(limit)
         found = await self._registry.robots(after=after or "", limit=limit)
         return [
@@ -91,12 +119,13 @@ class Listings:
             for robot in found
         ]
 
-    async def robot(self, name: str) -> RobotRow:
+    async def robot(self, session: Session, name: str) -> RobotRow:
         """Return one robot.
 
         Raises:
-            Refusal: it is not registered.
+            Refusal: it is not registered; ``forbidden`` as above.
         """
+        _require_sight(session)
         found = await self._registry.robot(RobotName(name)) if names.is_name(name) else None
         if found is None:
             raise Refusal(
@@ -111,3 +140,11 @@ class Listings:
                 ErrorCode.TOO_LARGE,
                 f"limit {limit} is over {self._limits.page_max}, the most in one page",
             )
+
+
+def _require_sight(session: Session) -> None:
+    if session.scopes is not None and not session.scopes.everywhere(Verb.READ):
+        raise Refusal(
+            ErrorCode.FORBIDDEN,
+            "the scopes of this token do not allow to look at robots: it takes read:*",
+        )

@@ -44,7 +44,7 @@ class Minting:
         return self._minted(session, claims)
 
     def bearer(
-        self, session: Session, robot: str, *, admin: bool, ttl_ms: int
+        self, session: Session, robot: str, *, scopes: Sequence[str], ttl_ms: int
     ) -> tuple[str, Claims]:
         """Return a token that lets its bearer act as ``robot`` until it expires, and what it says.
 
@@ -58,7 +58,7 @@ class Minting:
                 token_id=self._ids.token(),
                 now_ms=self._clock.now_ms(),
                 ttl_ms=ttl_ms,
-                admin=admin,
+                scopes=scopes,
             )
         except ValueError as exc:
             raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
@@ -69,7 +69,7 @@ class Minting:
             "by": session.robot,
             "kind": claims.kind,
             "robot": claims.robot,
-            "admin": claims.admin,
+            "scopes": claims.scopes,
             "expires_ms": claims.expires_ms,
         }
         _log.info("token.minted", extra=facts)

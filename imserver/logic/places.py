@@ -10,6 +10,7 @@ from imserver.logic import permissions
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.identity import claimed
+from imserver.logic.permissions import Operation
 from imserver.logic.session import Session, cursor_of
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName
@@ -37,6 +38,7 @@ class Places:
         return [
             ConversationState(found.conv, found.epoch, found.head, cursor_of(found))
             for found in await self._registry.memberships(robot, name)
+            if session.scopes is None or session.scopes.reads(found.conv)
         ]
 
     async def ack(self, session: Session, conv: ConversationName, seq: int, *, device: str) -> None:
@@ -46,6 +48,7 @@ class Places:
             Refusal: ``not_found`` for who is no member; ``conflict`` for a ``seq`` beyond the head.
         """
         robot, name = claimed(session.robot, device)
+        permissions.admit(session.scopes, Operation.READ, conv)
         conversation = await self._conversations.load(conv)
         if conversation is None or robot not in conversation.members:
             raise permissions.not_found(conv)

@@ -155,6 +155,8 @@ class Sending:
             Refusal: the event is not allowed.
         """
         _check_frame(frame)
+        if session.scopes is not None:  # no retry of what was stored before is answered, either
+            permissions.admit(session.scopes, Operation.SEND, checked_name(frame.conv))
         conversation = self._conversations.peek(frame.conv)
         if conversation is None or frame.kind in AMENDING_KINDS:
             return self._send_slowly(session, frame, body)
@@ -284,7 +286,12 @@ class Sending:
 
 
 def role_of(conversation: Conversation, session: Session) -> Role | None:
-    """Return the session's role, as far as it is known here; an admin owns every group."""
+    """Return the session's role, as far as it is known here; an admin owns every group.
+
+    Who has a token that is not about the conversation has no role in it.
+    """
+    if session.scopes is not None and not session.scopes.covers(conversation.name):
+        return None
     member = conversation.members.get(session.robot)
     if session.admin and conversation.name[0] == "g":
         return None if conversation.deleted else Role.OWNER

@@ -11,6 +11,7 @@ from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
 from imserver.core.model import Membership
+from imserver.core.warrant import Warrant
 from imserver.data.store import Registry
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
@@ -30,9 +31,11 @@ class Session:
     """An authenticated connection.
 
     Attributes:
+        warrant: as whom it was opened, and on what ground.
         admin: its token lets it act as an owner of every group.
+        scopes: what its token leaves of its robot's rights; None for all of them.
         window: most events of a conversation in flight beyond its acks.
-        auto: it receives every conversation of its robot, also those to come.
+        auto: it receives every conversation of its robot that it may read, also those to come.
         readers: what it receives, by conversation.
         groups: the robot's conversations, kept only if it does not receive them all.
         behind: readers that wait for the connection or for a free page read, in order.
@@ -52,17 +55,21 @@ class Session:
         "peer",
         "readers",
         "robot",
+        "scopes",
+        "warrant",
         "window",
     )
 
     def __init__(
-        self, peer: Peer, robot: RobotName, device: DeviceName, *, session_id: str
+        self, peer: Peer, warrant: Warrant, device: DeviceName, *, session_id: str
     ) -> None:
         self.id = session_id
         self.peer = peer
-        self.robot = robot
+        self.warrant = warrant
+        self.robot = warrant.robot
         self.device = device
-        self.admin = False
+        self.admin = warrant.scopes.admin
+        self.scopes = warrant.scopes.narrow
         self.window = 1
         self.auto = True
         self.readers: dict[str, Reader] = {}
@@ -90,7 +97,7 @@ class Session:
 
     def conversations(self) -> list[ConversationName]:
         """Return the robot's conversations as far as this session knows them."""
-        if self.auto:
+        if self.auto and self.scopes is None:
             return [reader.conversation.name for reader in self.readers.values()]
         return list(self.groups)
 
@@ -159,7 +166,7 @@ class Sessions:
         return [session for devices in self._by_robot.values() for session in devices.values()]
 
     async def open(
-        self, peer: Peer, robot: RobotName, device: DeviceName, *, hello: Hello, admin: bool
+        self, peer: Peer, warrant: Warrant, device: DeviceName, *, hello: Hello
     ) -> Session | None:
         """Open a session, send its ``welcome`` and begin to deliver; None if the client is gone meanwhile,
         whose place nobody else has to leave then.
@@ -167,23 +174,25 @@ class Sessions:
         Everything after the store was read happens in one step, so that no commit falls between what
         ``welcome`` says and what is delivered.
         """
+        robot = warrant.robot
         await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
-        if await self._losses.note(hello, [membership for membership, _ in adopted]):
+        visible = _visible(adopted, warrant)
+        if await self._losses.note(hello, [membership for membership, _ in visible]):
             adopted = await self._adopt(robot, device)
+            visible = _visible(adopted, warrant)
         if peer.is_closed:
             return None
-        session = Session(peer, robot, device, session_id=self._ids.token())
-        session.admin = admin
+        session = Session(peer, warrant, device, session_id=self._ids.token())
         session.auto = hello.auto
         session.window = min(hello.window, self._limits.window_max)
         how = self._take_place(session)
-        peer.send(self._welcome(session, adopted))
+        peer.send(self._welcome(session, visible))
         if hello.auto:
-            for membership, conversation in adopted:
+            for membership, conversation in visible:
                 start = self._start(session, membership, conversation, hello.resume)
                 self._follow(session, conversation, start)
-        else:
+        if not hello.auto or session.scopes is not None:
             session.groups = tuple(membership.conv for membership, _ in adopted)
         self._presence.came(session, how)
         return session
@@ -335,7 +344,8 @@ class Sessions:
                 self._joins_while_opening += 1
             for session in self._by_robot.get(robot, {}).values():
                 reader = session.readers.get(conversation.name)
-                if not session.auto:
+                scopes = session.scopes
+                if not session.auto or (scopes and not scopes.reads(conversation.name)):
                     continue
                 if reader is None:
                     self._receive_new(session, conversation, seq - 1)
@@ -349,6 +359,16 @@ class Sessions:
         reader.live = conversation.head == start
         session.readers[conversation.name] = reader
         self._delivery.open(reader)
+
+
+def _visible(
+    adopted: list[tuple[Membership, Conversation]], warrant: Warrant
+) -> list[tuple[Membership, Conversation]]:
+    """Return those of a robot's conversations that its token lets it read."""
+    scopes = warrant.scopes.narrow
+    if scopes is None:
+        return adopted
+    return [(m, conversation) for m, conversation in adopted if scopes.reads(m.conv)]
 
 
 def cursor_of(membership: Membership) -> int:

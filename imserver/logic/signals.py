@@ -45,6 +45,8 @@ class Signals:
             raise Refusal(
                 ErrorCode.FORBIDDEN, "signal keys that begin with '@' are the server's own"
             )
+        if session.scopes is not None:
+            permissions.admit(session.scopes, Operation.SIGNAL, checked_name(conv))
         conversation = self._conversations.peek(conv)
         role = None if conversation is None else role_of(conversation, session)
         if conversation is None or (role is None and not conversation.members_complete):

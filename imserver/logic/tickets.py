@@ -10,11 +10,12 @@ Tickets live in this node's memory and end with it. A pass is signed and survive
 import hashlib
 from typing import Final, NamedTuple
 
-from imserver.core import tokens
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
-from imserver.core.tokens import TokenAuthority
+from imserver.core.scopes import Scopes
+from imserver.core.tokens import Claims, TokenAuthority
+from imserver.core.warrant import Warrant
 from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, RobotName
@@ -29,22 +30,20 @@ class Grant(NamedTuple):
     """What a ticket allows.
 
     Attributes:
-        robot, admin: in whose name.
+        warrant: in whose name, and on what ground.
         conv: what may be read.
         expires_ms: until when, in milliseconds since 1970.
         new_pass: the pass to keep, if it was not there yet.
     """
 
-    robot: RobotName
-    admin: bool
+    warrant: Warrant
     conv: ConversationName
     expires_ms: int
     new_pass: str | None
 
 
 class _Issued(NamedTuple):
-    robot: RobotName
-    admin: bool
+    warrant: Warrant
     conv: ConversationName
     opens_until_ms: int
     expires_ms: int
@@ -71,9 +70,7 @@ class Tickets:
         opens_until_ms = min(now_ms + TICKET_TTL_MS, expires_ms)
         expires_ms = min(now_ms + PASS_TTL_MS, expires_ms)
         ticket = self._ids.token()
-        self._issued[ticket] = _Issued(
-            session.robot, session.admin, conv, opens_until_ms, expires_ms
-        )
+        self._issued[ticket] = _Issued(session.warrant, conv, opens_until_ms, expires_ms)
         return ticket, opens_until_ms
 
     def redeem(self, ticket: str, *, kept_pass: str | None) -> Grant:
@@ -85,23 +82,26 @@ class Tickets:
         now_ms = self._clock.now_ms()
         issued = self._issued.pop(ticket, None)
         if issued is not None and now_ms < issued.opens_until_ms:
-            claims = tokens.stream_pass(
-                issued.robot,
-                issued.conv,
-                token_id=fingerprint(ticket),
-                now_ms=now_ms,
-                expires_ms=issued.expires_ms,
-                admin=issued.admin,
-            )
-            new_pass = self._authority.mint(claims)
-            return Grant(issued.robot, issued.admin, issued.conv, issued.expires_ms, new_pass)
+            new_pass = self._authority.mint(_pass_for(issued, fingerprint(ticket)))
+            return Grant(issued.warrant, issued.conv, issued.expires_ms, new_pass)
         if kept_pass is None:
             raise _spent()
         claims = self._authority.read(kept_pass, kind="stream", now_ms=now_ms)
         if claims.id != fingerprint(ticket):
             raise _spent()
         conv = ConversationName(claims.groups[0])
-        return Grant(RobotName(claims.robot), claims.admin, conv, claims.expires_ms, None)
+        return Grant(
+            Warrant(
+                RobotName(claims.robot),
+                claims.issued_ms,
+                Scopes(claims.scopes),
+                claims.behind,
+                claims.expires_ms,
+            ),
+            conv,
+            claims.expires_ms,
+            None,
+        )
 
     def _forget(self, now_ms: int) -> None:
         """Let go of tickets that are over; all last equally long, so that the oldest are first."""
@@ -110,6 +110,21 @@ class Tickets:
             if len(self._issued) < TICKETS_MAX and now_ms < self._issued[oldest].opens_until_ms:
                 return
             del self._issued[oldest]
+
+
+def _pass_for(issued: _Issued, token_id: str) -> Claims:
+    """Return the claims of a pass. It is as old as the token behind it: what ends that one ends both."""
+    warrant = issued.warrant
+    return Claims(
+        "stream",
+        warrant.robot,
+        token_id,
+        warrant.since_ms,
+        issued.expires_ms,
+        groups=(issued.conv,),
+        scopes=warrant.scopes.texts,
+        behind=warrant.token_id,
+    )
 
 
 def fingerprint(ticket: str) -> str:

@@ -162,11 +162,22 @@ class ServerProcess:
         )
         return self._authority().mint(claims)
 
-    def token(self, robot: str, *, admin: bool = False, expired: bool = False) -> str:
+    def token(
+        self,
+        robot: str,
+        *,
+        admin: bool = False,
+        expired: bool = False,
+        scopes: Sequence[str] = (),
+    ) -> str:
         """Return a bearer token as ``imserver token`` would print it."""
         issued_ms = time.time_ns() // 1_000_000 - (2 * HOUR_MS if expired else 0)
         claims = tokens.bearer(
-            robot, token_id=secrets.token_hex(16), now_ms=issued_ms, ttl_ms=HOUR_MS, admin=admin
+            robot,
+            token_id=secrets.token_hex(16),
+            now_ms=issued_ms,
+            ttl_ms=HOUR_MS,
+            scopes=scopes or ["admin" if admin else "*"],
         )
         return self._authority().mint(claims)
 

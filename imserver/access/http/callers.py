@@ -48,11 +48,11 @@ class BearerTokens(AbstractAuthenticationMiddleware):
         if tickets and connection.route_handler.opt.get(BY_TICKET):
             kept = connection.cookies.get(_cookie_name(tickets[0]))
             grant = self._tickets.redeem(tickets[0], kept_pass=kept)
-            return AuthenticationResult(session_for(grant.robot, admin=grant.admin), grant)
+            return AuthenticationResult(session_for(grant.warrant), grant)
         token = _token(connection.headers.getall("authorization", []))
         claims = tokens.unverified(token, kind="bearer")
-        robot, admin = await self._identity.bear(Hello(claims.robot, token=token), token)
-        return AuthenticationResult(session_for(robot, admin=admin), claims)
+        warrant = await self._identity.bear(Hello(claims.robot, token=token), token)
+        return AuthenticationResult(session_for(warrant), claims)
 
 
 def cookie_for(

@@ -119,7 +119,7 @@ class EventRoutes(Routes):
         self, request: Asking, conversation: Conversation, poll: Poll, *, after: int, wait_s: float
     ) -> None:
         caller, sessions = request.user, self._cases.sessions
-        session = session_for(caller.robot, admin=caller.admin, peer=poll)
+        session = session_for(caller.warrant, peer=poll)
         with self._stays.holding(request.scope, caller.robot, poll):
             sessions.follow(session, conversation, after)
             try:

@@ -42,7 +42,7 @@ class GroupListRoutes(Routes):
     async def create(self, request: Asking, data: JSONBody[NewGroup]) -> Changed:
         """Create a group and own it."""
         return await self._cases.groups.create(
-            request.user.robot, data.name, data.members, is_open=data.open
+            request.user, data.name, data.members, is_open=data.open
         )
 
 

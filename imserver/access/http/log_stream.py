@@ -99,7 +99,7 @@ class LogStream(Visit):
     ) -> None:
         super().__init__()
         self.outbox = outbox
-        self.session = session_for(caller.robot, admin=caller.admin, peer=self)
+        self.session = session_for(caller.warrant, peer=self)
         self._conversation = conversation
         self._wanted = wanted
         self._sessions = sessions

@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from imserver.access.use_cases import UseCases
 from imserver.core.errors import Refusal
 from imserver.logic.conversations import Conversation
-from imserver.logic.permissions import Operation, require
+from imserver.logic.permissions import Operation, admit, require
 from imserver.logic.send import role_of
 from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
@@ -41,6 +41,7 @@ class Reading:
         Raises:
             Refusal: ``not_found``; ``epoch_changed`` if ``epoch`` is given and is not the log's any more.
         """
+        admit(request.user.scopes, Operation.READ, conv)
         conversation = await self._cases.conversations.load(conv)
         role = None if conversation is None else role_of(conversation, request.user)
         require(role, Operation.READ, conv)

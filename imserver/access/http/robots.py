@@ -21,6 +21,7 @@ from imserver.access.http.shapes import (
 )
 from imserver.access.use_cases import UseCases
 from imserver.core.errors import Refusal
+from imserver.core.scopes import WHOLE
 from imserver.protocol import client_frames as frames
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.server_frames import RobotRow
@@ -56,18 +57,19 @@ class RobotRoutes(Routes):
             )(self.mint),
         ]
 
-    async def robots(self, *, after: After = None, limit: Limit = LIMIT) -> Robots:
+    async def robots(self, request: Asking, *, after: After = None, limit: Limit = LIMIT) -> Robots:
         """List the registered robots, by name, and whether each is online."""
-        return Robots(await self._cases.listings.robots(after=after, limit=limit))
+        return Robots(await self._cases.listings.robots(request.user, after=after, limit=limit))
 
-    async def robot(self, robot: FromPath[str]) -> RobotRow:
+    async def robot(self, request: Asking, robot: FromPath[str]) -> RobotRow:
         """Tell whether a robot is registered, and online."""
-        return await self._cases.listings.robot(robot)
+        return await self._cases.listings.robot(request.user, robot)
 
     async def whoami(self, request: Asking) -> Caller:
-        """Tell for whom the bearer token speaks, and until when."""
+        """Tell for whom the bearer token speaks, how far that goes, and until when."""
         session = request.user
-        return Caller(session.robot, session.admin, request.auth.expires_ms)
+        scopes = list(session.warrant.scopes.texts)
+        return Caller(session.robot, session.admin, scopes, request.auth.expires_ms)
 
     async def register(self, data: JSONBody[Registration]) -> Registered:
         """Bind a robot's name to its public key, with an enrolment token instead of a bearer token."""
@@ -76,9 +78,9 @@ class RobotRoutes(Routes):
 
     async def mint(self, request: Asking, data: JSONBody[NewToken]) -> Token:
         """Mint a token, as an admin."""
-        if data.admin if data.kind == "enroll" else data.groups:
+        if data.scopes if data.kind == "enroll" else data.groups:
             raise Refusal(
-                ErrorCode.BAD_FRAME, "`groups` goes with the kind `enroll`, `admin` with `bearer`"
+                ErrorCode.BAD_FRAME, "`groups` goes with the kind `enroll`, `scopes` with `bearer`"
             )
         session, ttl_ms, minting = request.user, data.ttl_s * 1_000, self._cases.minting
         if data.kind == "enroll":
@@ -86,5 +88,6 @@ class RobotRoutes(Routes):
                 session, data.robot, groups=data.groups, ttl_ms=ttl_ms
             )
         else:
-            token, claims = minting.bearer(session, data.robot, admin=data.admin, ttl_ms=ttl_ms)
+            scopes = data.scopes or [WHOLE]
+            token, claims = minting.bearer(session, data.robot, scopes=scopes, ttl_ms=ttl_ms)
         return Token(token, claims.expires_ms)

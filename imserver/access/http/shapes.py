@@ -205,14 +205,15 @@ class NewToken(Struct, frozen=True):
         robot: the only name it is good for.
         ttl_s: seconds from now on for which it is good.
         groups: groups, as ``g/<name>``, that an enrolled robot becomes a member of (``enroll`` only).
-        admin: the bearer may act as an owner of every group (``bearer`` only).
+        scopes: what of the robot's rights the bearer has, such as ``read:g/dock`` or ``admin``; all of them
+            if none is named (``bearer`` only).
     """
 
     kind: Literal["enroll", "bearer"]
     robot: str
     ttl_s: Annotated[int, Meta(ge=1, le=TTL_MS_MAX // 1_000)] = 3_600
     groups: list[str] = []
-    admin: bool = False
+    scopes: list[str] = []
 
 
 class Token(Struct, frozen=True):
@@ -233,11 +234,13 @@ class Caller(Struct, frozen=True):
     Attributes:
         robot: name of the robot.
         admin: whether it may act as an owner of every group.
+        scopes: what of its robot's rights the token gives.
         expires: when the token ends to be good, in milliseconds since 1970.
     """
 
     robot: str
     admin: bool
+    scopes: list[str]
     expires: int
 
 

@@ -9,9 +9,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from imserver.core.warrant import Warrant
 from imserver.logic.peer import Peer
 from imserver.logic.session import Session
-from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.names import DeviceName
 from imserver.protocol.server_frames import Gap
 from imserver.protocol.shared_frame import SharedFrame
 
@@ -74,9 +75,8 @@ def visit_of(session: Session) -> Visit:
     return session.peer
 
 
-def session_for(robot: RobotName, *, admin: bool, peer: Peer | None = None) -> Session:
-    """Return a session for one request of ``robot``."""
-    session = Session(peer or Visit(), robot, DeviceName("http"), session_id="")
-    session.admin = admin
+def session_for(warrant: Warrant, *, peer: Peer | None = None) -> Session:
+    """Return a session for one request."""
+    session = Session(peer or Visit(), warrant, DeviceName("http"), session_id="")
     session.window = WINDOW
     return session

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from imserver.core.scopes import ADMIN, WHOLE
 from imserver.core.settings import Settings
 from imserver.core.tokens import TokenAuthority, bearer
 from imserver.node import Collaborators, Node, build
@@ -57,7 +58,7 @@ class NodeInMemory:
             token_id=self.ids.token(),
             now_ms=self.clock.ms,
             ttl_ms=3_600_000,
-            admin=admin,
+            scopes=[ADMIN if admin else WHOLE],
         )
         return self.authority.mint(claims)
 

@@ -38,7 +38,7 @@ def refusal(token, *, kind="bearer", now_ms=NOW_MS, authority=AUTHORITY):
 
 
 def test_a_bearer_token_reads_as_it_was_minted():
-    claims = bearer(admin=True)
+    claims = bearer(scopes=["admin"])
     assert AUTHORITY.read(AUTHORITY.mint(claims), kind="bearer", now_ms=NOW_MS) == claims
 
 
@@ -76,7 +76,7 @@ def test_the_token_of_another_deployment_is_refused():
 
 
 def test_a_token_with_other_claims_under_the_signature_is_refused():
-    honest, admin = AUTHORITY.mint(bearer()), AUTHORITY.mint(bearer(admin=True))
+    honest, admin = AUTHORITY.mint(bearer()), AUTHORITY.mint(bearer(scopes=["admin"]))
     forged = ".".join([*admin.split(".")[:2], honest.split(".")[2]])
     assert "not signed by this deployment" in refusal(forged)
 

@@ -1,7 +1,7 @@
 """The whole logic tier, built as the node builds it, around a gated store in memory."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
 from imserver.core.model import Append
+from imserver.core.scopes import ADMIN, WHOLE, Scopes
 from imserver.core.tokens import TokenAuthority
+from imserver.core.warrant import Warrant
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Delivery
@@ -173,22 +175,29 @@ class LogicTier:
         *,
         peer: RecordingPeer | None = None,
         admin: bool = False,
+        scopes: Sequence[str] = (),
         **hello: Any,
     ) -> Session:
         """Open a session of a robot, which is registered if need be."""
         await self.store.enlist(robot)
         asked = Hello(robot=robot, device=device, **hello)
         peer = peer if peer is not None else RecordingPeer()
-        session = await self.sessions.open(
-            peer, RobotName(robot), DeviceName(device), hello=asked, admin=admin
-        )
+        given = Scopes(scopes or [ADMIN if admin else WHOLE])
+        warrant = Warrant(RobotName(robot), self.clock.now_ms(), given)
+        session = await self.sessions.open(peer, warrant, DeviceName(device), hello=asked)
         assert session is not None, "its peer is there"
         return session
 
-    async def group(self, name: str, owner: str, *members: str, is_open: bool = False) -> str:
-        """Create a group and return its conversation."""
-        await self.store.enlist(owner, *members)
-        changed = await self.groups.create(RobotName(owner), name, members, is_open=is_open)
+    async def group(
+        self, name: str, owner: str, *members: str, is_open: bool = False, enlist: bool = True
+    ) -> str:
+        """Create a group and return its conversation; its robots are registered if need be."""
+        if enlist:
+            await self.store.enlist(owner, *members)
+        creator = Session(
+            RecordingPeer(), Warrant(RobotName(owner), 0), DeviceName("main"), session_id=""
+        )
+        changed = await self.groups.create(creator, name, members, is_open=is_open)
         assert changed.conv is not None, "a creation tells the conversation"
         return changed.conv
 

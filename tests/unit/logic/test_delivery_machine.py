@@ -16,6 +16,8 @@ from hypothesis.stateful import (
 )
 
 from imserver.core.errors import Refusal
+from imserver.core.scopes import ADMIN, WHOLE, Scopes
+from imserver.core.warrant import Warrant
 from imserver.logic import delivery as delivery_module
 from imserver.logic import session as session_module
 from imserver.protocol.client_frames import Hello, Position
@@ -154,8 +156,9 @@ class Deliveries(RuleBasedStateMachine):
         hello = Hello(robot, device, resume=seat.resume, window=window, auto=auto)
 
         async def open_() -> None:
+            warrant = Warrant(RobotName(robot), 0, Scopes([ADMIN if admin else WHOLE]))
             seat.session = await self.tier.sessions.open(
-                peer, RobotName(robot), DeviceName(device), hello=hello, admin=admin
+                peer, warrant, DeviceName(device), hello=hello
             )
             old = self.devices.get((robot, device))
             if old is not None and old.session is not None and peer.closed is None:

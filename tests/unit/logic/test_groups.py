@@ -84,8 +84,7 @@ async def test_a_group_needs_a_name_by_the_rule(tier: LogicTier, name: str) -> N
 
 async def test_members_must_be_registered(tier: LogicTier) -> None:
     await tier.store.enlist("r1")
-    work = tier.groups.create(RobotName("r1"), "a", ["ghost"], is_open=False)
-    refusal = await refused(work)
+    refusal = await refused(tier.group("a", "r1", "ghost", enlist=False))
     assert refusal.code is ErrorCode.NOT_FOUND and "ghost" in refusal.message
 
 

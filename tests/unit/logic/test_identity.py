@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.core.model import RobotRecord
+from imserver.core.scopes import ADMIN, WHOLE
 from imserver.core.tokens import TokenAuthority, bearer, enrolment
 from imserver.logic import identity
 from imserver.protocol.client_frames import Hello, Register
@@ -29,7 +30,11 @@ def enrol_token(tier: LogicTier, robot: str = "r1", *, groups: tuple[str, ...] =
 
 def bearer_token(tier: LogicTier, robot: str = "r1", *, admin: bool = False) -> str:
     claims = bearer(
-        robot, token_id=tier.ids.token(), now_ms=tier.clock.ms, ttl_ms=HOUR_MS, admin=admin
+        robot,
+        token_id=tier.ids.token(),
+        now_ms=tier.clock.ms,
+        ttl_ms=HOUR_MS,
+        scopes=[ADMIN if admin else WHOLE],
     )
     return tier.authority.mint(claims)
 
@@ -249,7 +254,8 @@ async def test_a_signature_over_the_challenge_proves_the_name(tier: LogicTier) -
     nonce = tier.identity.new_nonce()
     hello = Hello("r1", "spare")
     signature = signed(tier, nonce, device="spare")
-    assert await tier.identity.prove(hello, nonce=nonce, signature=signature) == "r1"
+    warrant = await tier.identity.prove(hello, nonce=nonce, signature=signature)
+    assert (warrant.robot, warrant.scopes.texts) == ("r1", ("*",))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +304,8 @@ async def test_no_two_challenges_are_alike(tier: LogicTier) -> None:
 @pytest.mark.parametrize("admin", [False, True])
 async def test_a_bearer_token_proves_its_name_and_scope(tier: LogicTier, admin: bool) -> None:
     token = bearer_token(tier, admin=admin)
-    assert await tier.identity.bear(Hello("r1"), token) == ("r1", admin)
+    warrant = await tier.identity.bear(Hello("r1"), token)
+    assert (warrant.robot, warrant.scopes.admin) == ("r1", admin)
     assert await tier.store.robot(RobotName("r1")) is not None
 
 

@@ -113,14 +113,14 @@ async def test_an_admins_session_lists_the_members_of_every_group(tier: LogicTie
 async def test_robots_are_listed_with_their_presence(tier: LogicTier) -> None:
     await tier.store.enlist("r2", "r1")
     session = await tier.session("r3")
-    found = await tier.listings.robots(after=None, limit=9)
+    found = await tier.listings.robots(session, after=None, limit=9)
     assert [(row.robot, row.online) for row in found] == [
         ("r1", False),
         ("r2", False),
         ("r3", True),
     ]
     tier.sessions.close(session, "clean")
-    (row,) = await tier.listings.robots(after="r2", limit=9)
+    (row,) = await tier.listings.robots(session, after="r2", limit=9)
     assert (row.robot, row.online) == ("r3", False)
 
 
@@ -132,7 +132,7 @@ async def test_more_than_a_page_holds_is_refused_with_the_limit() -> None:
         for work in (
             convs(tier, session, limit=6),
             members(tier, session, conv, limit=6),
-            tier.listings.robots(after=None, limit=6),
+            tier.listings.robots(session, after=None, limit=6),
         ):
             with pytest.raises(Refusal, match="5") as caught:
                 await work

@@ -3,7 +3,8 @@
 import pytest
 
 from imserver.core.errors import Refusal
-from imserver.logic.permissions import ALLOWED, Operation, require
+from imserver.core.scopes import Scopes, Verb
+from imserver.logic.permissions import ALLOWED, BY_ANYBODY, SCOPE, Operation, admit, require
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
 
@@ -19,11 +20,55 @@ TABLE = {
     Operation.SET_ROLE: "owner admin",
     Operation.TOUCH_OWNERS: "owner",
     Operation.DELETE_GROUP: "owner",
+    Operation.LEAVE: EVERYBODY,
+    Operation.JOIN: "",
+    Operation.CREATE_GROUP: "",
+}
+
+
+READS, SENDS, MANAGES = Verb.READ, Verb.SEND, Verb.MANAGE
+SCOPES = {
+    READS: {Operation.READ, Operation.LIST_MEMBERS},
+    SENDS: {Operation.SEND, Operation.SIGNAL, Operation.AMEND_OTHERS},
+    MANAGES: {
+        Operation.ADD_MEMBERS,
+        Operation.REMOVE_MEMBERS,
+        Operation.SET_ROLE,
+        Operation.TOUCH_OWNERS,
+        Operation.DELETE_GROUP,
+        Operation.LEAVE,
+        Operation.JOIN,
+        Operation.CREATE_GROUP,
+    },
 }
 
 
 def test_the_table_has_every_operation() -> None:
-    assert set(TABLE) == set(Operation) == set(ALLOWED)
+    assert set(TABLE) == set(Operation) == set(ALLOWED) == set(SCOPE)
+    assert set(BY_ANYBODY) == {operation for operation in Operation if not TABLE[operation]}
+
+
+@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("operation", Operation)
+def test_a_scope_reaches_as_far_as_the_table_says(operation: Operation, verb: Verb) -> None:
+    scopes = Scopes([f"{verb}:g/a"]).narrow
+    if operation in SCOPES[verb]:
+        admit(scopes, operation, "g/a")
+    else:
+        with pytest.raises(Refusal, match=SCOPE[operation].value) as caught:
+            admit(scopes, operation, "g/a")
+        assert caught.value.code is ErrorCode.FORBIDDEN
+    with pytest.raises(Refusal) as caught:
+        admit(scopes, operation, "g/b")
+    with pytest.raises(Refusal) as missing:
+        require(None, Operation.READ, "g/b")
+    assert caught.value.message == missing.value.message
+
+
+def test_a_token_with_all_rights_is_not_asked_for_scopes() -> None:
+    for operation in Operation:
+        admit(Scopes(["*"]).narrow, operation, "g/a")
+        admit(Scopes(["read:g/b", "admin"]).narrow, operation, "g/a")
 
 
 @pytest.mark.parametrize("role", Role)

@@ -11,7 +11,9 @@ from litestar import Litestar
 
 from imserver.access.http.application import Parts, application
 from imserver.access.http.link import LINK, Stay
+from imserver.access.http.visit import session_for
 from imserver.core.settings import Settings
+from imserver.core.warrant import Warrant
 from imserver.protocol.names import RobotName
 from tests.unit.access.node_in_memory import NodeInMemory, running
 from tests.unit.access.recording_transport import RecordingTransport
@@ -167,5 +169,6 @@ async def api_in_memory(settings: Settings | None = None) -> AsyncIterator[Api]:
         )
         app = await asyncio.to_thread(application, parts)
         await node.store.enlist("r1", "r2", "r3")
-        await node.node.cases.groups.create(RobotName("r1"), "dock", ["r2"], is_open=False)
+        owner = session_for(Warrant(RobotName("r1"), 0))
+        await node.node.cases.groups.create(owner, "dock", ["r2"], is_open=False)
         yield Api(node, app)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from imserver.core.warrant import Warrant
 from imserver.protocol.client_frames import Hello
 from imserver.protocol.names import DeviceName, RobotName
 from imserver.protocol.server_frames import SignalValue, Welcome
@@ -75,7 +76,7 @@ async def test_a_session_goes_on_from_what_was_acked_over_http(api: Api):
     sessions = api.node.node.sessions
     peer = RecordingPeer()
     hello = Hello("r2")
-    await sessions.open(peer, RobotName("r2"), DeviceName("main"), hello=hello, admin=False)
+    await sessions.open(peer, Warrant(RobotName("r2"), 0), DeviceName("main"), hello=hello)
     welcome = peer.frames[0]
     assert isinstance(welcome, Welcome)
     assert [state.acked for state in welcome.conversations] == [2]
@@ -84,7 +85,7 @@ async def test_a_session_goes_on_from_what_was_acked_over_http(api: Api):
 async def test_a_signal_reaches_the_members_who_are_online(api: Api):
     peer = RecordingPeer()
     robot, device = RobotName("r2"), DeviceName("main")
-    await api.node.node.sessions.open(peer, robot, device, hello=Hello("r2"), admin=False)
+    await api.node.node.sessions.open(peer, Warrant(robot, 0), device, hello=Hello("r2"))
     body = {"key": "battery", "body": 0.7}
     answer = await api.ask("POST", f"{DOCK}/signals", robot="r1", body=body)
     await api.node.settle()

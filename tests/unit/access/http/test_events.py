@@ -6,6 +6,7 @@ import pytest
 from imserver.access.http.visit import session_for
 from imserver.core.errors import StoreFailed, StoreUnavailable
 from imserver.core.settings import Settings
+from imserver.core.warrant import Warrant
 from imserver.protocol.events import Role
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, RobotName
@@ -219,7 +220,7 @@ async def test_a_page_over_the_limit_is_refused(api: Api):
 
 
 async def test_an_observer_may_not_send(api: Api):
-    owner = session_for(RobotName("r1"), admin=False)
+    owner = session_for(Warrant(RobotName("r1"), 0))
     groups = api.node.node.cases.groups
     await groups.set_role(owner, "g/dock", "r2", role=Role.OBSERVER)
     answer = await api.send("r2", DOCK, "hi", key="c1")

@@ -9,6 +9,7 @@ from imserver.access.http.log_stream import GOODBYE_TICKS_MAX
 from imserver.access.http.visit import session_for
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import DeliverySettings, Settings
+from imserver.core.warrant import Warrant
 from imserver.protocol.names import ConversationName, RobotName
 from tests.unit.access.http.api_in_memory import Api, api_in_memory
 from tests.unit.access.http.streaming import Follower, follow
@@ -199,7 +200,7 @@ async def test_a_direct_line_is_followed_as_a_group_is(api: Api):
 
 async def test_a_robot_that_is_removed_learns_that_and_the_stream_ends(api: Api):
     stream = await follow(api)
-    owner = session_for(RobotName("r1"), admin=False)
+    owner = session_for(Warrant(RobotName("r1"), 0))
     await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
     await say(api, "secret")
     await stream.end()
@@ -211,7 +212,7 @@ async def test_a_robot_that_is_removed_learns_that_and_the_stream_ends(api: Api)
 
 async def test_a_stream_ends_with_its_group(api: Api):
     stream = await follow(api)
-    owner = session_for(RobotName("r1"), admin=False)
+    owner = session_for(Warrant(RobotName("r1"), 0))
     await api.node.node.cases.groups.delete(owner, "g/dock")
     await stream.end()
     assert stream.messages[-1].data["kind"] == "group_deleted"

@@ -12,6 +12,7 @@ from imserver.access.http.log_stream import LogStream, Policy
 from imserver.access.http.visit import session_for
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import DeliverySettings, Settings
+from imserver.core.warrant import Warrant
 from imserver.protocol.names import RobotName
 from tests.unit.access.http.api_in_memory import Api, api_in_memory
 from tests.unit.access.http.streaming import Follower, follow
@@ -183,7 +184,7 @@ async def test_a_slow_reader_that_is_removed_sees_its_removal_and_nothing_behind
     stream = await level(api, policy)
     stream.block()
     await say(api, 20)
-    owner = session_for(RobotName("r1"), admin=False)
+    owner = session_for(Warrant(RobotName("r1"), 0))
     changed = await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
     await say(api, 5)
     stream.take()

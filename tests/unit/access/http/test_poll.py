@@ -9,6 +9,7 @@ import pytest
 from imserver.access.http.visit import session_for
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import Settings
+from imserver.core.warrant import Warrant
 from imserver.protocol.names import RobotName
 from tests.unit.access.http.api_in_memory import Answer, Api, api_in_memory
 
@@ -120,7 +121,7 @@ async def test_a_wait_that_cannot_be_is_refused(api: Api, wait: str):
 
 async def test_a_robot_that_is_removed_learns_that_and_nothing_more(api: Api):
     poll = await waiting(api)
-    owner = session_for(RobotName("r1"), admin=False)
+    owner = session_for(Warrant(RobotName("r1"), 0))
     await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
     answer = await poll.answer()
     after = await api.ask("GET", f"{DOCK}/events?after=2&wait={LONG_S}", robot="r2")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from imserver.core.warrant import Warrant
 from imserver.protocol.client_frames import Hello
 from imserver.protocol.names import DeviceName, RobotName
 from tests.unit.access.http.api_in_memory import Answer, Api
@@ -22,7 +23,7 @@ async def mint(api: Api, **fields: Any) -> Answer:
 
 async def test_robots_are_listed_by_name_with_who_is_online(api: Api):
     peer, robot, device = RecordingPeer(), RobotName("r2"), DeviceName("main")
-    await api.node.node.sessions.open(peer, robot, device, hello=Hello("r2"), admin=False)
+    await api.node.node.sessions.open(peer, Warrant(robot, 0), device, hello=Hello("r2"))
     first = await api.ask("GET", "/v1/robots?limit=2", robot="r1")
     rest = await api.ask("GET", "/v1/robots?after=r2", robot="r1")
     assert [(row["robot"], row["online"]) for row in first.json["robots"]] == [
@@ -43,7 +44,12 @@ async def test_one_robot_is_told_of(api: Api):
 async def test_a_caller_learns_for_whom_its_token_speaks(api: Api):
     answer = await api.ask("GET", "/v1/whoami", robot="boss", admin=True)
     expires = api.node.clock.ms + 3_600_000
-    assert answer.json == {"robot": "boss", "admin": True, "expires": expires}
+    assert answer.json == {
+        "robot": "boss",
+        "admin": True,
+        "scopes": ["admin"],
+        "expires": expires,
+    }
 
 
 async def test_a_robot_registers_with_an_enrolment_token_from_an_admin(api: Api):
@@ -88,7 +94,7 @@ async def test_a_bearer_token_from_an_admin_is_good(api: Api):
 
 
 async def test_only_an_admin_mints_tokens(api: Api):
-    body = {"kind": "bearer", "robot": "r1", "admin": True}
+    body = {"kind": "bearer", "robot": "r1", "scopes": ["admin"]}
     answer = await api.ask("POST", "/v1/tokens", robot="r1", body=body)
     assert (answer.status, answer.code) == (403, "forbidden")
 
@@ -110,7 +116,7 @@ async def test_minting_is_logged_without_the_token(api: Api, caplog: pytest.LogC
         {"kind": "bearer", "robot": "r1", "ttl_s": 10**12},
         {"kind": "bearer", "robot": "r1", "groups": ["g/dock"]},
         {"kind": "enroll", "robot": "r1", "groups": ["d/r1/r2"]},
-        {"kind": "enroll", "robot": "r1", "admin": True},
+        {"kind": "enroll", "robot": "r1", "scopes": ["admin"]},
     ],
 )
 async def test_a_token_that_cannot_be_is_refused(api: Api, fields: dict[str, Any]):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from imserver.access.http.visit import session_for
+from imserver.core.warrant import Warrant
 from imserver.logic.tickets import PASS_TTL_MS, TICKET_TTL_MS, TICKETS_MAX
 from imserver.protocol.names import ConversationName, RobotName
 from tests.unit.access.http.api_in_memory import Answer, Api
@@ -131,7 +132,7 @@ async def test_a_pass_ends_with_the_token_behind_it(api: Api):
 
 async def test_a_pass_ends_after_half_a_day_at_the_latest(api: Api):
     tickets, clock = api.node.node.cases.tickets, api.node.clock
-    session = session_for(RobotName("r2"), admin=False)
+    session = session_for(Warrant(RobotName("r2"), 0))
     conv = ConversationName("g/dock")
     text, _ = tickets.issue(session, conv, expires_ms=clock.ms + 10 * PASS_TTL_MS)
     assert tickets.redeem(text, kept_pass=None).expires_ms == clock.ms + PASS_TTL_MS
@@ -158,7 +159,7 @@ async def test_who_may_not_read_gets_no_ticket(api: Api):
 async def test_who_was_removed_reads_no_more_with_a_cookie(api: Api):
     text = await ticket(api)
     cookie = kept(await opened(api, text))
-    owner = session_for(RobotName("r1"), admin=False)
+    owner = session_for(Warrant(RobotName("r1"), 0))
     await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
     headers = {"Cookie": cookie}
     answer = await api.ask("GET", f"{DOCK}/events/stream?ticket={text}", headers=headers)
@@ -172,9 +173,9 @@ async def test_a_ticket_that_is_none_is_refused(api: Api, text: str):
 
 async def test_only_so_many_tickets_are_out_at_a_time(api: Api):
     tickets, expires_ms = api.node.node.cases.tickets, api.node.clock.ms + 10**9
-    session = session_for(RobotName("r2"), admin=False)
+    session = session_for(Warrant(RobotName("r2"), 0))
     conv = ConversationName("g/dock")
     out = [tickets.issue(session, conv, expires_ms=expires_ms)[0] for _ in range(TICKETS_MAX + 1)]
     assert len(tickets._issued) == TICKETS_MAX
     await refused(api, out[0])
-    assert tickets.redeem(out[-1], kept_pass=None).robot == "r2"
+    assert tickets.redeem(out[-1], kept_pass=None).warrant.robot == "r2"

@@ -1,0 +1,40 @@
+"""Warrants: as whom a client was let in, on what ground, and how far that goes."""
+
+from typing import NamedTuple
+
+from imserver.core.scopes import ALL, Scopes
+from imserver.core.tokens import Claims
+from imserver.protocol.names import RobotName
+
+
+class Warrant(NamedTuple):
+    """What a client has shown.
+
+    Attributes:
+        robot: as whom it acts.
+        since_ms: when its token was minted, or its key or certificate proven, in milliseconds since 1970.
+        scopes: what of its robot's rights it has.
+        token_id: its bearer token's; empty for a key or a certificate.
+        expires_ms: until when it is good, in milliseconds since 1970; None for as long as the connection is.
+    """
+
+    robot: RobotName
+    since_ms: int
+    scopes: Scopes = ALL
+    token_id: str = ""
+    expires_ms: int | None = None
+
+
+def warrant_of(claims: Claims) -> Warrant:
+    """Return what the bearer of a token has shown.
+
+    Raises:
+        ValueError: a scope in it is none; a later version minted it.
+    """
+    return Warrant(
+        RobotName(claims.robot),
+        claims.issued_ms,
+        Scopes(claims.scopes),
+        claims.id,
+        claims.expires_ms,
+    )
