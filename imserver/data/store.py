@@ -156,3 +156,10 @@ class Store(EventLog, Registry, Cursors, Protocol):
 
     async def aclose(self) -> None:
         """Finish what was begun, make it durable and release the store. Idempotent."""
+
+
+class SharedLog(Protocol):
+    """What the nodes ask that share a store, each of which sees only its own commits come and go."""
+
+    async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
+        """Return the head of each of ``convs`` that exists; one that has ended included."""

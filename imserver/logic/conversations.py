@@ -11,7 +11,7 @@ store before a change of members was committed is recognised by `membership_seq`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from imserver.core.model import ConversationRecord, Member, Membership
@@ -80,8 +80,16 @@ class Conversation:
 class Conversations:
     """The conversations that this node holds, loaded when asked for and dropped when long unused."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        on_held: Callable[[ConversationName], None],
+        on_dropped: Callable[[ConversationName], None],
+    ) -> None:
         self._registry = registry
+        self._on_held = on_held
+        self._on_dropped = on_dropped
         self._held: dict[str, Conversation] = {}
         self._sweep = 0
 
@@ -97,6 +105,10 @@ class Conversations:
         if held is not None:
             held.used = self._sweep
         return held
+
+    def known(self, name: str) -> Conversation | None:
+        """Return the conversation if it is held here, without using it."""
+        return self._held.get(name)
 
     async def learn_floor(self, conversation: Conversation) -> None:
         """Ask the store where the conversation's log begins now."""
@@ -115,19 +127,27 @@ class Conversations:
             if held is None:
                 if record is None:
                     return None
-                held = self._held[name] = Conversation(name, epoch=record.epoch, head=record.head)
+                held = self._hold(Conversation(name, epoch=record.epoch, head=record.head))
             held.used = self._sweep
             if held.membership_seq <= (record.head if record else 0):
                 if record is not None:
                     self._complete(held, record)
                 return held
 
+    async def skip(self, conversation: Conversation, seq: int) -> None:
+        """Go on with a log behind ``seq``, since what it had up to there was let go unseen."""
+        record = await self._registry.conversation(conversation.name)
+        if record is not None and seq > conversation.head:
+            conversation.head = seq
+            self._complete(conversation, record)
+
     def adopt(self, membership: Membership, robot: RobotName) -> Conversation | None:
         """Return the conversation of a membership just read, or None if the record is already outdated."""
         held = self._held.get(membership.conv)
         if held is None:
-            held = Conversation(membership.conv, epoch=membership.epoch, head=membership.head)
-            self._held[membership.conv] = held
+            held = self._hold(
+                Conversation(membership.conv, epoch=membership.epoch, head=membership.head)
+            )
         elif held.membership_seq > membership.head:
             return None
         held.used = self._sweep
@@ -141,7 +161,7 @@ class Conversations:
         """Return the conversation, held from before its first event on."""
         held = self._held.get(name)
         if held is None:
-            held = self._held[name] = Conversation(name, epoch="", head=0)
+            held = self._hold(Conversation(name, epoch="", head=0))
             held.members = dict(members)
             held.members_complete = True
         held.used = self._sweep
@@ -155,6 +175,12 @@ class Conversations:
                 held.used = self._sweep
             elif held.used < self._sweep - 1:
                 del self._held[held.name]
+                self._on_dropped(held.name)
+
+    def _hold(self, conversation: Conversation) -> Conversation:
+        self._held[conversation.name] = conversation
+        self._on_held(conversation.name)
+        return conversation
 
     @staticmethod
     def _complete(held: Conversation, record: ConversationRecord) -> None:

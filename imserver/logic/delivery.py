@@ -97,7 +97,7 @@ class Delivery:
     def on_committed(self, run: Run) -> None:
         """Take in durable events: first what they do to the membership, then to whom they go."""
         first = run.events[0]
-        conversation = self._conversations.peek(run.conv)
+        conversation = self._conversations.known(run.conv)
         if conversation is None:
             if first.kind != GROUP_CREATED:
                 return

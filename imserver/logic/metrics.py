@@ -55,3 +55,14 @@ class LogicMetrics:
             "Times a reader stopped being pushed to and was fed from the log",
             registry=registry,
         )
+
+
+class IntakeMetrics:
+    """What a node counts of the commits of others."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.fetched = Counter(
+            "imserver_events_fetched",
+            "Events of other nodes that were read from the store, since no hint brought them",
+            registry=registry,
+        )

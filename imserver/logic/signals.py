@@ -69,7 +69,7 @@ class Signals:
 
     def on_signal(self, signal: SignalValue) -> None:
         """Hand a signal to the readers on this node, but not to the one it speaks of."""
-        conversation = self._conversations.peek(signal.conv)
+        conversation = self._conversations.known(signal.conv)
         if conversation is None:
             return
         shared = SharedFrame(signal)

@@ -23,6 +23,9 @@ class LocalRouter:
     def publish_signal(self, signal: SignalValue) -> None:
         self._attached().on_signal(signal)
 
+    def tell(self, notice: bytes) -> None:
+        """Nothing to do: there is no other node."""
+
     def follow(self, conv: ConversationName) -> None:
         """Nothing to do: there is no other node."""
 

@@ -17,12 +17,24 @@ class RouteListener(Protocol):
     def on_committed(self, run: Run) -> None:
         """Take in events that are durable."""
 
+    def on_head(self, conv: ConversationName, seq: int) -> None:
+        """Take in that a log goes up to ``seq`` at least; the events are in the store."""
+
     def on_signal(self, signal: SignalValue) -> None:
         """Take in a signal's value; at most once, and perhaps never."""
 
+    def on_notice(self, notice: bytes) -> None:
+        """Take in what another node told all others with `Router.tell`; at most once, and perhaps never."""
+
+    def on_followed(self, conv: ConversationName) -> None:
+        """Hints of ``conv`` arrive from now on; those of what was committed before may have been missed."""
+
+    def on_connected(self) -> None:
+        """Notices arrive from now on; what other nodes told before may have been missed."""
+
 
 class Router(Protocol):
-    """Carries what one node has to tell to every node with readers of the conversation, itself included."""
+    """Carries what one node has to tell to every node that follows the conversation, itself included."""
 
     def attach(self, listener: RouteListener) -> None:
         """Name the node's own listener, once, before anything is published."""
@@ -31,10 +43,13 @@ class Router(Protocol):
         """Announce events after their commit. At most once; the publishing node itself always hears it."""
 
     def publish_signal(self, signal: SignalValue) -> None:
-        """Pass a signal on. At most once."""
+        """Pass a signal on. At most once; the publishing node itself always hears it."""
+
+    def tell(self, notice: bytes) -> None:
+        """Tell every other node something. At most once."""
 
     def follow(self, conv: ConversationName) -> None:
-        """Say that this node now has a reader of ``conv``."""
+        """Say that this node holds ``conv`` from now on and wants its hints."""
 
     def unfollow(self, conv: ConversationName) -> None:
-        """Say that this node has no reader of ``conv`` any more."""
+        """Say that this node holds ``conv`` no longer."""

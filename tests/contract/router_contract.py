@@ -25,12 +25,28 @@ class Ear:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.signals: list[SignalValue] = []
+        self.heads: list[tuple[ConversationName, int]] = []
+        self.notices: list[bytes] = []
+        self.followed: list[ConversationName] = []
+        self.connections = 0
 
     def on_committed(self, run: Run) -> None:
         self.runs.append(run)
 
     def on_signal(self, signal: SignalValue) -> None:
         self.signals.append(signal)
+
+    def on_head(self, conv: ConversationName, seq: int) -> None:
+        self.heads.append((conv, seq))
+
+    def on_notice(self, notice: bytes) -> None:
+        self.notices.append(notice)
+
+    def on_followed(self, conv: ConversationName) -> None:
+        self.followed.append(conv)
+
+    def on_connected(self) -> None:
+        self.connections += 1
 
     async def wait_heard(self, *, runs: int = 0, signals: int = 0) -> None:
         """Return when so much was heard."""
@@ -114,6 +130,14 @@ class RouterContract:
         router.publish(run(A, 1))
         await ear.wait_heard(runs=1)
         assert ear.seqs(A) == [1]
+
+    async def test_what_a_node_tells_the_others_it_does_not_hear_itself(
+        self, router: Router, ear: Ear
+    ) -> None:
+        router.tell(b"\xa2hi")
+        router.publish(run(A, 1))
+        await ear.wait_heard(runs=1)
+        assert ear.notices == []
 
     async def test_a_second_listener_is_refused(self, router: Router, ear: Ear) -> None:
         with pytest.raises(RuntimeError, match="listener"):

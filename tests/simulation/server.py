@@ -11,13 +11,13 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from imserver import node as composition
+from imserver import process as life
 from imserver.core.clock import SystemClock
 from imserver.core.errors import StoreFailed
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import Claims, TokenAuthority
-from imserver.node import Collaborators
+from imserver.node import Collaborators, build
 from imserver.route.local import LocalRouter
 from tests.bare_link import BareLink
 from tests.simulation.disk import Disk, SimStore
@@ -162,7 +162,7 @@ class Server:
                     work.close()
 
             store, clock = SimStore(self.disk), SystemClock()
-            node = composition.build(
+            node = build(
                 settings,
                 Collaborators(store, LocalRouter(), AUTHORITY, clock, SeededIds(), spawn),
             )
@@ -171,13 +171,13 @@ class Server:
             committing = scope.spawn(node.committer.run(), name="committer")
             scope.spawn(store.watch(), name="store")
             scope.spawn(node.door.wheel.run(), name="wheel")
-            scope.spawn(composition._sweep(node), name="sweep")
+            scope.spawn(life._sweep(node), name="sweep")
             scope.spawn(node.retention.run(), name="retention")
-            announce = composition._announce(node, settings.delivery.head_interval_s)
+            announce = life._announce(node, settings.delivery.head_interval_s)
             scope.spawn(announce, name="heads")
             self.network.listen(loop, lambda: BareLink(node.door))
             await draining.wait()
-            await composition._drain(node, committing, settings.server.drain_timeout_s)
+            await life._drain(node, committing, settings.server.drain_timeout_s)
             ledger.close()
             scope.cancel_all()
         await store.aclose()

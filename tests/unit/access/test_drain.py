@@ -9,7 +9,7 @@ from websockets.frames import Close, Opcode
 
 from client_sdk.backoff import Backoff, Reconnect
 from client_sdk.options import Options
-from imserver import node as composition
+from imserver import process
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.server_frames import Bye
 from tests.unit.access.node_in_memory import running
@@ -42,12 +42,12 @@ async def goodbye(client: RawClient) -> Bye:
 async def test_robots_come_back_from_a_drain_at_an_even_pace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(composition, "RETURNS_PER_S", ROBOTS // 4)
+    monkeypatch.setattr(process, "RETURNS_PER_S", ROBOTS // 4)
     loop = asyncio.get_running_loop()
     async with running() as node:
         clients = [await opened(node, robot=f"r{number}") for number in range(ROBOTS)]
         committed = loop.create_task(asyncio.sleep(0))
-        draining = loop.create_task(composition._drain(node.node, committed, 60.0))
+        draining = loop.create_task(process._drain(node.node, committed, 60.0))
         byes = [await goodbye(client) for client in clients]
         await draining
     assert {bye.code for bye in byes} == {CloseCode.DRAINING}

@@ -18,14 +18,14 @@ from imserver.logic.delivery import Delivery
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
+from imserver.logic.intake import Intake
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
-from imserver.logic.metrics import LogicMetrics
+from imserver.logic.metrics import IntakeMetrics, LogicMetrics
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.send import Sending
 from imserver.logic.session import Session, Sessions
 from imserver.logic.signals import Signals
-from imserver.node import Inbox
 from imserver.protocol.client_frames import Hello, Send
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
@@ -61,7 +61,9 @@ class LogicTier:
         self.metrics = LogicMetrics(self.registry)
         self.router = LocalRouter()
         self.authority = TokenAuthority(SIGNING_KEY)
-        self.conversations = Conversations(self.store)
+        self.conversations = Conversations(
+            self.store, on_held=self.router.follow, on_dropped=self.router.unfollow
+        )
         self.committer = Committer(
             self.store,
             publish=self.router.publish,
@@ -80,7 +82,15 @@ class LogicTier:
             pages_bytes_max=pages_bytes_max,
         )
         self.signals = Signals(self.conversations, self.router, clock=self.clock)
-        self.router.attach(Inbox(self.delivery, self.signals))
+        self.intake = Intake(
+            self.store,
+            self.conversations,
+            self.delivery,
+            self.signals,
+            self._spawn_page,
+            IntakeMetrics(self.registry),
+        )
+        self.router.attach(self.intake)
         self.presence = PresenceTeller(
             self.signals,
             self.conversations,

@@ -1,0 +1,108 @@
+"""Takes in what the route tier brings, and makes whole logs of it.
+
+Hints come from this node's own commits and from other nodes', and those of others may be lost, doubled, or
+overtake each other. `Delivery` wants each conversation's events once and in order. So what continues a log
+goes through, what is known already is dropped, and where something is missing the store is read up to there.
+With one node alone every run continues its log, and none of the rest happens.
+
+A hint that is missed altogether is the business of `head_watch`.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.model import Run
+from imserver.data.store import EventLog
+from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.delivery import Delivery, Spawn
+from imserver.logic.metrics import IntakeMetrics
+from imserver.logic.signals import Signals
+from imserver.protocol.names import ConversationName
+
+_log = logging.getLogger("imserver.intake")
+
+PAGE_EVENTS: Final = 512
+PAGE_BYTES: Final = 1024 * 1024
+
+
+class Intake:
+    """A `RouteListener` that feeds `Delivery` and `Signals`.
+
+    Attributes:
+        on_followed, on_connected, on_notice: what nodes with neighbours do about these; nothing by default.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        conversations: Conversations,
+        delivery: Delivery,
+        signals: Signals,
+        spawn: Spawn,
+        metrics: IntakeMetrics,
+    ) -> None:
+        self._log = log
+        self._conversations = conversations
+        self._delivery = delivery
+        self._spawn = spawn
+        self._metrics = metrics
+        self._goals: dict[ConversationName, int] = {}
+        self.on_signal = signals.on_signal
+        self.on_followed: Callable[[ConversationName], None] = _ignore
+        self.on_connected: Callable[[], None] = _ignore
+        self.on_notice: Callable[[bytes], None] = _ignore
+
+    def on_committed(self, run: Run) -> None:
+        """Take in events that are durable, wherever they were committed."""
+        conversation = self._conversations.known(run.conv)
+        first, last = run.events[0].seq, run.events[-1].seq
+        if conversation is None or first == conversation.head + 1:
+            self._delivery.on_committed(run)
+        elif first > conversation.head + 1:
+            self.on_head(run.conv, last)
+        elif last > conversation.head:
+            fresh = run.events[conversation.head + 1 - first :]
+            self._delivery.on_committed(Run(run.conv, run.epoch, fresh))
+
+    def on_head(self, conv: ConversationName, seq: int) -> None:
+        """Fetch what a log has up to ``seq``, unless it is known here."""
+        conversation = self._conversations.known(conv)
+        if conversation is None or seq <= conversation.head:
+            return
+        goal = self._goals.get(conv)
+        self._goals[conv] = max(seq, goal or 0)
+        if goal is None:
+            self._spawn(self._fetch(conversation), "intake.fetch")
+
+    async def _fetch(self, conversation: Conversation) -> None:
+        """Read a log from its head here up to the goal, which may move on meanwhile."""
+        conv = conversation.name
+        try:
+            while conversation.head < self._goals[conv]:
+                if not await self._fetch_page(conversation):
+                    return
+        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+            _log.warning("intake.cannot_fetch", extra={"conv": conv, "reason": str(exc)})
+        finally:
+            del self._goals[conv]
+
+    async def _fetch_page(self, conversation: Conversation) -> bool:
+        """Read on; False if there is nothing more, or nobody here who holds the conversation."""
+        events = await self._log.read_after(
+            conversation.name, conversation.head, limit=PAGE_EVENTS, bytes_max=PAGE_BYTES
+        )
+        fresh = [event for event in events if event.seq > conversation.head]
+        if self._conversations.known(conversation.name) is not conversation or not events:
+            return False
+        if fresh and fresh[0].seq > conversation.head + 1:
+            await self._conversations.skip(conversation, fresh[0].seq - 1)
+        elif fresh:
+            self._metrics.fetched.inc(len(fresh))
+            self._delivery.on_committed(Run(conversation.name, conversation.epoch, fresh))
+        return True
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing: there is no other node."""

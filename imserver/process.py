@@ -1,0 +1,192 @@
+"""One process of the server: opens the store, builds a node around it, listens, and drains it at the end.
+
+Besides `cli` the only place that names concrete engines.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from imserver.access.door import Door
+from imserver.access.http.application import Parts, application
+from imserver.access.listener import Listener
+from imserver.core.clock import SystemClock
+from imserver.core.ids import RandomIds
+from imserver.core.settings import Settings
+from imserver.core.tasks import TaskScope
+from imserver.core.tokens import TokenAuthority
+from imserver.data.directory import DataDirectory
+from imserver.data.sqlite import SqliteStore
+from imserver.node import Collaborators, Node, build
+from imserver.protocol.errors import CloseCode
+from imserver.route.local import LocalRouter
+
+_log = logging.getLogger("imserver.process")
+
+SWEEP_S = 60.0
+SWITCH_INTERVAL_S = 0.0005
+RETURN_AFTER_MS = 1_000
+RETURNS_PER_S = 500
+"""As many robots are asked to come back in a second after a drain: half of what a node can greet."""
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) -> None:
+    """Run a node on its data directory until SIGTERM or SIGINT, then drain it.
+
+    ``on_ready`` is told the URL of each port once all are open.
+
+    Raises:
+        DataDirectoryBusy, DataDirectoryUnusable, StoreCorrupt: the data cannot be served.
+        StoreFailed: a commit failed with an unknown outcome; the process must end, and may start again.
+        OSError: the address cannot be listened on.
+    """
+    directory = DataDirectory(settings.server.data)
+    authority = TokenAuthority(directory.signing_key())
+    store = await SqliteStore.open(directory.database_path, durability=settings.store.durability)
+    with _first_of_group(), _signals_left_to_listener():
+        try:
+            await _run(settings, store, authority, on_ready)
+        finally:
+            await store.aclose()
+
+
+async def _run(
+    settings: Settings,
+    store: SqliteStore,
+    authority: TokenAuthority,
+    on_ready: Callable[[list[str]], None],
+) -> None:
+    async with TaskScope() as scope:
+
+        def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
+            try:
+                scope.spawn(work, name=name)
+            except RuntimeError:  # the scope is ending: what comes now is not begun any more
+                work.close()
+
+        node = build(
+            settings,
+            Collaborators(store, LocalRouter(), authority, SystemClock(), RandomIds(), spawn),
+        )
+        committing = scope.spawn(node.committer.run(), name="committer")
+        scope.spawn(store.health.watch(), name="store")
+        scope.spawn(node.door.wheel.run(), name="wheel")
+        scope.spawn(_sweep(node), name="sweep")
+        scope.spawn(node.retention.run(), name="retention")
+        scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
+        draining = asyncio.Event()
+
+        async def drain() -> None:
+            draining.set()
+            await _drain(node, committing, settings.server.drain_timeout_s)
+
+        parts = Parts(
+            node.cases,
+            node.stays,
+            registry=node.registry,
+            clock=SystemClock(),
+            probe=store.probe,
+            is_draining=draining.is_set,
+            access=settings.access,
+            http=settings.http,
+            limits=settings.limits,
+            buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
+        )
+        web = application(parts)
+        listener = Listener(
+            web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
+        )
+        _tune_interpreter()
+        _fit_to_files(node.door)
+        await listener.serve()
+        scope.cancel_all()
+
+
+def _fit_to_files(door: Door) -> None:
+    """Let the process have as many sockets as the system allows it, where a thousand is a common default, and
+    the door let in no more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max != resource.RLIM_INFINITY and not door.fit(files_max):
+        facts = {"files_max": files_max, "connections_max": door.connections_max}
+        _log.info("connections.fewer_than_set", extra=facts)
+
+
+def _tune_interpreter() -> None:
+    """Fit the interpreter to a process that lives long and has one busy thread.
+
+    The garbage collector looks less often, and never at what lives as long as the process: frames and events
+    cannot form cycles and are freed as soon as nobody refers to them. The store's threads get their turn
+    within a fraction of a commit's time, however busy the loop is.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -> None:
+    """Take nothing new, finish what was accepted, say goodbye, and wait for the clients to leave."""
+    _log.info("node.draining", extra={"sessions": len(node.sessions)})
+    node.door.drain()
+    node.committer.drain()
+    await committing
+    for number, session in enumerate(node.sessions.all()):
+        retry_after_ms = RETURN_AFTER_MS + number * 1_000 // RETURNS_PER_S
+        reason = "this node stops; come back after `retry_after`"
+        session.peer.close(CloseCode.DRAINING, reason, retry_after_ms=retry_after_ms)
+    node.stays.drain()
+    node.door.close_all()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await node.door.wait_empty()
+
+
+async def _announce(node: Node, interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        node.delivery.announce_heads()
+
+
+async def _sweep(node: Node) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        node.conversations.sweep()
+        node.metrics.conversations.set(len(node.conversations))
+        node.metrics.sessions.set(len(node.sessions))
+
+
+@contextlib.contextmanager
+def _first_of_group() -> Iterator[None]:
+    """Raise the one error that ended a task scope instead of a group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+@contextlib.contextmanager
+def _signals_left_to_listener() -> Iterator[None]:
+    """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us.
+
+    SIGTERM stays ignored for good: the process is on its way out, and says by its status how it went.
+    """
+    interrupted = signal.signal(signal.SIGINT, _ignore)
+    signal.signal(signal.SIGTERM, _ignore)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, interrupted)
+
+
+def _ignore(_signal: int, _frame: Any) -> None:
+    """Do nothing: the listener has drained already."""

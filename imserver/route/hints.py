@@ -1,0 +1,60 @@
+"""What nodes tell each other, as bytes: MessagePack arrays that begin with a tag and the sender.
+
+Nodes of one cluster may differ by a version: fields are only ever added at the end, and what cannot be read
+is dropped, like any hint that is lost.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+from imserver.core.model import Run
+from imserver.protocol.names import ConversationName
+from imserver.protocol.server_frames import SignalValue
+
+
+class Hint(Struct, array_like=True, frozen=True, gc=False):
+    """The base of all: ``node`` is the name of the node that says it."""
+
+    node: str
+
+
+class Committed(Hint, tag="c", frozen=True, gc=False):
+    """These events are durable."""
+
+    run: Run
+
+
+class HeadMoved(Hint, tag="h", frozen=True, gc=False):
+    """A log goes up to ``seq``; what was added was too large to be carried."""
+
+    conv: ConversationName
+    seq: int
+
+
+class Signalled(Hint, tag="s", frozen=True, gc=False):
+    """A signal has a new value."""
+
+    signal: SignalValue
+
+
+class Notice(Hint, tag="n", frozen=True, gc=False):
+    """Something for every node, which the tiers above can read."""
+
+    body: Raw
+
+
+AnyHint: TypeAlias = Committed | HeadMoved | Signalled | Notice
+
+encode: Final = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(AnyHint).decode
+
+
+def decode(payload: bytes) -> AnyHint | None:
+    """Return a hint, or None if it cannot be read."""
+    try:
+        hint: AnyHint = _decode(payload)
+    except msgspec.DecodeError:
+        return None
+    return hint

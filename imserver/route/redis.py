@@ -1,0 +1,126 @@
+"""The router of a cluster: hints go through Redis pub/sub, one channel a conversation and one for notices.
+
+Redis holds nothing here: what it drops, or never gets because it is down, is found in the store by whoever
+misses it. So publishing never waits: hints are queued, within a bound, and written together. While Redis
+cannot be reached they are thrown away, since old hints would only delay new ones. Whenever a subscription
+begins, also once more after a cut, the listener is told, and looks for itself what it has missed.
+"""
+
+import random
+from typing import Final
+
+from msgspec import Raw
+from redis.asyncio import Redis
+
+from imserver.core.model import Run
+from imserver.core.tasks import TaskScope
+from imserver.protocol.names import ConversationName
+from imserver.protocol.server_frames import SignalValue
+from imserver.route import hints
+from imserver.route.metrics import RouteMetrics
+from imserver.route.redis_publisher import Publisher
+from imserver.route.redis_subscriber import Subscriber
+from imserver.route.router import RouteListener
+
+CARRIED_BYTES_MAX: Final = 64 * 1024
+"""Larger runs are announced by their head alone: who follows the conversation fetches them from the store."""
+
+
+class RedisRouter:
+    """A `Router` over Redis pub/sub. `run` leads its life; without it hints of other nodes do not arrive.
+
+    Args:
+        redis: a client of its own with a deadline on every call and no retries; closed when `run` ends.
+        node: this node's name, unique among those that share ``prefix``.
+        prefix: begins the name of every channel, so that deployments can share a Redis.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        node: str,
+        prefix: str,
+        dice: random.Random,
+        metrics: RouteMetrics,
+    ) -> None:
+        self._redis = redis
+        self._node = node
+        self._channel = f"{prefix}:conv:"
+        self._notices = f"{prefix}:notices"
+        self._metrics = metrics
+        self._listener: RouteListener | None = None
+        self._publisher = Publisher(redis, dice=dice, metrics=metrics)
+        self._subscriber = Subscriber(
+            redis, dice=dice, on_payload=self._on_payload, on_subscribed=self._on_subscribed
+        )
+        self._subscriber.want(self._notices)
+        metrics.connected.set_function(lambda: self.is_connected)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether hints come and go, as far as is known."""
+        return self._publisher.is_connected and self._subscriber.is_connected
+
+    def attach(self, listener: RouteListener) -> None:
+        if self._listener is not None:
+            raise RuntimeError("the router has its listener already")
+        self._listener = listener
+
+    def publish(self, run: Run) -> None:
+        self._attached().on_committed(run)
+        payload = hints.encode(hints.Committed(self._node, run))
+        if len(payload) > CARRIED_BYTES_MAX:
+            moved = hints.HeadMoved(self._node, run.conv, run.events[-1].seq)
+            payload = hints.encode(moved)
+        self._publisher.put(self._channel + run.conv, payload)
+
+    def publish_signal(self, signal: SignalValue) -> None:
+        self._attached().on_signal(signal)
+        payload = hints.encode(hints.Signalled(self._node, signal))
+        self._publisher.put(self._channel + signal.conv, payload)
+
+    def tell(self, notice: bytes) -> None:
+        self._publisher.put(self._notices, hints.encode(hints.Notice(self._node, Raw(notice))))
+
+    def follow(self, conv: ConversationName) -> None:
+        self._subscriber.want(self._channel + conv)
+
+    def unfollow(self, conv: ConversationName) -> None:
+        self._subscriber.unwant(self._channel + conv)
+
+    async def run(self) -> None:
+        """Carry hints until cancelled; never fails, whatever becomes of Redis."""
+        try:
+            async with TaskScope() as scope:
+                scope.spawn(self._publisher.run(), name="route.publish")
+                scope.spawn(self._subscriber.run(), name="route.subscribe")
+        finally:
+            await self._redis.aclose()
+
+    def _on_payload(self, payload: bytes) -> None:
+        hint = hints.decode(payload)
+        if hint is None or hint.node == self._node:
+            return
+        self._metrics.received.inc()
+        listener = self._attached()
+        match hint:
+            case hints.Committed(run=run):
+                listener.on_committed(run)
+            case hints.HeadMoved(conv=conv, seq=seq):
+                listener.on_head(conv, seq)
+            case hints.Signalled(signal=signal):
+                listener.on_signal(signal)
+            case hints.Notice(body=body):
+                listener.on_notice(bytes(body))
+
+    def _on_subscribed(self, channel: str) -> None:
+        if channel == self._notices:
+            self._attached().on_connected()
+        else:
+            self._attached().on_followed(ConversationName(channel.removeprefix(self._channel)))
+
+    def _attached(self) -> RouteListener:
+        if self._listener is None:
+            raise RuntimeError("attach a listener before publishing")
+        return self._listener

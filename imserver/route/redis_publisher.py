@@ -1,0 +1,87 @@
+"""The outgoing half of the Redis router: a bounded queue of hints, written in pipelines.
+
+Does not know what a hint is, and promises nothing about it.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from imserver.route.backoff import Backoff
+from imserver.route.metrics import RouteMetrics
+
+_log = logging.getLogger("imserver.route")
+
+QUEUED_BYTES_MAX: Final = 8 * 1024 * 1024
+PIPELINE_MAX: Final = 256
+
+
+class Publisher:
+    """Publishes what it is given, in order, as long as Redis keeps up; drops it otherwise.
+
+    Attributes:
+        is_connected: the last attempt succeeded.
+    """
+
+    def __init__(self, redis: Redis, *, dice: random.Random, metrics: RouteMetrics) -> None:
+        self._redis = redis
+        self._backoff = Backoff(dice)
+        self._metrics = metrics
+        self._queue: deque[tuple[str, bytes]] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self.is_connected = True
+
+    def put(self, channel: str, payload: bytes) -> None:
+        """Publish soon. While Redis cannot be reached, or is too slow, nothing is kept for later."""
+        if not self.is_connected or self._bytes + len(payload) > QUEUED_BYTES_MAX:
+            self._metrics.dropped.inc()
+            return
+        self._queue.append((channel, payload))
+        self._bytes += len(payload)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                await self._publish(self._take())
+
+    def _take(self) -> list[tuple[str, bytes]]:
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), PIPELINE_MAX))]
+        self._bytes -= sum(len(payload) for _, payload in batch)
+        return batch
+
+    async def _publish(self, batch: list[tuple[str, bytes]]) -> None:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for channel, payload in batch:
+                    pipeline.publish(channel, payload)
+                await pipeline.execute()
+        except (RedisError, OSError) as exc:
+            await self._lose(len(batch), exc)
+        else:
+            self._metrics.published.inc(len(batch))
+
+    async def _lose(self, count: int, exc: Exception) -> None:
+        """Throw away what is queued, and wait until Redis answers again."""
+        _log.warning("route.cannot_publish", extra={"reason": str(exc)})
+        self.is_connected = False
+        self._metrics.dropped.inc(count + len(self._queue))
+        self._queue.clear()
+        self._bytes = 0
+        self._backoff.reset()
+        while not self.is_connected:
+            await asyncio.sleep(self._backoff.next_s())
+            try:
+                self.is_connected = bool(await self._redis.ping())
+            except (RedisError, OSError):
+                continue
+        _log.info("route.publishes_again")
