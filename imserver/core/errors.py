@@ -5,9 +5,12 @@ ImserverError
 ├── StoreUnavailable   the store cannot take writes now; nothing was stored
 ├── StoreFailed        a write's outcome is unknown: the node must stop and read the truth again
 ├── StoreCorrupt       the store's files are damaged; the node refuses to start
+│   └── SealBroken     sealed content was changed or moved: it is not given out
 ├── StoreTooNew        a newer version wrote the store; the node refuses to start
 ├── DataDirectoryBusy  another process holds the data directory
 ├── DataDirectoryUnusable  it is no directory, not writable, or its key is damaged
+├── KeyRingUnusable    the sealing keys are missing, damaged or open to others; the node refuses to start
+│   └── SealingKeyMissing  content is sealed with a key that the ring does not have
 └── InvalidSettings    a setting is unknown or its value out of range
 """
 
@@ -50,6 +53,18 @@ class DataDirectoryBusy(ImserverError):
 
 class DataDirectoryUnusable(ImserverError):
     """The data directory cannot be used; the text says why and what would be right."""
+
+
+class KeyRingUnusable(ImserverError):
+    """The key ring cannot be used, or is not there; the text says why and what would be right."""
+
+
+class SealingKeyMissing(KeyRingUnusable):
+    """Something is sealed with a key that the ring does not have; the text names the key."""
+
+
+class SealBroken(StoreCorrupt):
+    """Sealed content is not what was sealed, or not where it belongs; it cannot be read."""
 
 
 class InvalidSettings(ImserverError):
