@@ -1,0 +1,77 @@
+"""The port that tells which nodes there are, and which robots they hold.
+
+Like everything of the route tier it may be late or missing, and may be thrown away: nothing durable hangs on
+it. A node that says nothing for a while counts as gone, though it may live and only be slow.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from msgspec import Struct, structs
+
+from imserver.protocol.names import RobotName
+
+
+class NodeRecord(Struct, frozen=True):
+    """A node as others see it.
+
+    Attributes:
+        node: its name, new at every start.
+        url: where it listens, as it knows itself.
+        version: of the program.
+        started_ms: when it started, by its own clock.
+        robots: how many robots are online there.
+    """
+
+    node: str
+    url: str
+    version: str
+    started_ms: int
+    robots: int = 0
+
+
+class Attendance(Protocol):
+    """Who is where. Nothing here waits for Redis but the questions, and those not long.
+
+    Attributes:
+        on_lost: told the robots of a node that is gone, on one of the nodes that are left, at least once.
+    """
+
+    on_lost: Callable[[list[RobotName]], None]
+
+    def came(self, robot: RobotName) -> None:
+        """Say that a robot is online here."""
+
+    def went(self, robot: RobotName) -> None:
+        """Say that a robot is online here no longer."""
+
+    async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
+        """Return those that are online on other nodes, as far as is known; none if that cannot be asked."""
+
+    async def nodes(self) -> list[NodeRecord]:
+        """Return the nodes that are there, this one included, by name; as far as is known."""
+
+
+class LoneAttendance:
+    """The `Attendance` of a node without neighbours."""
+
+    def __init__(self, record: NodeRecord, here: Collection[RobotName]) -> None:
+        self._record = record
+        self._here = here
+        self.on_lost: Callable[[list[RobotName]], None] = _ignore
+
+    def came(self, robot: RobotName) -> None:
+        """Nothing to do: there is nobody to tell."""
+
+    def went(self, robot: RobotName) -> None:
+        """Nothing to do: there is nobody to tell."""
+
+    async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
+        return set()
+
+    async def nodes(self) -> list[NodeRecord]:
+        return [structs.replace(self._record, robots=len(self._here))]
+
+
+def _ignore(_robots: list[RobotName]) -> None:
+    """Stand in until somebody wants to know."""
