@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from imserver.core.files import FileId
 from imserver.protocol.events import Event, Role
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
@@ -39,13 +40,21 @@ class Recall(Struct, frozen=True):
     """Nothing is to be stored or changed: whether the cid is stored already is all that is asked."""
 
 
+class Refers(Struct, frozen=True):
+    """The event refers to a file, which members of its conversation may see from here on. No more than that
+    happens if the file has gone meanwhile."""
+
+    file: FileId
+
+
 class Append(Struct, frozen=True, gc=False):
     """An event that asks to be stored; the store gives it its seq.
 
     Attributes:
         body: MessagePack, already checked.
-        change: what the event does to the membership, applied in the same transaction; or `Recall`, whose
-            outcome is as of an event that is sent again, and `Missing` if there was none.
+        change: what the event does to the membership, applied in the same transaction; or the file that it
+            refers to, likewise; or `Recall`, whose outcome is as of an event that is sent again, and
+            `Missing` if there was none.
     """
 
     conv: ConversationName
@@ -55,7 +64,7 @@ class Append(Struct, frozen=True, gc=False):
     kind: str
     body: bytes
     ref: int | None = None
-    change: MembershipChange | Recall | None = None
+    change: MembershipChange | Refers | Recall | None = None
 
 
 class Stored(Struct, frozen=True, gc=False):

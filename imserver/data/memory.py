@@ -26,11 +26,13 @@ from imserver.core.model import (
     Missing,
     Outcome,
     Recall,
+    Refers,
     Removed,
     RobotRecord,
     Stored,
     Taken,
 )
+from imserver.data.memory_files import MemoryFiles
 from imserver.protocol.bodies import is_same
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event, Role
@@ -67,6 +69,9 @@ class MemoryStore:
     """A `Store` that forgets everything at its end.
 
     ``in_doubt``: as a store is whose process died, it believes that events may have been lost.
+
+    Attributes:
+        files: the catalogue of files, which is part of the store.
     """
 
     def __init__(self, *, epoch: str = "memory", in_doubt: bool = False) -> None:
@@ -76,6 +81,7 @@ class MemoryStore:
         self._robots: dict[RobotName, RobotRecord] = {}
         self._spent: set[str] = set()
         self._cursors: dict[ConversationName, dict[tuple[RobotName, DeviceName], int]] = {}
+        self.files = MemoryFiles(self.conversation)
 
     # EventLog
 
@@ -148,6 +154,7 @@ class MemoryStore:
             del log.by_cid[event.sender, event.cid]
         del log.events[:end]
         log.floor += end
+        self.files.trim(conv, log.floor)
         return log.floor
 
     # Registry
@@ -242,7 +249,7 @@ class MemoryStore:
         log = self._logs.get(asked.conv)
         if log is None and isinstance(asked.change, Created):
             log = self._logs[asked.conv] = _Log(self._epoch)
-        elif log is None and asked.change is None and not is_group(asked.conv):
+        elif log is None and not is_group(asked.conv) and _is_plain(asked):
             log = self._logs[asked.conv] = _Log(self._epoch)
             log.members = dict.fromkeys(direct_members(asked.conv), Member(Role.MEMBER, 1))
         elif log is None:
@@ -269,6 +276,8 @@ class MemoryStore:
         log.by_cid[asked.sender, asked.cid] = event
         if isinstance(asked.change, MembershipChange):
             _apply(log, asked.change, event.seq)
+        elif isinstance(asked.change, Refers):
+            self.files.refer(asked.change.file, asked.conv, event.seq)
         return Stored(log.epoch, event, dup=False)
 
     def _move(self, cursor: Cursor) -> None:
@@ -304,6 +313,10 @@ def _within(events: list[Event], bytes_max: int) -> list[Event]:
         if size > bytes_max:
             return events[: max(count, 1)]
     return events
+
+
+def _is_plain(asked: Append) -> bool:
+    return asked.change is None or isinstance(asked.change, Refers)
 
 
 def _duplicate(known: Event, asked: Append, epoch: str) -> Outcome:

@@ -25,6 +25,7 @@ from imserver.core.model import (
     RobotRecord,
 )
 from imserver.data.sqlite_file import SCHEMA_VERSION, Durability, StoreLock
+from imserver.data.sqlite_files import SqliteFiles
 from imserver.data.sqlite_reader import Reader
 from imserver.data.sqlite_threads import Threads
 from imserver.data.sqlite_writer import StoreHealth, Writer
@@ -43,6 +44,7 @@ class SqliteStore:
 
     Attributes:
         health: whether writing has failed for good.
+        files: the catalogue of files, which is part of the store.
     """
 
     def __init__(self, path: Path, lock: StoreLock, durability: Durability) -> None:
@@ -51,6 +53,7 @@ class SqliteStore:
         self._closed = False
         self._writer = Threads("store-writer", partial(Writer, path, durability, self.health))
         self._readers = Threads("store-reader", partial(Reader, path), count=_READERS)
+        self.files = SqliteFiles(self._read, self._transact)
 
     @classmethod
     async def open(cls, path: Path, *, durability: Durability = "full") -> Self:
@@ -173,6 +176,9 @@ class SqliteStore:
     ) -> R:
         self._check()
         return await self._writer.call(method, *args, **kwargs)
+
+    async def _transact(self, work: Callable[[apsw.Connection], R]) -> R:
+        return await self._write(Writer.transact, work)
 
     def _check(self) -> None:
         self.health.check()

@@ -9,9 +9,9 @@ A call of plain events of known conversations needs no BEGIN and COMMIT: `LogApp
 it is one, and its one INSERT is a transaction by itself. That matters because each statement gives the
 interpreter lock away, and beside a busy event loop getting it back takes longer than the work.
 
-An event that changes a membership goes by itself, because the change counts only if the event was not stored
-before. Heads are derived state: the truth is the largest key in the table. `LogAppender.forget` drops them,
-and the writer calls it whenever a transaction did not commit.
+An event that changes a membership, or refers to a file, goes by itself, because that counts only if the event
+was not stored before. Heads are derived state: the truth is the largest key in the table.
+`LogAppender.forget` drops them, and the writer calls it whenever a transaction did not commit.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ from imserver.core.model import (
     Missing,
     Outcome,
     Recall,
+    Refers,
     Removed,
     Stored,
     Taken,
@@ -176,7 +177,8 @@ class LogAppender:
 
     def _find_or_open(self, event: Append) -> Log | None:
         log = self._find(event.conv)
-        if log is None and event.change is None and not is_group(event.conv):
+        is_new = event.change is None or isinstance(event.change, Refers)
+        if log is None and is_new and not is_group(event.conv):
             log = self._open(event, is_open=False)
             self._put_members(log, dict.fromkeys(direct_members(event.conv), Role.MEMBER), since=1)
         return log
@@ -232,6 +234,8 @@ class LogAppender:
         [outcome] = self.add([(log, event)])
         if isinstance(change, MembershipChange):
             self._apply(log, change)
+        elif isinstance(change, Refers):
+            self._db.execute(_SQL["refer"], (change.file, log.id, log.head))
         return outcome
 
     def _apply(self, log: Log, change: MembershipChange) -> None:

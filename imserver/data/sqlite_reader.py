@@ -42,12 +42,40 @@ _groups = msgspec.json.Decoder(list[GroupSummary]).decode
 _acked = msgspec.json.Decoder(dict[RobotName, int]).decode
 
 
-class Reader:
-    """A reading connection, for its one thread. Methods are as in the ports, without the waiting."""
+class ReadingConnection:
+    """A connection that only reads, for its one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db = open_for_reading(path)
+
+    def row(self, statement: str, values: _Values) -> Any:
+        """Return the first row that a statement answers, or None.
+
+        Raises:
+            StoreCorrupt, StoreUnavailable: it cannot be read.
+        """
+        try:
+            # The cursor goes at once: held, it would keep the WAL from starting anew.
+            return self._db.execute(statement, values).fetchone()
+        except apsw.Error as exc:
+            if is_damage(exc):
+                _log.error("store.damaged", extra={"path": str(self._path), "error": str(exc)})
+                raise StoreCorrupt(
+                    f"{self._path} is damaged ({exc}); see `imserver check`"
+                ) from exc
+            raise StoreUnavailable(f"the store cannot be read now: {exc}") from exc
+
+    def rest(self, *, idle: bool) -> None:
+        """Have nothing to do between calls."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+class Reader(ReadingConnection):
+    """The reading half of a store. Methods are as in the ports, without the waiting."""
 
     def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
@@ -117,12 +145,6 @@ class Reader:
     def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return _acked(self._text("acked", {"conv": conv}))
 
-    def rest(self, *, idle: bool) -> None:
-        return None
-
-    def close(self) -> None:
-        self._db.close()
-
     def _page(self, name: str, values: _Values) -> list[Event]:
         rows, bodies = self._row(name, values)
         return decode_events(rows, bodies)
@@ -132,13 +154,4 @@ class Reader:
         return text
 
     def _row(self, name: str, values: _Values) -> Any:
-        try:
-            # The cursor goes at once: held, it would keep the WAL from starting anew.
-            return self._db.execute(_SQL[name], values).fetchone()
-        except apsw.Error as exc:
-            if is_damage(exc):
-                _log.error("store.damaged", extra={"path": str(self._path), "error": str(exc)})
-                raise StoreCorrupt(
-                    f"{self._path} is damaged ({exc}); see `imserver check`"
-                ) from exc
-            raise StoreUnavailable(f"the store cannot be read now: {exc}") from exc
+        return self.row(_SQL[name], values)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import apsw
 from msgspec.structs import replace
@@ -57,6 +57,7 @@ _DEFINITE: Final = (
 )
 """Errors of a statement that commits by itself after which nothing of it is stored."""
 _log: Final = logging.getLogger(__name__)
+R = TypeVar("R")
 
 
 class StoreHealth:
@@ -184,7 +185,15 @@ class Writer:
             self._db.execute(_SQL["delete_events"], (base, end))
             floor = int(end) - base + 1
             self._db.execute(_SQL["raise_floor"], (floor, conv))
+            below_floor = {"conv": base >> SEQ_BITS, "floor": floor}
+            self._db.execute(_SQL["expire_files"], below_floor)
+            self._db.execute(_SQL["delete_refs"], below_floor)
         return floor
+
+    def transact(self, work: Callable[[apsw.Connection], R]) -> R:
+        """Return what ``work`` returns, once all that it did is durable."""
+        with self._transaction():
+            return work(self._db)
 
     def note_loss(self, conv: ConversationName, seen: int) -> bool:
         if not self._in_doubt:

@@ -70,6 +70,19 @@ SELECT max(key) FROM (
 -- name: delete_events
 DELETE FROM events WHERE key > ? AND key <= ?;
 
+-- name: expire_files
+-- Files whose last reference is among those below a floor.
+UPDATE files SET expires_ms = 0
+WHERE id IN (SELECT file FROM file_refs WHERE conv = :conv AND seq < :floor)
+  AND NOT EXISTS (
+    SELECT 1 FROM file_refs WHERE file = id AND NOT (conv = :conv AND seq < :floor));
+
+-- name: delete_refs
+DELETE FROM file_refs WHERE conv = :conv AND seq < :floor;
+
+-- name: refer
+INSERT INTO file_refs (file, conv, seq) SELECT id, ?2, ?3 FROM files WHERE id = ?1;
+
 -- name: raise_floor
 UPDATE conversations SET floor = ? WHERE name = ?;
 

@@ -39,7 +39,8 @@ class EventLog(Protocol):
         makes the group (or answers `Taken`); any other event of an unknown or ended group answers `Missing`.
         New events of a conversation that is halted (see `Cursors.note_loss`) answer `Halted`. A `Recall` is
         answered as the event would be if it is stored, and else `Missing`; it stores nothing.
-        A direct line exists from its first event. Membership changes take effect in the same transaction.
+        A direct line exists from its first event. Membership changes, and references to files, take
+        effect in the same transaction.
         A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
         conversation.
 
@@ -77,7 +78,8 @@ class EventLog(Protocol):
 
         At most ``limit`` events go (with 0 it only tells), and few if they are large, so that it never takes
         long: call again until the floor is where it should be. The head stays always. The floor moves in the
-        same transaction, and only upwards. A cid counts as used for as long as its event is kept.
+        same transaction, and only upwards. A cid counts as used for as long as its event is kept. References
+        to files go with their events; a file whose last one goes so expires at once.
 
         Raises:
             StoreUnavailable, StoreFailed: as for `append`.
