@@ -139,8 +139,8 @@ class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
         admission_wait_s: seconds that newcomers may wait for their turn, about; when more come than can be
             served in that time, the next ones are turned away with 503 and told when to come.
         offences_max: malformed frames of one connection after which it is closed.
-        deflate: compress frames for clients that ask for it, over WebSockets and raw TCP.
-        deflate_bytes_min: smallest frame that is compressed then.
+        deflate: compress for clients that ask for it: frames over WebSockets and raw TCP, answers over HTTP.
+        deflate_bytes_min: smallest frame or answer that is compressed then.
         origins: web pages that may connect, as https://host[:port]; other browsers' pages are refused.
             Programs send no Origin and are not concerned.
     """

@@ -4,6 +4,8 @@ A session learns its places from `welcome` and moves them by its acks; who has n
 same cursors.
 """
 
+from collections.abc import Mapping
+
 from imserver.core.errors import Refusal
 from imserver.data.store import Registry
 from imserver.logic import permissions
@@ -11,9 +13,10 @@ from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.identity import claimed
 from imserver.logic.permissions import Operation
+from imserver.logic.send import checked_name
 from imserver.logic.session import Session, cursor_of
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.names import ConversationName
+from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import ConversationState
 
 
@@ -41,14 +44,20 @@ class Places:
             if session.scopes is None or session.scopes.reads(found.conv)
         ]
 
-    async def ack(self, session: Session, conv: ConversationName, seq: int, *, device: str) -> None:
-        """Note that the device is done with everything up to ``seq``; durable at most a second later.
+    async def ack(self, session: Session, acks: Mapping[str, int], *, device: str) -> None:
+        """Note how far the device is in each of the conversations, or in none; durable a second later.
 
         Raises:
-            Refusal: ``not_found`` for who is no member; ``conflict`` for a ``seq`` beyond the head.
+            Refusal: ``not_found`` for who is no member; ``conflict`` for a seq beyond the head.
         """
         robot, name = claimed(session.robot, device)
-        permissions.admit(session.scopes, Operation.READ, conv)
+        for conv, seq in acks.items():
+            permissions.admit(session.scopes, Operation.READ, conv)
+            await self._check(robot, checked_name(conv), seq)
+        for conv, seq in acks.items():
+            self._committer.move_cursor(robot, name, ConversationName(conv), seq)
+
+    async def _check(self, robot: RobotName, conv: ConversationName, seq: int) -> None:
         conversation = await self._conversations.load(conv)
         if conversation is None or robot not in conversation.members:
             raise permissions.not_found(conv)
@@ -57,4 +66,3 @@ class Places:
                 ErrorCode.CONFLICT,
                 f"ack {seq} of {conv} is beyond {conversation.head}, its last event",
             )
-        self._committer.move_cursor(robot, name, conv, seq)

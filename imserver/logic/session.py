@@ -117,6 +117,7 @@ class Sessions:
 
     Attributes:
         held: the conversations that this node holds, which its sessions read.
+        node: name of this server process.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Sessions:
         self._clock = clock
         self._ids = ids
         self._limits = limits
-        self._node = node
+        self.node = node
         self._server = server
         self._by_robot: dict[RobotName, dict[DeviceName, Session]] = {}
         self._opening: Counter[RobotName] = Counter()
@@ -304,7 +305,7 @@ class Sessions:
             robot=session.robot,
             device=session.device,
             now=self._clock.now_ms(),
-            node=self._node,
+            node=self.node,
             limits=self._limits,
             conversations=states,
             server=self._server,

@@ -8,15 +8,16 @@ import pytest
 
 from tests.certificates import Certificates
 from tests.e2e.server_process import ServerProcess
-from tests.e2e.wire import ANY, TCP, WEBSOCKET, Fleet
+from tests.e2e.wire import ANY, WEBSOCKET, Fleet
 
 StartServer: TypeAlias = Callable[..., ServerProcess]
 
 OVER_TLS = "tls"
 by_every_way = pytest.mark.parametrize(
-    "fleet", [WEBSOCKET, TCP, ANY, OVER_TLS], ids=["websocket", "tcp", "any", "tls"], indirect=True
+    "fleet", [ANY, OVER_TLS], ids=["plain", "tls"], indirect=True
 )
-"""For a module whose scenarios run over every transport, and with robots that come in by different ones."""
+"""For a module whose robots come in by different transports, with TLS and without; each transport on its own,
+and the doors over HTTP, are the business of `every_door`."""
 
 
 @pytest.fixture

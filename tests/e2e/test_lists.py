@@ -40,13 +40,6 @@ async def test_a_group_that_one_left_is_listed_no_longer(fleet: Fleet) -> None:
     assert (await member.request("list_groups"))["result"] == []
 
 
-async def test_list_members_pages_by_name(fleet: Fleet) -> None:
-    robots = [await fleet.online(name) for name in ("r3", "r1", "r5", "r2", "r4")]
-    conv = await fleet.group(*robots)
-    found = await all_rows(robots[0], "list_members", "robot", conv=conv)
-    assert found == sorted(robot.robot for robot in robots)
-
-
 async def test_a_row_of_list_members_tells_role_presence_since_and_ack(fleet: Fleet) -> None:
     owner, member = await fleet.online("r1"), await fleet.online("r2")
     conv = await fleet.group(owner)

@@ -115,20 +115,6 @@ async def log_of(crew: Crew) -> list[Frame]:
     return events
 
 
-async def test_a_removed_member_gets_its_removal_and_nothing_after(fleet: Fleet) -> None:
-    owner, gone, stays = [await fleet.online(name) for name in ("r1", "r2", "r3")]
-    conv = await fleet.group(owner, gone, stays)
-    removed = await owner.request("remove_members", conv=conv, robots=[gone.robot])
-    sent = await owner.send(conv, "secret")
-    await stays.until_seq(conv, sent["seq"])
-    await gone.settle()
-    log = gone.logs[conv]
-    assert (log[-1]["kind"], log[-1]["seq"]) == ("members_removed", removed["result"]["seq"])
-    assert gone.robot in log[-1]["body"]["robots"]
-    assert await gone.refused_with("history", conv=conv) == "not_found"
-    assert await gone.refused_with("send", conv=conv, cid="x", body=0) == "not_found"
-
-
 async def test_a_removed_member_that_is_behind_gets_what_was_before_its_removal_only(
     fleet: Fleet,
 ) -> None:
@@ -162,15 +148,6 @@ async def test_a_robot_added_while_online_receives_from_the_adding_event_on(flee
         (added["seq"], "members_added"),
         (added["seq"] + 1, "message"),
     ]
-
-
-async def test_a_new_member_may_read_the_whole_log(fleet: Fleet) -> None:
-    owner, late = await fleet.online("r1"), await fleet.online("r2")
-    conv = await fleet.group(owner)
-    await owner.pipeline(conv, range(5))
-    await owner.request("add_members", conv=conv, robots=[late.robot])
-    page = (await late.request("history", conv=conv, after=0))["events"]
-    assert [event["seq"] for event in page] == list(range(1, 8))
 
 
 async def test_a_robot_that_is_removed_and_added_again_goes_on_receiving(fleet: Fleet) -> None:

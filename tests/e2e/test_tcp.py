@@ -15,33 +15,10 @@ from client_sdk import Event, Options, Robot
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_cli import imserver
-from tests.e2e.wire import ANY, JSON, MSGPACK, TCP, Fleet, Frame, together
+from tests.e2e.wire import ANY, TCP, Fleet
 
 EACH = 200
 WITH_TCP = ("--tcp", "127.0.0.1:0")
-
-
-async def test_members_by_every_way_see_the_same_log(shared_server: ServerProcess) -> None:
-    fleet = Fleet(shared_server, ANY)
-    members = [await fleet.online(f"r{number}") for number in range(len(ANY))]
-    conv = await fleet.group(*members)
-    bodies = [{"from": number, "täg": "☃", "n": [1.5, None]} for number in range(EACH)]
-    await together(*(member.pipeline(conv, bodies, in_flight=20) for member in members))
-    head = 1 + len(ANY) * EACH
-    logs = await together(*(member.until_seq(conv, head) for member in members))
-    assert [event["seq"] for event in logs[0]] == list(range(1, head + 1))
-    assert all(log == logs[0] for log in logs)
-    pages = [await page(fleet, member.codec is JSON, conv) for member in members]
-    assert all(events == logs[0] for events in pages)
-    await fleet.aclose()
-
-
-async def page(fleet: Fleet, as_json: bool, conv: str) -> list[Frame]:
-    """Return the whole log as a reader with a new device gets it."""
-    reader = await fleet.online("r0", JSON if as_json else MSGPACK, device="reader", auto=False)
-    frame = await reader.request("history", conv=conv, after=0, limit=1_000)
-    events: list[Frame] = frame["events"]
-    return events
 
 
 async def test_a_session_may_go_on_over_the_other_transport(shared_server: ServerProcess) -> None:

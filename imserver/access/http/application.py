@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from imserver.access.http import openapi
 from imserver.access.http.callers import BearerTokens
+from imserver.access.http.compression import CompressedAnswers
 from imserver.access.http.conversations import ConversationListRoutes, ConversationRoutes
 from imserver.access.http.events import EventRoutes
 from imserver.access.http.gate import Gate
@@ -22,6 +23,7 @@ from imserver.access.http.names import direct_line, group_named
 from imserver.access.http.operations import Operations
 from imserver.access.http.problems import HEADERS, answer_to
 from imserver.access.http.robots import RobotRoutes
+from imserver.access.http.server import ServerRoutes
 from imserver.access.http.stays import Stays
 from imserver.access.http.stream_routes import Rules, StreamRoutes
 from imserver.access.use_cases import UseCases
@@ -75,6 +77,7 @@ def application(parts: Parts) -> Litestar:
     )
     whole = [
         *RobotRoutes(cases).handlers(),
+        *ServerRoutes(cases, parts.clock, parts.limits).handlers(),
         *GroupListRoutes(cases).handlers(),
         *ConversationListRoutes(cases).handlers(),
     ]
@@ -82,16 +85,20 @@ def application(parts: Parts) -> Litestar:
         "/v1",
         route_handlers=[*whole, group, direct],
         middleware=[
-            lambda app: Gate(app, parts.access.origins),
+            lambda app: Gate(
+                app, parts.access.origins, body_bytes_max=parts.limits.frame_bytes_max
+            ),
             lambda app: BearerTokens(app, cases),
         ],
         response_headers=[ResponseHeader(name=n, value=v) for n, v in HEADERS.items()],
         security=[{openapi.BEARER: []}],
         request_max_body_size=parts.limits.frame_bytes_max,
     )
+    bytes_min = parts.access.deflate_bytes_min if parts.access.deflate else None
     return Litestar(
         [*operations.handlers(), api],
         cors_config=_cors(parts.access.origins),
+        middleware=[lambda app: CompressedAnswers(app, bytes_min)],
         exception_handlers={Exception: answer_to},
         openapi_config=openapi.configuration(),
         plugins=[AnyValue()],

@@ -9,7 +9,7 @@ from imserver.access.http.json_body import JsonBody
 from imserver.access.http.problems import problems
 from imserver.access.http.readable import Asking, Conv
 from imserver.access.http.routes import Routes
-from imserver.access.http.shapes import Conversations, Members, NewAck, NewSignal
+from imserver.access.http.shapes import Conversations, Members, NewAck, NewAcks, NewSignal
 from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.protocol import limits
@@ -24,13 +24,23 @@ class ConversationListRoutes(Routes):
         self._cases = cases
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        return [get("/conversations", responses=problems())(self.conversations)]
+        acking = problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.TOO_LARGE)
+        return [
+            get("/conversations", responses=problems())(self.conversations),
+            post("/acks", status_code=204, dto=JsonBody, return_dto=None, responses=acking)(
+                self.ack
+            ),
+        ]
 
     async def conversations(
         self, request: Asking, device: FromQuery[str] = "main"
     ) -> Conversations:
         """List every conversation one is a member of, with its head and the device's cursor."""
         return Conversations(await self._cases.places.of(request.user, device))
+
+    async def ack(self, request: Asking, data: JSONBody[NewAcks]) -> None:
+        """Say for several conversations what is processed on a device: for all of them, or for none."""
+        await self._cases.places.ack(request.user, data.acks, device=data.device)
 
 
 class ConversationRoutes(Routes):
@@ -62,7 +72,7 @@ class ConversationRoutes(Routes):
 
     async def ack(self, request: Asking, conv: Conv, data: JSONBody[NewAck]) -> None:
         """Say that everything up to ``seq`` is processed on a device. Durable at most a second later."""
-        await self._cases.places.ack(request.user, conv, data.seq, device=data.device)
+        await self._cases.places.ack(request.user, {conv: data.seq}, device=data.device)
 
     async def signal(self, request: Asking, conv: Conv, data: JSONBody[NewSignal]) -> None:
         """Tell the members who are online a value of which only the latest counts; not stored."""

@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils.scope.state import ScopeState
 
+from imserver.access.http.codings import CODINGS, IDENTITY
+from imserver.access.http.compression import decoding
 from imserver.core.errors import Refusal
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import clip
@@ -24,21 +27,25 @@ _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """Turns requests away by their head alone."""
 
-    def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Iterable[str], *, body_bytes_max: int) -> None:
         self._app = app
         self._origins = frozenset(origins)
+        self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on.
 
         Raises:
             Refusal: ``forbidden``, it comes from another origin's page.
-            HTTPException: 415, its body is not JSON.
+            HTTPException: 415, its body is not JSON, or in a coding that is not known here.
         """
         headers = Headers.from_scope(scope)
         self._check_origin(headers)
         if scope.get("method") not in _READING:
-            _check_body(headers)
+            coding = _coding_of_body(headers)
+            if coding != IDENTITY:
+                receive = decoding(receive, coding, bytes_max=self._body_bytes_max)
+                _forget_length(scope)
         await self._app(scope, receive, send)
 
     def _check_origin(self, headers: Headers) -> None:
@@ -51,16 +58,28 @@ class Gate:
                 )
 
 
-def _check_body(headers: Headers) -> None:
+def _coding_of_body(headers: Headers) -> str:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     kind = headers.get("content-type")
     if kind is None and not has_body:
-        return
+        return IDENTITY
     if kind is None or kind.partition(";")[0].strip().lower() != _JSON:
         raise _unsupported(f"the body must be JSON, `Content-Type: {_JSON}`")
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise _unsupported("the body must come uncompressed, without `Content-Encoding`")
+    coding = ", ".join(headers.getall("content-encoding", [IDENTITY])).strip().lower()
+    if coding not in (IDENTITY, *CODINGS):
+        offered = ", ".join(CODINGS)
+        text = f"the body must come as it is or in one coding: `Content-Encoding` {offered}"
+        raise _unsupported(text, {"Accept-Encoding": offered})
+    return coding
 
 
-def _unsupported(detail: str) -> HTTPException:
-    return HTTPException(detail=detail, status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+def _forget_length(scope: Scope) -> None:
+    """What was announced is the length of what comes in, not of what the handler is given."""
+    scope["headers"] = [header for header in scope["headers"] if header[0] != b"content-length"]
+    ScopeState.from_scope(scope).headers = Headers(scope["headers"])
+
+
+def _unsupported(detail: str, headers: dict[str, str] | None = None) -> HTTPException:
+    return HTTPException(
+        detail=detail, status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, headers=headers
+    )

@@ -64,6 +64,7 @@ class GroupRoutes(Routes):
             post("/members", status_code=200, dto=JsonBody, return_dto=None, responses=adding)(
                 self.add
             ),
+            delete("/members", status_code=200, responses=changing)(self.remove_several),
             put("/members/{robot:str}", dto=JsonBody, return_dto=None, responses=changing)(
                 self.set_role
             ),
@@ -101,3 +102,15 @@ class GroupRoutes(Routes):
         if robot == request.user.robot:
             return await self._cases.groups.leave(request.user, conv)
         return await self._cases.groups.remove(request.user, conv, [robot])
+
+    async def remove_several(
+        self,
+        request: Asking,
+        conv: Conv,
+        robots: Annotated[
+            list[str],
+            QueryParameter(name="robot", min_items=1, description="a member; may be repeated"),
+        ],
+    ) -> Changed:
+        """Remove members from the group, all of them by one event."""
+        return await self._cases.groups.remove(request.user, conv, robots)

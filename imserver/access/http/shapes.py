@@ -4,7 +4,7 @@ Their fields mean what they mean on the wire. A test holds each shape to its fra
 field without the other.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct, structs
 
@@ -12,6 +12,7 @@ from imserver.core.tokens import TTL_MS_MAX
 from imserver.protocol import bodies
 from imserver.protocol.client_frames import Kind, PublicKey, SignalKey
 from imserver.protocol.events import MESSAGE, Event, Role, Seq
+from imserver.protocol.limits import Limits
 from imserver.protocol.server_frames import (
     ConversationState,
     Gap,
@@ -19,6 +20,8 @@ from imserver.protocol.server_frames import (
     MemberRow,
     RobotRow,
 )
+
+ACKS_MAX: Final = 1_000
 
 
 class NewEvent(Struct, frozen=True):
@@ -185,6 +188,18 @@ class NewAck(Struct, frozen=True):
     device: str = "main"
 
 
+class NewAcks(Struct, frozen=True):
+    """A device's word on several conversations at once.
+
+    Attributes:
+        acks: by conversation, the last event processed, as in an ack of one.
+        device: which of the robot's devices this is; each has cursors of its own.
+    """
+
+    acks: Annotated[dict[str, Seq], Meta(min_length=1, max_length=ACKS_MAX)]
+    device: str = "main"
+
+
 class NewSignal(Struct, frozen=True):
     """A value of which only the latest counts; not stored.
 
@@ -242,6 +257,22 @@ class Caller(Struct, frozen=True):
     admin: bool
     scopes: list[str]
     expires: int
+
+
+class ServerFacts(Struct, frozen=True):
+    """What a ``welcome`` tells of the server.
+
+    Attributes:
+        server: this deployment's stable id.
+        node: name of the server process that answers.
+        now: the server's clock, in milliseconds since 1970.
+        limits: the limits a server holds its clients to.
+    """
+
+    server: str
+    node: str
+    now: int
+    limits: Limits
 
 
 class Registered(Struct, frozen=True):

@@ -53,6 +53,32 @@ async def test_each_device_has_a_cursor_of_its_own(api: Api):
     assert await places(api, "r2", "main") == {"g/dock": 1}
 
 
+async def test_several_conversations_are_acked_at_once(api: Api):
+    await api.send("r1", "/v1/direct/r1/r2", "hi", key="c1")
+    body = {"acks": {"g/dock": 1, "d/r1/r2": 1}, "device": "arm"}
+    answer = await api.ask("POST", "/v1/acks", robot="r2", body=body)
+    assert answer.status == 204
+    assert await places(api, "r2", "arm") == {"g/dock": 1, "d/r1/r2": 1}
+
+
+@pytest.mark.parametrize(
+    ("acks", "code"),
+    [
+        ({"g/dock": 1, "d/r1/r2": 2}, "conflict"),
+        ({"g/dock": 1, "g/other": 1}, "not_found"),
+        ({"g/dock": 1, "dock": 1}, "bad_frame"),
+        ({}, "bad_frame"),
+        ({f"g/{number}": 0 for number in range(1_001)}, "bad_frame"),
+    ],
+    ids=["beyond the head", "no member", "no name", "none", "too many"],
+)
+async def test_of_several_acks_all_are_taken_or_none(api: Api, acks: dict[str, int], code: str):
+    await api.send("r1", "/v1/direct/r1/r2", "hi", key="c1")
+    answer = await api.ask("POST", "/v1/acks", robot="r2", body={"acks": acks})
+    assert answer.code == code
+    assert set((await places(api, "r2")).values()) == {0}
+
+
 async def test_an_ack_beyond_the_head_is_refused(api: Api):
     answer = await api.ask("POST", f"{DOCK}/acks", robot="r2", body={"seq": 2})
     assert (answer.status, answer.code) == (409, "conflict")

@@ -36,11 +36,14 @@ async def test_json_is_json_however_it_is_spelled(api: Api, kind: str):
     assert answer.status == 201
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate"])
-async def test_a_compressed_body_is_refused(api: Api, encoding: str):
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip, identity", "deflate", "br", ""])
+async def test_a_body_in_another_coding_is_refused_with_those_that_are_known(
+    api: Api, encoding: str
+):
     headers = KEY | {"Content-Encoding": encoding}
     answer = await api.ask("POST", EVENTS, robot="r1", body={"body": 1}, headers=headers)
     assert (answer.status, answer.code) == (415, "unsupported")
+    assert answer.headers["accept-encoding"] == "zstd, gzip"
 
 
 @pytest.mark.parametrize(

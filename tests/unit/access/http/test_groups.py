@@ -68,6 +68,19 @@ async def test_robots_are_added_given_a_role_and_removed(api: Api):
     assert await members(api) == {"r1": "owner", "r3": "admin"}
 
 
+async def test_several_robots_are_removed_by_one_event(api: Api):
+    await api.ask("POST", f"{DOCK}/members", robot="r1", body={"robots": ["r3"]})
+    removed = await api.ask("DELETE", f"{DOCK}/members?robot=r2&robot=r3", robot="r1")
+    assert (removed.status, removed.json) == (200, {"seq": 3})
+    assert await members(api) == {"r1": "owner"}
+
+
+async def test_a_removal_of_nobody_is_refused(api: Api):
+    answer = await api.ask("DELETE", f"{DOCK}/members", robot="r1")
+    assert (answer.status, answer.code) == (400, "bad_frame")
+    assert await members(api) == {"r1": "owner", "r2": "member"}
+
+
 async def test_a_member_may_not_change_the_group(api: Api):
     add = await api.ask("POST", f"{DOCK}/members", robot="r2", body={"robots": ["r3"]})
     role = await api.ask("PUT", f"{DOCK}/members/r2", robot="r2", body={"role": "owner"})

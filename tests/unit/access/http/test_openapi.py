@@ -1,12 +1,13 @@
 """The description at /schema, and the shapes that it describes."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec import Struct, structs
 
 from imserver.access.http import shapes
 from imserver.protocol import client_frames, server_frames
+from tests.e2e.every_door.routes import ROUTES
 from tests.unit.access.http.api_in_memory import Api
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -78,3 +79,16 @@ async def test_the_description_asks_for_a_bearer_token(api: Api):
     page = description["paths"]["/v1/groups/{name}/events"]["get"]
     assert page["security"] == [{"bearer": []}]
     assert description["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+NEED_A_CONNECTION = {"hello", "prove", "follow", "unfollow", "chunk", "stop"}
+
+
+async def test_every_frame_that_needs_no_connection_has_a_route(api: Api):
+    frames: tuple[type[Struct], ...] = get_args(client_frames.ClientFrame)
+    tags = {str(frame.__struct_config__.tag) for frame in frames}
+    assert set(ROUTES) == tags - NEED_A_CONNECTION
+    paths = (await api.ask("GET", "/schema")).json["paths"]
+    for t, route in ROUTES.items():
+        path = "/v1" + route.path.replace("{at}", "/groups/{name}")
+        assert route.method.lower() in paths[path], t

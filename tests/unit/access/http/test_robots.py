@@ -52,6 +52,14 @@ async def test_a_caller_learns_for_whom_its_token_speaks(api: Api):
     }
 
 
+async def test_a_caller_learns_the_servers_id_its_clock_and_its_limits(api: Api):
+    answer = await api.ask("GET", "/v1/server", robot="r1")
+    assert answer.json["server"] == api.node.node.cases.identity.server_id
+    assert answer.json["node"] == api.node.node.sessions.node
+    assert answer.json["now"] == api.node.clock.ms
+    assert answer.json["limits"]["page_max"] == 1_000
+
+
 async def test_a_robot_registers_with_an_enrolment_token_from_an_admin(api: Api):
     minted = await mint(api, kind="enroll", robot="r9", groups=["g/dock"], ttl_s=60)
     body = {"robot": "r9", "token": minted.json["token"], "public_key": PUBLIC_KEY}

@@ -1,0 +1,26 @@
+"""The sites on which the scenarios run, and who takes part."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.every_door.company import CASTS, Company
+from tests.e2e.every_door.site import Site
+
+SITES = {"plain": "shared_server", "tls": "shared_tls_server"}
+"""By name, the fixture of one server or of several, which together are a site."""
+
+
+@pytest.fixture(params=SITES)
+def site(request: pytest.FixtureRequest) -> Site:
+    """Where the scenario takes place."""
+    servers = request.getfixturevalue(SITES[request.param])
+    return Site.of(*(servers if isinstance(servers, tuple) else (servers,)))
+
+
+@pytest.fixture(params=CASTS)
+async def company(request: pytest.FixtureRequest, site: Site) -> AsyncIterator[Company]:
+    """Robots that come in by the doors of a cast: by one door all of them, or each by another."""
+    company = Company(site, CASTS[request.param])
+    yield company
+    await company.aclose()
