@@ -96,7 +96,11 @@ class Halted(Struct, frozen=True):
     seen: int
 
 
-Outcome: TypeAlias = Stored | Missing | Taken | Mismatch | Halted
+class Unresolved(Struct, frozen=True):
+    """Whether the event is stored did not become known in time; who asks again with its cid learns it."""
+
+
+Outcome: TypeAlias = Stored | Missing | Taken | Mismatch | Halted | Unresolved
 
 
 class Cursor(Struct, frozen=True, gc=False):

@@ -17,12 +17,11 @@ from typing import Protocol
 
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
-from imserver.core.model import Append, Cursor, Outcome, Run, Stored
+from imserver.core.model import Append, Cursor, Outcome, Run, Stored, Unresolved
 from imserver.data.store import EventLog
 from imserver.logic.fair_queue import EVENT_BYTES, Entry, FairQueue, weigh
 from imserver.logic.metrics import LogicMetrics
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
 _log = logging.getLogger("imserver.committer")
@@ -37,6 +36,7 @@ _RESERVE_PARTS = 8
 
 _UNAVAILABLE = "the store takes no writes now; send the same cid again"
 _UNKNOWN = "the store failed and whether this was stored is unknown; send the same cid again"
+_UNRESOLVED = "whether this was stored did not become known in time; send the same cid again"
 _STOPPING = "this node stops and takes no more writes; reconnect and send the same cid again"
 _OVERLOADED = "too much of this robot is waiting for the store already; send the same cid again"
 _CHANGED = "the sender's membership changed while this waited; send the same cid again"
@@ -206,8 +206,11 @@ class Committer:
             raise
         self._metrics.commit_seconds.observe(self._clock.monotonic_s() - began_s)
         self._metrics.commit_events.observe(len(batch))
-        for (_, waiter), outcome in zip(batch, outcomes, strict=True):
-            waiter.on_outcome(outcome)
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if type(outcome) is Unresolved:
+                _refuse([entry], _UNRESOLVED)
+            else:
+                entry[1].on_outcome(outcome)
         for run in _runs(batch, outcomes):
             self._publish(run)
         self._count(outcomes)
@@ -215,9 +218,11 @@ class Committer:
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         stored = sum(type(outcome) is Stored for outcome in outcomes)
         dups = sum(type(outcome) is Stored and outcome.dup for outcome in outcomes)
+        unresolved = sum(type(outcome) is Unresolved for outcome in outcomes)
         self._metrics.stored.inc(stored - dups)
         self._metrics.duplicates.inc(dups)
-        self._metrics.refused.inc(len(outcomes) - stored)
+        self._metrics.unavailable.inc(unresolved)
+        self._metrics.refused.inc(len(outcomes) - stored - unresolved)
 
     def _require_room(self, append: Append) -> None:
         """Refuse an event of a robot that has more waiting than is still free.
@@ -280,13 +285,17 @@ def _refuse(batch: Sequence[Entry], message: str) -> None:
 
 
 def _runs(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Run]:
-    """Gather what was newly stored into one run per conversation, in the order of first appearance."""
-    events: dict[ConversationName, tuple[str, list[Event]]] = {}
+    """Gather what was newly stored into runs, in the order of first appearance: one for each conversation, or
+    more where another node's events came in between."""
+    runs: list[Run] = []
+    last: dict[ConversationName, Run] = {}
     for (append, _), outcome in zip(batch, outcomes, strict=True):
         if type(outcome) is Stored and not outcome.dup:
-            found = events.get(append.conv)
-            if found is None:
-                events[append.conv] = (outcome.epoch, [outcome.event])
+            event = outcome.event
+            run = last.get(append.conv)
+            if run is not None and run.events[-1].seq + 1 == event.seq:
+                run.events.append(event)
             else:
-                found[1].append(outcome.event)
-    return [Run(conv, epoch, stored) for conv, (epoch, stored) in events.items()]
+                run = last[append.conv] = Run(append.conv, outcome.epoch, [event])
+                runs.append(run)
+    return runs

