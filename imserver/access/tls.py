@@ -21,6 +21,7 @@ from imserver.core.server_settings import ServerSettings
 from imserver.protocol.proof import ROBOT_URI
 
 SHUTDOWN_TIMEOUT_S: Final = 5.0
+_NOBODY: Final[frozenset[str]] = frozenset()  # one for all connections that show no certificate
 
 _log: Final = logging.getLogger("imserver.tls")
 
@@ -93,7 +94,7 @@ def names_in(certificate: Mapping[str, Any] | None) -> frozenset[str]:
     ``certificate`` is as `ssl.SSLSocket.getpeercert` gives it.
     """
     if not certificate:
-        return frozenset()
+        return _NOBODY
     alternative = certificate.get("subjectAltName", ())
     if not alternative:
         return frozenset(_common_names(certificate.get("subject", ())))

@@ -157,7 +157,8 @@ class HttpLink(HttpToolsProtocol):
         link.connection_made(self.transport)
         self.transport.set_protocol(link)
         link.on_request(self._request())
-        # It refers back to us: without the knot both are freed at once.
+        # They refer back to us: without the knots all are freed at once, and not when the collector next looks.
+        del self.scope[LINK]  # type: ignore[typeddict-item]
         self.parser = None  # type: ignore[assignment]
 
     def _request(self) -> Request:

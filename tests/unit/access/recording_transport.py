@@ -13,7 +13,7 @@ class RecordingTransport(asyncio.Transport):
         reading: whether the client is read from.
     """
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
+    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
         super().__init__()
         self.protocol = protocol
         self.writes: list[bytes] = []
@@ -24,6 +24,9 @@ class RecordingTransport(asyncio.Transport):
         self.reading = True
         self.high: int | None = None
         self._is_lost = False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high

@@ -1,5 +1,8 @@
 """HTTP connections: heads, bodies and answers that come at a pace, or not."""
 
+import gc
+import weakref
+
 import pytest
 
 from imserver.access.door import VISITORS_RESERVE
@@ -10,6 +13,7 @@ from tests.unit.access.http.raw_http import HOST, RawHttp, head
 
 EVENTS = "/v1/groups/dock/events"
 HELLO_S = round(Settings().server.hello_timeout_s)
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 PING_S = round(Settings().server.ping_interval_s)
 
 
@@ -357,3 +361,21 @@ async def test_more_strangers_than_the_node_takes_are_turned_away():
     assert all(http.is_open for http in inside)
     assert one_more.statuses == [503]
     assert not one_more.is_open
+
+
+# Upgrades.
+
+
+async def test_what_spoke_http_is_freed_at_once_when_a_connection_becomes_a_websocket(
+    http: RawHttp,
+):
+    upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    link = weakref.ref(http.link)
+    gc.disable()
+    try:
+        await http.feed(head("GET", "/v1/connect", *upgrade, f"Sec-WebSocket-Key: {KEY}"))
+        del http.link
+        assert http.statuses == [101]
+        assert link() is None
+    finally:
+        gc.enable()
