@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -33,6 +32,10 @@ from bench.scenarios import ALL as SCENARIOS
 from bench.scenarios import BY_NAME
 
 RESULTS: Final = program.ROOT / "bench" / "results"
+_CUT_SHORT: Final = 130
+_TRIES: Final = 2
+_LONG_RUN_S: Final = 30.0
+"""A void run that took longer is not tried again."""
 _ROUNDS: Final = {Set.QUICK: 1, Set.STANDARD: 3, Set.FULL: 3}
 
 
@@ -45,7 +48,8 @@ class Turn(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench; return 1 if one of our own runs was void, 2 if there is no load generator."""
+    """Run the bench; return 1 if one of our own runs was void, 2 if there is no load generator, 130 if it was
+    cut short, after a report of what there is."""
     options = _parser().parse_args(arguments)
     if options.list:
         return _list()
@@ -62,8 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = Results(options.into or RESULTS / time.strftime(f"{options.set}-%Y%m%d-%H%M%S"))
     if not options.again:
         turns = [t for t in turns if not results.has(t.scenario.name, t.peer.name, t.round)]
-    facts = _run_all(turns, results, options, console)
-    _write(results, facts, skipped, console)
+    try:
+        _run_all(turns, results, options, console)
+    except KeyboardInterrupt:
+        console.print(f"[bold red]CUT SHORT[/]: --into {results.folder} goes on")
+        return _CUT_SHORT
+    finally:
+        _write(results, skipped, console)
     void = [
         run for turn in turns for run in results.runs(turn.scenario.name, "imserver") if run.void
     ]
@@ -129,7 +138,7 @@ def _turns(
 
 def _run_all(
     turns: Sequence[Turn], results: Results, options: argparse.Namespace, console: Console
-) -> dict[str, dict[str, str]]:
+) -> None:
     allow_many_files()
     build = program.ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -137,6 +146,7 @@ def _run_all(
         facts = {"machine": describe(Path(directory))}
         for peer in {turn.peer.name: turn.peer for turn in turns}.values():
             facts[peer.name] = {"version": peer.version(), **peer.settings()}
+        results.add_facts(facts)
         runner = Runner(Path(directory), nice=options.nice, seconds=options.seconds)
         columns = (
             TextColumn("{task.description}"),
@@ -148,12 +158,21 @@ def _run_all(
             bar = progress.add_task("bench", total=len(turns))
             for turn in turns:
                 progress.update(bar, description=f"{turn.scenario.name}, {turn.peer.name}")
-                wait_calm(OTHERS_SHARE_MAX, patience_s=options.patience)
-                run = runner.run(turn.scenario, turn.peer, turn.round)
-                results.add(run)
-                progress.console.print(_line(turn, run))
+                for run in tried(turn, runner, patience_s=options.patience):
+                    results.add(run)
+                    progress.console.print(_line(turn, run))
                 progress.advance(bar)
-    return facts
+
+
+def tried(turn: Turn, runner: Runner, *, patience_s: float) -> Iterator[Run]:
+    """Run a turn, and once more if it was void: most often others had disturbed it."""
+    for _ in range(_TRIES):
+        wait_calm(OTHERS_SHARE_MAX, patience_s=patience_s)
+        began_s = time.monotonic()
+        run = runner.run(turn.scenario, turn.peer, turn.round)
+        yield run
+        if not run.void or time.monotonic() - began_s > _LONG_RUN_S:
+            return
 
 
 def _line(turn: Turn, run: Run) -> str:
@@ -165,16 +184,9 @@ def _line(turn: Turn, run: Run) -> str:
     return f"{head} {shown}" + (" (falls behind)" if run.behind else "")
 
 
-def _write(
-    results: Results, facts: dict[str, dict[str, str]], skipped: list[str], console: Console
-) -> None:
-    path = results.folder / "facts.json"
-    if path.exists():
-        facts = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, str]]) | facts
+def _write(results: Results, skipped: list[str], console: Console) -> None:
     results.folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
-    text = report(results, facts, skipped)
-    (results.folder / "report.md").write_text(text)
+    (results.folder / "report.md").write_text(report(results, skipped))
     drawn = plots.draw(results)
     console.print(f"\n{results.folder}/report.md, runs.jsonl, facts.json and {len(drawn)} plots")
 

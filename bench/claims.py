@@ -1,6 +1,6 @@
 """What imserver has to show: each a ratio of medians of one bench, or a bound of its own figure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from bench.peers import OURS
@@ -39,12 +39,12 @@ class Ratio(NamedTuple):
         if ours is None or theirs is None:
             return Verdict(claim, _why_not(results, self.scenario, (OURS, self.peer)), None)
         ratio = ours.median / theirs.median
+        rounds = _ratios(results, self.scenario, (OURS, self.peer), self.figure)
         holds = ratio >= self.least if self.least is not None else ratio <= (self.most or 0)
         behind = [peer for peer in (OURS, self.peer) if results.is_behind(self.scenario, peer)]
         note = f"; {' and '.join(behind)} fell behind" if behind else ""
-        return Verdict(
-            claim, f"{ratio:.2f} × ({ours.median:.4g} to {theirs.median:.4g}{note})", holds
-        )
+        found = f"{ratio:.2f} ×{_span(rounds)} ({ours.median:.4g} to {theirs.median:.4g}{note})"
+        return Verdict(claim, found, holds)
 
 
 class Bound(NamedTuple):
@@ -86,11 +86,11 @@ class Within(NamedTuple):
         theirs = results.spread(self.scenario, self.peer, self.figure)
         if ours is None or theirs is None:
             return Verdict(claim, _why_not(results, self.scenario, (OURS, self.peer)), None)
-        return Verdict(
-            claim,
-            f"{ours.median:.3g} and {theirs.median:.3g}",
-            ours.median - theirs.median <= self.more,
+        found = (
+            f"{ours.median:.3g} ({ours.least:.3g} to {ours.most:.3g}) and "
+            f"{theirs.median:.3g} ({theirs.least:.3g} to {theirs.most:.3g})"
         )
+        return Verdict(claim, found, ours.median - theirs.median <= self.more)
 
 
 class Growth(NamedTuple):
@@ -137,6 +137,18 @@ class Agreement(NamedTuple):
             f"{once.median:.4g} and {again.median:.4g}: {apart:.1%} apart",
             apart <= self.most,
         )
+
+
+def _ratios(
+    results: Results, scenario: str, peers: tuple[str, str], figure: str
+) -> Sequence[float]:
+    """Return how many times the second one's figure the first one's is, round by round."""
+    ours, theirs = (results.by_round(scenario, peer, figure) for peer in peers)
+    return [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
+
+
+def _span(values: Sequence[float]) -> str:
+    return f", by round {min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
 
 
 def _why_not(results: Results, scenario: str, peers: tuple[str, ...]) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from bench.peers.program import ROOT
 from bench.report import report
 from bench.results import Results
@@ -22,11 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(words) != 1 or not (Path(words[0]) / "runs.jsonl").exists():
         print("bench.publish: name one folder of results, such as bench/results/standard-…")
         return 2
-    folder = Path(words[0])
-    facts = msgspec.json.decode(
-        (folder / "facts.json").read_bytes(), type=dict[str, dict[str, str]]
-    )
-    PAGE.write_text(placed(PAGE.read_text(), report(Results(folder), facts, ())))
+    PAGE.write_text(placed(PAGE.read_text(), report(Results(Path(words[0])), ())))
     return 0
 
 

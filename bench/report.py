@@ -1,6 +1,6 @@
 """The results as Markdown: for each scenario a table of its peers, and what was to be shown."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench.claims import NOT_RUN, Verdict, judged
@@ -13,14 +13,12 @@ from bench.scenarios import ALL as SCENARIOS
 _DOUBTS_SHOWN: Final = 4
 
 
-def report(results: Results, facts: Mapping[str, Mapping[str, str]], skipped: Sequence[str]) -> str:
-    """Return the whole report. ``facts``: what is to be known of the machine and of each peer."""
-    return "\n".join(_lines(results, facts, skipped)) + "\n"
+def report(results: Results, skipped: Sequence[str]) -> str:
+    """Return the whole report. ``skipped``: which servers were left out, and why."""
+    return "\n".join(_lines(results, skipped)) + "\n"
 
 
-def _lines(
-    results: Results, facts: Mapping[str, Mapping[str, str]], skipped: Sequence[str]
-) -> Iterator[str]:
+def _lines(results: Results, skipped: Sequence[str]) -> Iterator[str]:
     yield "# The bench's report"
     yield ""
     yield from (f"**Left out: {reason}.**\n" for reason in skipped)
@@ -36,7 +34,7 @@ def _lines(
             yield from ("", f"## {section}")
         yield from _scenario(results, scenario)
     yield from ("", "## Machine, versions and settings", "")
-    for name, values in facts.items():
+    for name, values in results.facts.items():
         yield f"- **{name}**: " + "; ".join(f"{key} {value}" for key, value in values.items())
 
 

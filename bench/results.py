@@ -4,7 +4,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +13,10 @@ from bench.histogram import Buckets, merged
 from bench.task import Findings, Task
 
 _RUNS: Final = "runs.jsonl"
+_FACTS: Final = "facts.json"
+
+Facts: TypeAlias = dict[str, dict[str, str]]
+"""What is to be known of the machine and of each peer, by name."""
 
 
 class Run(Struct, frozen=True):
@@ -56,9 +60,12 @@ class Results:
         path = folder / _RUNS
         if path.exists():
             decode = msgspec.json.Decoder(Run).decode
-            for line in path.read_bytes().splitlines():
+            *lines, rest = path.read_bytes().split(b"\n")
+            for line in lines:
                 run = decode(line)
                 self._runs[run.key] = run
+            if rest:  # the bench was killed while it wrote
+                path.write_bytes(b"".join(line + b"\n" for line in lines))
 
     def add(self, run: Run) -> None:
         """Keep a run, in place of an earlier one of the same round."""
@@ -66,6 +73,19 @@ class Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _RUNS).open("ab") as file:
             file.write(msgspec.json.encode(run) + b"\n")
+
+    @property
+    def facts(self) -> Facts:
+        """What was measured on; nothing before the first run."""
+        path = self.folder / _FACTS
+        return msgspec.json.decode(path.read_bytes(), type=Facts) if path.exists() else {}
+
+    def add_facts(self, facts: Facts) -> None:
+        """Keep facts, in place of earlier ones of the same names."""
+        whole = self.facts | facts
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / _FACTS
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1))
 
     def has(self, scenario: str, peer: str, number: int) -> bool:
         """Tell whether there is a run that counts."""
@@ -86,11 +106,15 @@ class Results:
 
     def spread(self, scenario: str, peer: str, figure: str) -> Spread | None:
         """Return a figure over the rounds that count; None if none does."""
-        return spread(
-            run.figures[figure]
+        return spread(self.by_round(scenario, peer, figure).values())
+
+    def by_round(self, scenario: str, peer: str, figure: str) -> dict[int, float]:
+        """Return a figure of each round that counts."""
+        return {
+            run.round: run.figures[figure]
             for run in self.runs(scenario, peer)
             if not run.void and figure in run.figures
-        )
+        }
 
     def is_behind(self, scenario: str, peer: str) -> bool:
         """Tell whether the peer did not keep up in most rounds."""

@@ -2,9 +2,12 @@
 
 import os
 import resource
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from bench.figures import fault_of, figures_of, is_behind
 from bench.generator import generate
@@ -35,13 +38,17 @@ class Runner:
         self._seconds: Final = seconds
 
     def run(self, scenario: Scenario, peer: Peer, number: int) -> Run:
-        """Run a scenario against one peer; what goes wrong makes the run void."""
+        """Run a scenario against one peer; whatever goes wrong makes the run void, and no more than that."""
         task = scenario.task_for(peer, self._seconds)
-        with tempfile.TemporaryDirectory(prefix="run-", dir=self._parent) as directory:
+        with tempfile.TemporaryDirectory(
+            prefix="run-", dir=self._parent, ignore_cleanup_errors=True
+        ) as directory:
             try:
                 found = self._measure(task, peer, Path(directory))
             except ServerFailed as exc:
                 found = Findings(void=f"the server failed: {exc}")
+            except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as exc:
+                found = Findings(void=f"the run failed: {type(exc).__name__}: {exc}")
         void = fault_of(task, found)
         if self._server_place.core == self._generator_place.core:
             void = void or "server and generator share the only core"

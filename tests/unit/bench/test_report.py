@@ -30,6 +30,14 @@ def test_a_claim_is_a_ratio_of_medians(results, ours, holds):
     assert verdict.found.startswith(f"{ours / 100:.2f} ×")
 
 
+def test_a_ratio_is_told_with_its_spread_over_the_rounds(results):
+    for number, ours, theirs in ((1, 120.0, 100.0), (2, 150.0, 100.0), (3, 90.0, 90.0)):
+        results.add(run(FLAT, "imserver", number, deliveries_per_s=ours))
+        results.add(run(FLAT, "nats core", number, deliveries_per_s=theirs))
+    verdict = verdict_on(results, "deliveries_per_s at least 1.2 × nats core")
+    assert verdict.found == "1.20 ×, by round 1.00 to 1.50 (120 to 100)"
+
+
 def test_a_claim_against_a_peer_that_was_not_there_is_open(results):
     results.add(run(FLAT, "imserver", deliveries_per_s=1.0))
     results.add(run(FLAT, "nats core", void="2 deliveries are missing"))
@@ -51,7 +59,8 @@ def test_the_report_names_what_was_left_out_void_or_behind(results):
     results.add(run(FLAT, "imserver", deliveries_per_s=1234.0))
     results.add(run(FLAT, "nats core", void="a message was lost"))
     results.add(run("fanout-100-at-2000", "mosquitto qos 0", behind=True, p99_ms=5.0))
-    text = report(results, {"machine": {"cpu": "two cores"}}, ["rabbitmq-server is not installed"])
+    results.add_facts({"machine": {"cpu": "two cores"}})
+    text = report(results, ["rabbitmq-server is not installed"])
     assert "**Left out: rabbitmq-server is not installed.**" in text
     assert "void: a message was lost" in text
     assert "**falls behind**" in text

@@ -36,3 +36,19 @@ def test_the_histograms_of_all_rounds_are_added_up(tmp_path):
     for number in (1, 2):
         results.add(run(SENDS, "imserver", number, histograms={"ack": [(5, 2), (9, 1)]}))
     assert results.latencies(SENDS, "ack") == {"imserver": [(5, 4), (9, 2)]}
+
+
+def test_a_bench_that_was_killed_while_it_wrote_goes_on(tmp_path):
+    results = Results(tmp_path)
+    results.add(run(SENDS, "imserver", sends_per_s=5.0))
+    with (tmp_path / "runs.jsonl").open("ab") as file:
+        file.write(b'{"scenario": "sends-')
+    Results(tmp_path).add(run(SENDS, "imserver", 2, sends_per_s=7.0))
+    assert Results(tmp_path).by_round(SENDS, "imserver", "sends_per_s") == {1: 5.0, 2: 7.0}
+
+
+def test_facts_of_a_bench_that_goes_on_are_added_to_the_earlier_ones(tmp_path):
+    Results(tmp_path).add_facts({"machine": {"cpu": "old"}, "jetstream": {"version": "1"}})
+    Results(tmp_path).add_facts({"machine": {"cpu": "new"}})
+    expected = {"machine": {"cpu": "new"}, "jetstream": {"version": "1"}}
+    assert Results(tmp_path).facts == expected
