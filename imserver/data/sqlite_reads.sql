@@ -3,10 +3,11 @@
 
 -- name: page_after
 -- The events that follow :after, at most :limit, until their bodies exceed :bytes_max; one at least. The
--- first query looks at lengths only, which SQLite knows without reading a body.
+-- first query looks at lengths only, which SQLite knows without reading a body; how far a page reaches is summed
+-- up event by event only where not all of them fit into it, since that takes longer than reading them.
 WITH
   log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
-  sizes AS (
+  sizes AS NOT MATERIALIZED (
     SELECT key, length(body) AS bytes FROM log CROSS JOIN events
     WHERE key > base + :after AND key < base + (1 << 38)
     ORDER BY key LIMIT :limit
@@ -16,7 +17,11 @@ WITH
     WINDOW so_far AS (ORDER BY key ROWS UNBOUNDED PRECEDING)
   ),
   span AS (
-    SELECT min(key) AS first, max(key) AS last FROM sums WHERE bytes <= :bytes_max OR row = 1
+    SELECT
+      min(key) AS first,
+      iif(sum(bytes) <= :bytes_max, max(key),
+        (SELECT max(key) FROM sums WHERE bytes <= :bytes_max OR row = 1)) AS last
+    FROM sizes
   )
 SELECT
   json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
@@ -27,7 +32,7 @@ FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 -- The same backwards: the last :limit events before :before, counted in bytes from the newest.
 WITH
   log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
-  sizes AS (
+  sizes AS NOT MATERIALIZED (
     SELECT key, length(body) AS bytes FROM log CROSS JOIN events
     WHERE key > base AND key < base + :before
     ORDER BY key DESC LIMIT :limit
@@ -37,7 +42,11 @@ WITH
     WINDOW so_far AS (ORDER BY key DESC ROWS UNBOUNDED PRECEDING)
   ),
   span AS (
-    SELECT min(key) AS first, max(key) AS last FROM sums WHERE bytes <= :bytes_max OR row = 1
+    SELECT
+      iif(sum(bytes) <= :bytes_max, min(key),
+        (SELECT min(key) FROM sums WHERE bytes <= :bytes_max OR row = 1)) AS first,
+      max(key) AS last
+    FROM sizes
   )
 SELECT
   json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
