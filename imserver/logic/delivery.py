@@ -24,7 +24,7 @@ from imserver.logic import membership
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.metrics import LogicMetrics
 from imserver.logic.pages import Pages
-from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
+from imserver.logic.tail import Tail, TailFrame, Tails, body_bytes, bytes_of
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
 from imserver.protocol.names import RobotName, is_group
@@ -38,6 +38,8 @@ _log = logging.getLogger("imserver.delivery")
 
 PAGE_EVENTS_MAX = 512
 PAGES_IN_FLIGHT_MAX = 4
+EVENT_BYTES = 200
+"""What an event takes in a frame beside its body, at most as a rule."""
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], None]
 
@@ -211,15 +213,21 @@ class Delivery:
     def _push(self, conversation: Conversation, events: list[Event]) -> None:
         if not events:
             return
+        if (
+            len(events) <= PAGE_EVENTS_MAX
+            and body_bytes(events) + EVENT_BYTES * len(events) <= self._page_bytes_max
+        ):
+            self._push_frame(conversation, events)
+            return
         start = size = 0
         for index, event in enumerate(events):
-            weight = len(memoryview(event.body)) + 200
+            weight = len(memoryview(event.body)) + EVENT_BYTES
             full = size + weight > self._page_bytes_max or index - start >= PAGE_EVENTS_MAX
             if full and index > start:
                 self._push_frame(conversation, events[start:index])
                 start, size = index, 0
             size += weight
-        self._push_frame(conversation, events[start:] if start else events)
+        self._push_frame(conversation, events[start:])
 
     def _push_frame(self, conversation: Conversation, events: list[Event]) -> None:
         before, last = events[0].seq - 1, events[-1].seq
@@ -228,10 +236,6 @@ class Delivery:
             conversation.tail = None
             return
         shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
-        if conversation.tail is None:
-            conversation.tail = Tail()
-        frame = TailFrame(before + 1, last, shared, bytes_of(events))
-        self._tails.add(conversation.tail, frame)
         fallen: list[Reader] | None = None
         for reader in conversation.readers:
             if not reader.live:
@@ -245,6 +249,10 @@ class Delivery:
                 if fallen is None:
                     fallen = []
                 fallen.append(reader)
+        if conversation.tail is None:
+            conversation.tail = Tail()
+        frame = TailFrame(before + 1, last, shared, bytes_of(shared, events))
+        self._tails.add(conversation.tail, frame)
         if fallen is not None:
             self._metrics.readers_behind.inc(len(fallen))
             for reader in fallen:
@@ -279,7 +287,6 @@ class Delivery:
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
         readers = self._loads.pop((conversation.name, after, count))
         shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
-        self._pages.add(shared, events, head=conversation.head)
         for reader in readers:
             reader.loading = False
             reader.session.loads -= 1
@@ -294,6 +301,7 @@ class Delivery:
                 continue
             self._give_page(reader, shared, events)
             reader.session.feed_waiting(self.feed)
+        self._pages.add(shared, events, head=conversation.head)
 
     def _feed_behind_gap(self, reader: Reader) -> None:
         """Go on with a reader whose page was let go while it was read."""

@@ -37,8 +37,9 @@ class Pages:
         return self._bytes
 
     def add(self, shared: SharedFrame, events: list[Event], *, head: int) -> None:
-        """Keep a page, the frame ``shared`` of ``events``, of a log that ends at ``head`` now."""
-        size = bytes_of(events)
+        """Keep a page, the frame ``shared`` of ``events``, of a log that ends at ``head`` now; best when it
+        has been encoded."""
+        size = bytes_of(shared, events)
         if not events or size > self._bytes_max:
             return
         if size < WORTH_BYTES and events[-1].seq < head:

@@ -7,12 +7,16 @@ conversation it belongs to, so a busy conversation never costs more memory than 
 
 from bisect import bisect_right
 from collections import deque
+from operator import attrgetter
+from typing import Final
 
 from msgspec import Struct
 
 from imserver.protocol.events import Event
 from imserver.protocol.server_frames import Deliver
 from imserver.protocol.shared_frame import SharedFrame
+
+_body_of: Final = attrgetter("body")
 
 
 class TailFrame(Struct, frozen=True, gc=False):
@@ -75,9 +79,15 @@ class Tails:
             self._bytes -= bytes_held
 
 
-def bytes_of(events: list[Event]) -> int:
-    """Estimate the memory that events take with one encoding of them, in bytes."""
-    return sum(2 * len(memoryview(event.body)) + 400 for event in events)
+def bytes_of(shared: SharedFrame, events: list[Event]) -> int:
+    """Estimate the memory that the frame ``shared`` of ``events`` takes with one encoding, in bytes."""
+    # An encoding is about as long as the bodies, and its length is known, where theirs has to be summed up.
+    return 2 * (shared.bytes_encoded or body_bytes(events)) + 400 * len(events)
+
+
+def body_bytes(events: list[Event]) -> int:
+    """Return how long the bodies of events are together."""
+    return sum(map(len, map(memoryview, map(_body_of, events))))
 
 
 def cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:

@@ -27,3 +27,8 @@ class SharedFrame:
         if found is None:
             found = self._encoded[form] = form.encode(self.frame)
         return found
+
+    @property
+    def bytes_encoded(self) -> int:
+        """How long all encodings are that were made so far."""
+        return sum(map(len, self._encoded.values()))

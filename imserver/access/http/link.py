@@ -157,7 +157,7 @@ class HttpLink(HttpToolsProtocol):
         link.connection_made(self.transport)
         self.transport.set_protocol(link)
         link.on_request(self._request())
-        # They refer back to us: without the knots all are freed at once, and not when the collector next looks.
+        # They refer back to us: without the knots all are freed at once, not when the collector looks again.
         del self.scope[LINK]  # type: ignore[typeddict-item]
         self.parser = None  # type: ignore[assignment]
 

@@ -22,11 +22,18 @@ def events(first: int, last: int) -> list[Event]:
     ]
 
 
+def page_of(
+    first: int, last: int, *, conv: str = "g/a", epoch: str = "e"
+) -> tuple[SharedFrame, list[Event]]:
+    page = events(first, last)
+    return SharedFrame(Deliver(conv, epoch, page)), page
+
+
 def keep(
     pages: Pages, first: int, last: int, *, conv: str = "g/a", epoch: str = "e", head: int = HEAD
 ) -> None:
-    page = events(first, last)
-    pages.add(SharedFrame(Deliver(conv, epoch, page)), page, head=head)
+    shared, page = page_of(first, last, conv=conv, epoch=epoch)
+    pages.add(shared, page, head=head)
 
 
 def after(
@@ -74,7 +81,7 @@ def test_what_a_small_window_cut_short_is_not_kept_for_others() -> None:
 
 def test_a_large_page_is_kept_wherever_it_ends() -> None:
     pages = Pages(1_000_000)
-    last = WORTH_BYTES // bytes_of(events(1, 1)) + 1
+    last = WORTH_BYTES // bytes_of(*page_of(1, 1)) + 1
     keep(pages, 1, last)
     assert seqs(after(pages, 0)) == list(range(1, last + 1))
 
@@ -86,7 +93,7 @@ def test_an_empty_page_is_not_kept() -> None:
 
 
 def test_the_page_that_nobody_asked_for_the_longest_goes_first() -> None:
-    size = bytes_of(events(991, HEAD))
+    size = bytes_of(*page_of(991, HEAD))
     pages = Pages(3 * size)
     for conv in ("g/a", "g/b", "g/c"):
         keep(pages, 991, HEAD, conv=conv)

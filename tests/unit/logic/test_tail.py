@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from imserver.access.websocket import FORMS
 from imserver.logic.tail import Tail, TailFrame, Tails, bytes_of
+from imserver.protocol.codec import MSGPACK
 from imserver.protocol.events import Event
 from imserver.protocol.server_frames import Deliver
 from imserver.protocol.shared_frame import SharedFrame
@@ -101,5 +103,14 @@ def test_all_tails_together_keep_the_newest_frames_that_fit(
 
 @pytest.mark.parametrize("size", [0, 1_000])
 def test_the_estimate_of_memory_grows_with_the_bodies(size: int) -> None:
-    one = Event(1, 0, "r1", "c", "message", Raw(bytes(size)))
-    assert bytes_of([one, one]) == 2 * bytes_of([one]) >= 4 * size
+    one = [Event(1, 0, "r1", "c", "message", Raw(bytes(size)))]
+    single, twice = (SharedFrame(Deliver("g/a", "e", events)) for events in (one, one * 2))
+    assert bytes_of(twice, one * 2) == 2 * bytes_of(single, one) >= 4 * size
+
+
+def test_an_encoding_tells_how_long_the_bodies_are() -> None:
+    one = [Event(1, 0, "r1", "c", "message", Raw(b"\xc0" * 1_000))]
+    shared = SharedFrame(Deliver("g/a", "e", one))
+    before = bytes_of(shared, one)
+    shared.encoded(FORMS[MSGPACK.name])
+    assert before < bytes_of(shared, one) < before + 500
