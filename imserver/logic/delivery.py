@@ -211,23 +211,8 @@ class Delivery:
                 self.feed(reader)
 
     def _push(self, conversation: Conversation, events: list[Event]) -> None:
-        if not events:
-            return
-        if (
-            len(events) <= PAGE_EVENTS_MAX
-            and body_bytes(events) + EVENT_BYTES * len(events) <= self._page_bytes_max
-        ):
-            self._push_frame(conversation, events)
-            return
-        start = size = 0
-        for index, event in enumerate(events):
-            weight = len(memoryview(event.body)) + EVENT_BYTES
-            full = size + weight > self._page_bytes_max or index - start >= PAGE_EVENTS_MAX
-            if full and index > start:
-                self._push_frame(conversation, events[start:index])
-                start, size = index, 0
-            size += weight
-        self._push_frame(conversation, events[start:])
+        for part in _parts(events, self._page_bytes_max):
+            self._push_frame(conversation, part)
 
     def _push_frame(self, conversation: Conversation, events: list[Event]) -> None:
         before, last = events[0].seq - 1, events[-1].seq
@@ -328,6 +313,23 @@ class Delivery:
         if reader.session.peer.push(shared):
             reader.sent = last
         reader.session.behind[reader] = None
+
+
+def _parts(events: list[Event], bytes_max: int) -> list[list[Event]]:
+    """Cut events into frames of at most ``bytes_max``, or of one event; nearly always one frame takes all."""
+    is_few = len(events) <= PAGE_EVENTS_MAX
+    if is_few and body_bytes(events) + EVENT_BYTES * len(events) <= bytes_max:
+        return [events] if events else []
+    parts: list[list[Event]] = []
+    size = bytes_max
+    for event in events:
+        weight = len(memoryview(event.body)) + EVENT_BYTES
+        if size + weight > bytes_max or len(parts[-1]) >= PAGE_EVENTS_MAX:
+            parts.append([])
+            size = 0
+        parts[-1].append(event)
+        size += weight
+    return parts
 
 
 def _damaged(reader: Reader) -> Error:

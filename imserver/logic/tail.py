@@ -7,16 +7,12 @@ conversation it belongs to, so a busy conversation never costs more memory than 
 
 from bisect import bisect_right
 from collections import deque
-from operator import attrgetter
-from typing import Final
 
 from msgspec import Struct
 
 from imserver.protocol.events import Event
 from imserver.protocol.server_frames import Deliver
 from imserver.protocol.shared_frame import SharedFrame
-
-_body_of: Final = attrgetter("body")
 
 
 class TailFrame(Struct, frozen=True, gc=False):
@@ -87,7 +83,8 @@ def bytes_of(shared: SharedFrame, events: list[Event]) -> int:
 
 def body_bytes(events: list[Event]) -> int:
     """Return how long the bodies of events are together."""
-    return sum(map(len, map(memoryview, map(_body_of, events))))
+    lengths = [len(memoryview(event.body)) for event in events]  # faster than a generator
+    return sum(lengths)
 
 
 def cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:
