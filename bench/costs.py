@@ -2,7 +2,8 @@
 
 Runs the server's own objects, built by its composition root around the store in memory and links that
 throw bytes away: the processor's part of the path without disk, sockets and kernel. What the disk and the
-sockets add is the difference to ``python -m bench.quick``.
+sockets add is the difference to ``python -m bench.quick``. The last rows are what sealing end to end costs
+robots.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from msgspec import Raw, Struct
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
+from bench import sealed_costs
 from imserver import node
 from imserver.access import whole_frames
 from imserver.access.connection import Connection
@@ -214,6 +216,7 @@ async def measure() -> list[Row]:
             found.append((time.perf_counter() - began) / len(messages) * 1e6)
         whole = f"a whole send to {MEMBERS} members, in batches of {BATCH}, acks included"
         rows.append(Row(whole, statistics.median(found)))
+        rows += [Row(step, us) for step, us in sealed_costs.costs(BODY).items()]
         scope.cancel_all()
     return rows
 

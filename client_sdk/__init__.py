@@ -21,6 +21,9 @@ from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.options import Options
 from client_sdk.records import ClockReading, Event, Gap, Sent, Signal, Statistics, Waiting
 from client_sdk.robot import Robot
+from client_sdk.sealed.outcome import Seal, Unopened, Why
+from client_sdk.sealed.sealing import Sealing
+from client_sdk.sealed_calls import Reader
 from client_sdk.sqlite_memory import SqliteMemory
 from client_sdk.states import State
 from client_sdk.streams import EventStream, SignalStream
@@ -46,12 +49,15 @@ __all__ = [
     "NoAnswer",
     "Options",
     "OutcomeUnknown",
+    "Reader",
     "Refused",
     "Robot",
     "RobotError",
     "RobotKey",
     "RobotRow",
     "Role",
+    "Seal",
+    "Sealing",
     "Sent",
     "Signal",
     "SignalStream",
@@ -59,8 +65,10 @@ __all__ = [
     "State",
     "Statistics",
     "StayAway",
+    "Unopened",
     "VolatileMemory",
     "Waiting",
+    "Why",
     "WrongServer",
     "create_key",
     "load_key",

@@ -117,6 +117,9 @@ class BlockingRobot:
     wait_online = _waits(Robot.wait_online)
     mark = _waits(Robot.mark)
     drop = _waits(Robot.drop)
+    seal = _waits(Robot.seal)
+    withdraw = _waits(Robot.withdraw)
+    readers = _waits(Robot.readers)
 
     def events(self, *, timeout_s: float | None = None) -> Iterator[Event]:
         """Iterate over events as `Robot.events` does; end when none comes for ``timeout_s`` seconds."""
@@ -135,6 +138,10 @@ class BlockingRobot:
     def done(self, event: Event) -> None:
         """Say that everything up to ``event`` is processed; needed only after a ``break``."""
         self._run(_called(self._robot.done, event))
+
+    def trust(self, robot: str, identity: bytes) -> None:
+        """Believe an identity key of a robot; see `Robot.trust`."""
+        self._run(_called(self._robot.trust, robot, identity))
 
     def waiting(self) -> list[Waiting]:
         """Return the sends that wait in the memory; see `Robot.waiting`."""

@@ -17,14 +17,14 @@ Sans-I/O: no clock, no socket. Called by the machine as frames come in and by th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
 from client_sdk.conversation import Acks, Conversation, Places, Repairs
-from client_sdk.memory import Place
+from client_sdk.memory import KeptRecord, Place
 from client_sdk.records import RENUMBERING, RESTORED, Event, Gap
 from imserver.protocol.client_frames import Position
 from imserver.protocol.events import Event as WireEvent
@@ -37,6 +37,25 @@ POSITION_BYTES: Final = 40
 """What a position takes in a frame besides its texts, at most."""
 
 
+class Opener(Protocol):
+    """Opens what comes sealed, as the application takes it."""
+
+    def recall(self, records: Mapping[str, bytes]) -> None:
+        """Begin with what an earlier process kept in the robot's memory."""
+
+    def take(self, places: Iterable[Place]) -> Sequence[KeptRecord]:
+        """Return what the memory has to keep in one write with these places."""
+
+    def received(self, conv: str, epoch: str, log: Sequence[WireEvent]) -> None:
+        """Take in a run of a log as it comes, in front of the queue."""
+
+    def open(self, event: Event) -> Event:
+        """Return an event as the application is to see it. Called once for each, in the order of its log."""
+
+    def renumbered(self, conv: str) -> None:
+        """Take in that a log was cut back: its further numbers are given anew."""
+
+
 class Inbox:
     """The conversations of a robot as they come in.
 
@@ -45,6 +64,7 @@ class Inbox:
         acks, repairs: what is processed and not acked yet, and what is missing.
         received, repeated, gaps: events handed to the application, events that came again, holes for good.
         is_lost: there is a conversation that did not come at all: a new welcome tells where it begins.
+        opener: opens what comes sealed; None if this robot seals nothing.
     """
 
     def __init__(self, decode_body: Callable[[Raw], Any], *, window: int) -> None:
@@ -58,6 +78,7 @@ class Inbox:
         self.repeated = 0
         self.gaps = 0
         self.is_lost = False
+        self.opener: Opener | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -71,9 +92,11 @@ class Inbox:
         dues = [self.acks.due_s if acks else None, self.places.due_s if self.places else None]
         return min((due_s for due_s in dues if due_s is not None), default=None)
 
-    def recall(self, places: Iterable[Place]) -> None:
+    def recall(self, places: Iterable[Place], records: Mapping[str, bytes]) -> None:
         """Begin where an earlier process stopped; from now on places are noted for the memory."""
         self.places = Places()
+        if self.opener is not None:
+            self.opener.recall(records)
         for place in places:
             conversation = self._conversation(place.conv, place.epoch)
             conversation.received = conversation.taken = place.seq
@@ -147,6 +170,8 @@ class Inbox:
         if not _is_run(events):
             self.repairs.ask(conversation, now_s)
             return
+        if self.opener is not None:
+            self.opener.received(frame.conv, frame.epoch, events)
         first, last = events[0].seq, events[-1].seq
         if conversation.epoch != frame.epoch and not self._change_epoch(frame):
             return
@@ -214,17 +239,8 @@ class Inbox:
         conversation, epoch, event = item
         conversation.taken = event.seq
         self.received += 1
-        return Event(
-            conversation.name,
-            epoch,
-            event.seq,
-            event.ts,
-            event.sender,
-            event.cid,
-            event.kind,
-            event.ref,
-            self._decode_body(event.body),
-        )
+        shown = _as_event(conversation.name, epoch, event, self._decode_body(event.body))
+        return shown if self.opener is None else self.opener.open(shown)
 
     def processed(self, item: Item, now_s: float) -> bool:
         """Note that the application is done with an item; tell whether acks should go out at once."""
@@ -275,6 +291,8 @@ class Inbox:
         mine = [item for item in self._queue if _name_of(item) == conversation.name]
         self._queue = deque(item for item in self._queue if _name_of(item) != conversation.name)
         conversation.renumber(gap.epoch, gap.after)
+        if self.opener is not None:
+            self.opener.renumbered(conversation.name)
         first = min([gap.first, *(item.first for item in mine if isinstance(item, Gap))])
         self._tell(conversation, msgspec.structs.replace(gap, first=first))
 
@@ -287,6 +305,11 @@ class Inbox:
         self._queue.append(gap)
         self.gaps += 1
         self.repairs.settle(conversation)
+
+
+def _as_event(conv: str, epoch: str, event: WireEvent, body: Any) -> Event:
+    place = (conv, epoch, event.seq, event.ts)
+    return Event(*place, event.sender, event.cid, event.kind, event.ref, body)
 
 
 def _is_run(events: list[WireEvent]) -> bool:

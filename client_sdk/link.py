@@ -72,7 +72,7 @@ class Link:
         if self.keeper is not None:
             self.keeper.on_written = self._written
             self.machine.recall(await self.keeper.open())
-        self._task = tasks.start(self._run(), name="client_sdk.link", on_failure=self._broke)
+        self._task = tasks.start(self._run(), name="client_sdk.link", on_failure=self.broke)
         try:
             async with asyncio.timeout(timeout_s):
                 await self.wait_online()
@@ -272,7 +272,8 @@ class Link:
         self.machine.tick(self._loop.time())
         self.perform()
 
-    def _broke(self, error: Exception) -> None:
+    def broke(self, error: Exception) -> None:
+        """End it for good, because a task of it failed that never should."""
         failure = ConnectionLost(f"the SDK broke, please report it: {error!r}")
         failure.__cause__ = error
         self.machine.fail(failure)

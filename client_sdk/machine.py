@@ -46,8 +46,7 @@ class Machine:
     Attributes:
         inbox, requests, signals: what comes in and goes out.
         notes: what goes into the robot's memory.
-        ids: numbers for requests.
-        follows: conversations that were asked for.
+        ids, follows: numbers for requests; conversations that were asked for.
         state: where the connection is.
         limits: the server's; the protocol's defaults before the first welcome.
         failure: why it is over; None if it was closed.
@@ -91,7 +90,7 @@ class Machine:
         """Begin with what the robot's memory holds; from now on it is kept."""
         self.notes.keeps = True
         self._introduction.remembered = recollection.server
-        self.inbox.recall(recollection.places)
+        self.inbox.recall(recollection.places, recollection.records)
         self.requests.recall(recollection.sends, self.ids)
 
     def connecting(self, now_s: float) -> None:
@@ -175,8 +174,9 @@ class Machine:
         """Write the acks that wait for company, once the robot's memory has the places."""
         places = self.inbox.places.take() if self.inbox.places is not None else []
         acks = self.inbox.acks.take() if self.state is State.ONLINE else []
-        if places or acks:
-            self.notes.add(*places, then=partial(self._say, self._attempt, acks))
+        records = self.inbox.opener.take(places) if self.inbox.opener is not None else []
+        if places or acks or records:
+            self.notes.add(*places, *records, then=partial(self._say, self._attempt, acks))
 
     def fail(self, failure: RobotError | None) -> None:
         """End it for good: with an error for all who wait, or with None because it was asked for."""

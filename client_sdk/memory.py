@@ -7,7 +7,7 @@ The machine decides what is to be kept; an engine stores it. Engines: `SqliteMem
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class Owner(Struct, frozen=True):
@@ -61,7 +61,17 @@ class Bound(Struct, frozen=True):
     server: str
 
 
-Change: TypeAlias = Keep | Drop | Place | Bound
+class KeptRecord(Struct, frozen=True):
+    """A record under a name, for a part of the SDK that keeps more; None forgets it.
+
+    It takes the place of the one before.
+    """
+
+    name: str
+    value: bytes | None
+
+
+Change: TypeAlias = Keep | Drop | Place | Bound | KeptRecord
 
 
 class Recollection(Struct, frozen=True):
@@ -71,11 +81,13 @@ class Recollection(Struct, frozen=True):
         server: id of the server that it belongs to; None if it has seen none yet.
         sends: what waits, oldest first.
         places: one a conversation.
+        records: what was kept by name.
     """
 
     server: str | None
     sends: list[KeptSend]
     places: list[Place]
+    records: dict[str, bytes] = field(default_factory=dict)
 
 
 class Memory(Protocol):

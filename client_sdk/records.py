@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from client_sdk.sealed.outcome import Seal
 from client_sdk.states import State
 
 RESTORED: Final = "restored"
@@ -24,7 +25,10 @@ class Event(Struct, frozen=True, gc=False):
         cid: the sender's own name for it.
         kind: ``message``, ``edit``, ``group_created``, …
         ref: seq of the event that this one answers, edits or ends.
-        body: the value that was sent (bytes arrive as base64 text if the codec is JSON).
+        body: the value that was sent (bytes arrive as base64 text if the codec is JSON). In a sealed
+            conversation an `Unopened` that says why, if it could not be opened.
+        seal: how it was sealed, if it came sealed and was opened; None for all that the server could have
+            written itself.
     """
 
     conv: str
@@ -36,6 +40,7 @@ class Event(Struct, frozen=True, gc=False):
     kind: str
     ref: int | None
     body: Any
+    seal: Seal | None = None
 
 
 class Gap(Struct, frozen=True):

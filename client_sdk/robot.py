@@ -20,7 +20,6 @@ from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import KeyFileError
 from client_sdk.introduction import Credentials, Introduction
 from client_sdk.keeper import Keeper
-from client_sdk.kept_calls import KeptCalls
 from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.link import Link
 from client_sdk.machine import Machine
@@ -29,6 +28,8 @@ from client_sdk.options import Options
 from client_sdk.outbox import Repeat
 from client_sdk.payload import encode
 from client_sdk.records import Event, Gap, Sent, Statistics
+from client_sdk.sealed.sealing import Sealing
+from client_sdk.sealed_calls import SealedCalls
 from client_sdk.sqlite_memory import SqliteMemory
 from client_sdk.states import State
 from client_sdk.streams import EventStream, SignalStream
@@ -40,7 +41,7 @@ from imserver.protocol.events import EDIT, MESSAGE, REDACT, SEQ_MAX, SERVER_CID_
 from imserver.protocol.limits import CID_CHARS_MAX, KIND_CHARS_MAX, SIGNAL_KEY_CHARS_MAX
 
 
-class Robot(KeptCalls):
+class Robot(SealedCalls):
     """A robot that is online while its context is entered, and comes back by itself when cut off.
 
     Its methods may be called by any number of tasks of one event loop at a time; `events` is for one.
@@ -56,6 +57,7 @@ class Robot(KeptCalls):
         device: which of the robot's devices this is; each has its own cursors.
         memory: file in which sends that wait and what is processed outlive the process (see `SqliteMemory`);
             made if it is missing. One for each device, and for each server.
+        sealed: seal conversations end to end; see `seal`. Needs a memory. Experimental.
         options: see `Options`.
         connector: another way to the server than the network; the tests' memory, for example.
 
@@ -74,6 +76,7 @@ class Robot(KeptCalls):
         bearer: str | None = None,
         device: str = "main",
         memory: str | Path | Memory | None = None,
+        sealed: Sealing | None = None,
         options: Options | None = None,
         connector: Connector | None = None,
     ) -> None:
@@ -109,6 +112,8 @@ class Robot(KeptCalls):
         self.name = name
         self._options = options
         self._cids = Cids(wall_clock_ms, instance)
+        if sealed is not None:
+            self._use_sealing(sealed, Owner(name, device), signer, self._cids)
 
     async def __aenter__(self) -> Self:
         """Connect and return when online.
@@ -123,6 +128,7 @@ class Robot(KeptCalls):
         except BaseException:
             await self._link.aclose()
             raise
+        self._start_sealing()
         return self
 
     async def __aexit__(
@@ -135,6 +141,7 @@ class Robot(KeptCalls):
 
     async def aclose(self) -> None:
         """Write the acks, close the connection in good order, and end. Idempotent."""
+        await self._stop_sealing()
         await self._link.aclose()
 
     @property
@@ -190,6 +197,10 @@ class Robot(KeptCalls):
             kind=_short("kind", kind, KIND_CHARS_MAX),
             ref=_ref(ref),
         )
+        if self._sealer is not None:
+            return await self._sealer.send(
+                frame, body, is_named=cid is not None, timeout_s=timeout_s
+            )
         return await self._link.ask(frame, Sent, repeat=Repeat.SAFE, timeout_s=timeout_s)
 
     async def edit(self, conv: str, seq: int, body: object) -> Sent:
@@ -204,7 +215,12 @@ class Robot(KeptCalls):
         """Tell the members who are online a value of which only the latest counts.
 
         Not stored and not answered: while this robot is offline it is dropped.
+
+        Raises:
+            Refused: ``unsupported``, in a sealed conversation: signals are not sealed.
         """
+        if self._sealer is not None:
+            self._sealer.check_plain(conv)
         machine = self._link.machine
         self._link.check_not_over()
         raw = encode(self._codec, body, machine.limits.body_bytes_max)

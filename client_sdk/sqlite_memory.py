@@ -22,12 +22,23 @@ from typing import Any, Final
 import msgspec
 
 from client_sdk.errors import MemoryFileError
-from client_sdk.memory import Bound, Change, Drop, Keep, KeptSend, Owner, Place, Recollection
+from client_sdk.memory import (
+    Bound,
+    Change,
+    Drop,
+    Keep,
+    KeptRecord,
+    KeptSend,
+    Owner,
+    Place,
+    Recollection,
+)
 from client_sdk.sqlite_wal import find_damage
 from client_sdk.volatile_memory import belongs_to
 
 APPLICATION_ID: Final = 0x494D726D  # "IMrm"
-VERSION: Final = 1
+VERSION: Final = 2
+_WITHOUT_RECORDS: Final = 1
 
 _PRAGMAS: Final = (
     "PRAGMA locking_mode = EXCLUSIVE",  # and the log's index needs no file
@@ -36,6 +47,8 @@ _PRAGMAS: Final = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA trusted_schema = OFF",
 )
+_RECORDS: Final = """CREATE TABLE record (
+        name TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID"""
 _SCHEMA: Final = (
     "CREATE TABLE owner (robot TEXT NOT NULL, device TEXT NOT NULL, server TEXT)",
     """CREATE TABLE send (
@@ -44,6 +57,7 @@ _SCHEMA: Final = (
     """CREATE TABLE place (
         conv TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, checksum INTEGER NOT NULL
         ) WITHOUT ROWID""",
+    _RECORDS,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
@@ -129,12 +143,18 @@ class SqliteMemory:
         robot, device, server = owners[0]
         if (robot, device) != (owner.robot, owner.device):
             raise belongs_to(Owner(robot, device), owner, f"the memory {self._path}")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == _WITHOUT_RECORDS:
+            connection.execute(_RECORDS)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
         sends = connection.execute("SELECT * FROM send ORDER BY number")
         places = connection.execute("SELECT * FROM place")
+        records = connection.execute("SELECT * FROM record")
         recollection = Recollection(
             server,
             [KeptSend(*self._checked(row)) for row in sends],
             [Place(*self._checked(row)) for row in places],
+            dict(self._checked(row) for row in records),
         )
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # as `sqlite_wal` needs it
@@ -155,7 +175,7 @@ class SqliteMemory:
             raise MemoryFileError(
                 f"{self._path} is no robot's memory; name a file that is, or one that is not there yet"
             )
-        if version != VERSION:
+        if version not in (_WITHOUT_RECORDS, VERSION):
             raise MemoryFileError(
                 f"the memory {self._path} was written by a newer version of this SDK (form {version}, and "
                 f"this one knows {VERSION}): update the SDK"
@@ -210,9 +230,13 @@ def _apply(connection: sqlite3.Connection, change: Change) -> None:
             connection.execute("REPLACE INTO place VALUES (?, ?, ?, ?)", _checked_row(change))
         case Bound():
             connection.execute("UPDATE owner SET server = ?", (change.server,))
+        case KeptRecord(name=name, value=None):
+            connection.execute("DELETE FROM record WHERE name = ?", (name,))
+        case KeptRecord():
+            connection.execute("REPLACE INTO record VALUES (?, ?, ?)", _checked_row(change))
 
 
-def _checked_row(record: KeptSend | Place) -> tuple[Any, ...]:
+def _checked_row(record: KeptSend | Place | KeptRecord) -> tuple[Any, ...]:
     values = msgspec.structs.astuple(record)
     return (*values, _checksum(values))
 

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 
 from client_sdk.errors import MemoryFileError
-from client_sdk.memory import Bound, Change, Drop, Keep, KeptSend, Owner, Place, Recollection
+from client_sdk.memory import (
+    Bound,
+    Change,
+    Drop,
+    Keep,
+    KeptRecord,
+    KeptSend,
+    Owner,
+    Place,
+    Recollection,
+)
 
 
 class VolatileMemory:
@@ -14,6 +24,7 @@ class VolatileMemory:
         self._server: str | None = None
         self._sends: dict[int, KeptSend] = {}
         self._places: dict[str, Place] = {}
+        self._records: dict[str, bytes] = {}
         self._is_open = False
 
     def open(self, owner: Owner) -> Recollection:
@@ -24,7 +35,7 @@ class VolatileMemory:
         self._owner = owner
         self._is_open = True
         sends = [self._sends[number] for number in sorted(self._sends)]
-        return Recollection(self._server, sends, list(self._places.values()))
+        return Recollection(self._server, sends, list(self._places.values()), dict(self._records))
 
     def write(self, changes: Sequence[Change]) -> None:
         if not self._is_open:
@@ -39,6 +50,10 @@ class VolatileMemory:
                     self._places[change.conv] = change
                 case Bound():
                     self._server = change.server
+                case KeptRecord(name=name, value=value):
+                    self._records.pop(name, None)
+                    if value is not None:
+                        self._records[name] = value
 
     def close(self) -> None:
         self._is_open = False

@@ -3,7 +3,16 @@
 import pytest
 
 from client_sdk import MemoryFileError
-from client_sdk.memory import Bound, Drop, Keep, KeptSend, Owner, Place, Recollection
+from client_sdk.memory import (
+    Bound,
+    Drop,
+    Keep,
+    KeptRecord,
+    KeptSend,
+    Owner,
+    Place,
+    Recollection,
+)
 
 R1 = Owner("r1", "main")
 NOTHING = Recollection(None, [], [])
@@ -62,6 +71,14 @@ class RobotMemoryContract:
             Place("g/dock", "e2", 3),
             Place("g/yard", "e5", 1),
         ]
+
+    def test_a_record_takes_the_place_of_the_one_before_and_none_forgets_it(self, make):
+        memory = make()
+        memory.open(R1)
+        memory.write([KeptRecord("one", b"1"), KeptRecord("two", b"2"), KeptRecord("gone", b"3")])
+        memory.write([KeptRecord("one", bytes(range(256))), KeptRecord("gone", None)])
+        memory.write([KeptRecord("never", None)])
+        assert self.reopened(make, memory).records == {"one": bytes(range(256)), "two": b"2"}
 
     @pytest.mark.parametrize("other", [Owner("r2", "main"), Owner("r1", "camera")])
     def test_the_memory_of_another_is_refused(self, make, other):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from client_sdk import MemoryFileError, SqliteMemory, VolatileMemory
-from client_sdk.memory import Drop, Keep, Owner, Place
+from client_sdk.memory import Drop, Keep, KeptRecord, Owner, Place, Recollection
 from tests.contract.robot_memory_contract import NOTHING, R1, RobotMemoryContract, send
 
 ROOT = Path(__file__).parents[2]
@@ -85,9 +85,22 @@ def test_a_database_of_somebody_else_is_refused(path):
 def test_a_newer_form_is_refused(path):
     written(path)
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     open_fails(path, "newer version.*update the SDK")
+
+
+def test_a_file_of_the_form_before_records_is_brought_up_to_date(path):
+    written(path, Keep(send(1)), Place("g/dock", "e1", 7))
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE record")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    written(path, KeptRecord("device", b"key"))
+    memory = SqliteMemory(path)
+    found = memory.open(R1)
+    memory.close()
+    assert found == Recollection(None, [send(1)], [Place("g/dock", "e1", 7)], {"device": b"key"})
 
 
 def test_a_file_cut_short_is_damaged(path):

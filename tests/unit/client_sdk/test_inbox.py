@@ -332,7 +332,7 @@ def test_an_event_in_hand_does_not_move_the_place_in_a_tail_that_was_given_anew(
 
 
 def test_until_the_application_took_the_gap_the_place_does_not_move(inbox):
-    inbox.recall([Place(CONV, EPOCH, 5)])
+    inbox.recall([Place(CONV, EPOCH, 5)], {})
     inbox.resume(BYTES)
     inbox.gap(GapFrame(CONV, "e2", from_=4, to=5, why="restored"), 0.0)
     assert inbox.places.take() == []
@@ -341,7 +341,7 @@ def test_until_the_application_took_the_gap_the_place_does_not_move(inbox):
 
 
 def test_a_gap_of_old_events_moves_the_place_behind_it(inbox):
-    inbox.recall([])
+    inbox.recall([], {})
     inbox.gap(GapFrame(CONV, EPOCH, from_=1, to=4, why="retention"), 0.0)
     take(inbox)
     assert inbox.places.take() == [Place(CONV, EPOCH, 4)]
