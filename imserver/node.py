@@ -23,6 +23,7 @@ from imserver.core.ids import Ids
 from imserver.core.settings import DeliverySettings, Settings
 from imserver.core.tokens import TokenAuthority
 from imserver.data.store import Store
+from imserver.logic.administering import Administering
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Delivery
@@ -30,16 +31,17 @@ from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.intake import Intake
+from imserver.logic.ledger import Ledger
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import IntakeMetrics, LogicMetrics
-from imserver.logic.minting import Minting
 from imserver.logic.places import Places
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
 from imserver.logic.signals import Signals
+from imserver.logic.standing import Standing
 from imserver.logic.tickets import Tickets
 from imserver.route.router import Router
 
@@ -68,6 +70,7 @@ class Node(NamedTuple):
     registry: CollectorRegistry
     metrics: LogicMetrics
     retention: Retention
+    ledger: Ledger
 
 
 def build(settings: Settings, given: Collaborators) -> Node:
@@ -84,32 +87,33 @@ def build(settings: Settings, given: Collaborators) -> Node:
     router.attach(
         Intake(given.store, conversations, delivery, signals, given.spawn, intake_metrics)
     )
+    standing = Standing(given.clock)
+    ledger = Ledger(given.store.administration, standing, clock=given.clock, ids=given.ids)
+    presence = _presence(settings, given, signals, conversations)
     sessions = Sessions(
         given.store,
         conversations,
         delivery,
         committer,
         losses=LossWatch(given.store, metrics),
-        presence=_presence(settings, given, signals, conversations),
+        standing=standing,
+        presence=presence,
         clock=given.clock,
         ids=given.ids,
         limits=settings.limits,
         node=name,
         server=given.authority.server_id,
     )
-    cases = _use_cases(settings, given, committer=committer, sessions=sessions, signals=signals)
+    cases = _use_cases(settings, given, sessions, ledger, committer=committer, signals=signals)
     context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)
-    door = Door(
-        context,
-        hello_timeout_s=settings.server.hello_timeout_s,
-        ping_interval_s=settings.server.ping_interval_s,
-        write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
-        push_wait_s_max=settings.delivery.push_wait_s_max,
-    )
+    door = _door(settings, context)
     committer.pause = door.flusher.wait_for_beat
+    stays = Stays(settings.http.stays_max, HttpMetrics(registry), standing)
+    standing.watch(lambda: standing.close_ended(sessions.all()))
+    standing.watch(stays.end_ended)
     return Node(
         cases,
-        Stays(settings.http.stays_max, HttpMetrics(registry)),
+        stays,
         committer,
         conversations,
         delivery,
@@ -118,6 +122,17 @@ def build(settings: Settings, given: Collaborators) -> Node:
         registry,
         metrics,
         _retention(settings, given, conversations, metrics),
+        ledger,
+    )
+
+
+def _door(settings: Settings, context: Context) -> Door:
+    return Door(
+        context,
+        hello_timeout_s=settings.server.hello_timeout_s,
+        ping_interval_s=settings.server.ping_interval_s,
+        write_buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
+        push_wait_s_max=settings.delivery.push_wait_s_max,
     )
 
 
@@ -191,26 +206,30 @@ def _presence(
 def _use_cases(
     settings: Settings,
     given: Collaborators,
+    sessions: Sessions,
+    ledger: Ledger,
     *,
     committer: Committer,
-    sessions: Sessions,
     signals: Signals,
 ) -> UseCases:
     conversations, store, limits = sessions.held, given.store, settings.limits
-    groups = Groups(
-        conversations, committer, store, clock=given.clock, ids=given.ids, limits=limits
-    )
+    authority, clock, ids = given.authority, given.clock, given.ids
+    groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
     page_bytes_max = settings.delivery.page_bytes_max
     return UseCases(
-        identity=Identity(store, groups, given.authority, clock=given.clock, ids=given.ids),
+        identity=Identity(
+            store, groups, authority, standing=ledger.standing, ledger=ledger, clock=clock, ids=ids
+        ),
         sessions=sessions,
         conversations=conversations,
-        sending=Sending(conversations, committer, store, store, clock=given.clock),
+        sending=Sending(conversations, committer, store, store, clock=clock),
         groups=groups,
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
         listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
         signals=signals,
         places=Places(store, conversations, committer),
-        minting=Minting(given.authority, clock=given.clock, ids=given.ids),
-        tickets=Tickets(given.authority, clock=given.clock, ids=given.ids),
+        administering=Administering(
+            authority, store.administration, store, ledger, clock=clock, ids=ids, limits=limits
+        ),
+        tickets=Tickets(authority, ledger.standing, clock=clock, ids=ids),
     )

@@ -22,6 +22,7 @@ from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
+from imserver.data.spool import ActSpool
 from imserver.data.sqlite import SqliteStore
 from imserver.node import Collaborators, Node, build
 from imserver.protocol.errors import CloseCode
@@ -70,10 +71,9 @@ async def _run(
             except RuntimeError:  # the scope is ending: what comes now is not begun any more
                 work.close()
 
-        node = build(
-            settings,
-            Collaborators(store, LocalRouter(), authority, SystemClock(), RandomIds(), spawn),
-        )
+        given = Collaborators(store, LocalRouter(), authority, SystemClock(), RandomIds(), spawn)
+        node = build(settings, given)
+        await _keep_ledger(node, settings, spawn)
         committing = scope.spawn(node.committer.run(), name="committer")
         scope.spawn(store.health.watch(), name="store")
         scope.spawn(node.door.wheel.run(), name="wheel")
@@ -106,6 +106,15 @@ async def _run(
         _fit_to_files(node.door)
         await listener.serve()
         scope.cancel_all()
+
+
+async def _keep_ledger(
+    node: Node, settings: Settings, spawn: Callable[[Coroutine[Any, Any, None], str], None]
+) -> None:
+    """Learn what was revoked, and go on watching for what is done beside this process."""
+    spool = ActSpool(DataDirectory(settings.server.data).spool_path)
+    await node.ledger.begin(spool, settings.retention)
+    spawn(node.ledger.run(spool, settings.audit), "ledger")
 
 
 def _fit_to_files(door: Door) -> None:

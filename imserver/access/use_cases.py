@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
+from imserver.logic.administering import Administering
 from imserver.logic.conversations import Conversations
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.listings import Listings
-from imserver.logic.minting import Minting
 from imserver.logic.places import Places
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
@@ -27,5 +27,5 @@ class UseCases(NamedTuple):
     listings: Listings
     signals: Signals
     places: Places
-    minting: Minting
+    administering: Administering
     tickets: Tickets

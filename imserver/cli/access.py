@@ -19,6 +19,7 @@ from imserver.data.directory import KEY_NAME
 
 OPERATOR: Final = "operator"
 _TTL_MS: Final = 24 * 3_600_000
+"""Such a token is for this command alone, and is not put on record."""
 
 UrlOption = Annotated[
     str, typer.Option(metavar="URL", envvar="IMSERVER_URL", help="The server's address.")
@@ -86,7 +87,7 @@ class Wanted(NamedTuple):
                 f"there is no token, and no key in {directory} to mint one with: give --token (or "
                 "IMSERVER_TOKEN), or the server's data directory with --data"
             )
-        minted = bearer_token(directory, self.robot, ttl_ms=_TTL_MS, scopes=[ADMIN])
+        _, minted = bearer_token(directory, self.robot, ttl_ms=_TTL_MS, scopes=[ADMIN])
         return Access(self.url, self.robot, minted)
 
 

@@ -8,7 +8,9 @@ import typer
 import imserver
 from imserver.cli.failure import CommandFailed
 from imserver.cli.options import DEFAULT_DATA, DataOption
+from imserver.cli.recording import act_of, leave_on_record
 from imserver.cli.text import printable
+from imserver.core.acts import ActKind, Fact
 from imserver.data.directory import DATABASE_NAME, DataDirectory
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def backup(
 
     _database(data)
     report = sqlite_backup.backup(DataDirectory(data), target, with_key=with_key)
+    facts: dict[str, Fact] = {"target": str(target), "events": report.events, "key": int(with_key)}
+    leave_on_record(data, act_of(ActKind.STORE_BACKED_UP, facts=facts))
     typer.echo(f"{target} holds {_totals(report)}")
 
 
@@ -70,6 +74,8 @@ def restore(
     from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
 
     report = sqlite_backup.restore(source, DataDirectory(data), force=force)
+    facts: dict[str, Fact] = {"source": str(source), "events": report.events, "force": int(force)}
+    leave_on_record(data, act_of(ActKind.STORE_RESTORED, facts=facts))
     typer.echo(f"{data} holds {_totals(report)}; every conversation has a new epoch")
 
 
@@ -82,6 +88,8 @@ def accept_loss(data: DataOption = DEFAULT_DATA) -> None:
     if report is None:
         typer.echo(f"{database} has lost nothing; it is as it was")
     else:
+        facts: dict[str, Fact] = {"events": report.events}
+        leave_on_record(data, act_of(ActKind.LOSS_ACCEPTED, facts=facts))
         typer.echo(f"{data} holds {_totals(report)}; every conversation has a new epoch")
 
 

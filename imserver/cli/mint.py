@@ -11,7 +11,9 @@ import typer
 
 from imserver.cli.failure import WrongUse
 from imserver.cli.options import DEFAULT_DATA, DataOption, RobotOption, duration_ms, parts
+from imserver.cli.recording import leave_on_record, whoami
 from imserver.core import tokens
+from imserver.core.acts import minting
 from imserver.core.clock import SystemClock
 from imserver.core.ids import RandomIds
 from imserver.core.scopes import ADMIN, WHOLE
@@ -35,7 +37,9 @@ def enroll(
     ] = "1h",
 ) -> None:
     """Print a token with which a robot registers its key, once."""
-    typer.echo(enrolment_token(data, robot, groups=parts(groups), ttl_ms=duration_ms(ttl)))
+    claims, minted = enrolment_token(data, robot, groups=parts(groups), ttl_ms=duration_ms(ttl))
+    leave_on_record(data, minting(claims, by=whoami()))
+    typer.echo(minted)
 
 
 def token(
@@ -57,11 +61,15 @@ def token(
 ) -> None:
     """Print a bearer token, for people, dashboards and scripts."""
     scopes = [*parts(scope), *([ADMIN] if admin else [])] or [WHOLE]
-    typer.echo(bearer_token(data, robot, ttl_ms=duration_ms(ttl), scopes=scopes))
+    claims, minted = bearer_token(data, robot, ttl_ms=duration_ms(ttl), scopes=scopes)
+    leave_on_record(data, minting(claims, by=whoami()))
+    typer.echo(minted)
 
 
-def enrolment_token(data: Path, robot: str, *, groups: list[str], ttl_ms: int) -> str:
-    """Return an enrolment token of the deployment in ``data``, making its key if there is none.
+def enrolment_token(
+    data: Path, robot: str, *, groups: list[str], ttl_ms: int
+) -> tuple[tokens.Claims, str]:
+    """Return an enrolment token of the deployment in ``data``, behind what it says; makes a missing key.
 
     Raises:
         WrongUse: a name or the lifetime is out of bounds.
@@ -75,8 +83,10 @@ def enrolment_token(data: Path, robot: str, *, groups: list[str], ttl_ms: int) -
     return _sign(data, claims)
 
 
-def bearer_token(data: Path, robot: str, *, ttl_ms: int, scopes: Sequence[str]) -> str:
-    """Return a bearer token of the deployment in ``data``, making its key if there is none.
+def bearer_token(
+    data: Path, robot: str, *, ttl_ms: int, scopes: Sequence[str]
+) -> tuple[tokens.Claims, str]:
+    """Return a bearer token of the deployment in ``data``, behind what it says; makes a missing key.
 
     Raises:
         WrongUse: the name, a scope or the lifetime is out of bounds.
@@ -97,5 +107,5 @@ def _claims(make: Callable[[str, int], tokens.Claims]) -> tokens.Claims:
         raise WrongUse(str(exc)) from None
 
 
-def _sign(data: Path, claims: tokens.Claims) -> str:
-    return tokens.TokenAuthority(DataDirectory(data).signing_key()).mint(claims)
+def _sign(data: Path, claims: tokens.Claims) -> tuple[tokens.Claims, str]:
+    return claims, tokens.TokenAuthority(DataDirectory(data).signing_key()).mint(claims)

@@ -7,8 +7,10 @@ import typer
 
 from imserver.cli.failure import CommandFailed
 from imserver.cli.mint import bearer_token
+from imserver.cli.recording import leave_on_record, whoami
 from imserver.cli.server_options import server_command
 from imserver.core import settings
+from imserver.core.acts import minting
 from imserver.core.scopes import ADMIN
 from imserver.core.settings import Settings
 from imserver.data.directory import DataDirectory
@@ -60,7 +62,9 @@ def check_config(in_force: Settings) -> None:
 
 
 def _print_admin_token(in_force: Settings) -> None:
-    token = bearer_token(Path(in_force.server.data), "admin", ttl_ms=_ADMIN_TTL_MS, scopes=[ADMIN])
+    data = Path(in_force.server.data)
+    claims, token = bearer_token(data, "admin", ttl_ms=_ADMIN_TTL_MS, scopes=[ADMIN])
+    leave_on_record(data, minting(claims, by=whoami()))
     if in_force.log.format == "json":
         notice = {"event": "node.new_deployment", "admin_token": token}
         typer.echo(msgspec.json.encode(notice), err=True)

@@ -113,11 +113,37 @@ class Cursor(Struct, frozen=True, gc=False):
 
 
 class RobotRecord(Struct, frozen=True):
-    """A registered robot. ``public_key`` (32 bytes, Ed25519) is None for one that only uses bearer tokens."""
+    """A registered robot.
+
+    Attributes:
+        public_key: 32 bytes, Ed25519; None for one that only uses bearer tokens, or was revoked.
+        revoked_ms: when it was last revoked, in milliseconds since 1970; tokens as old as that are no good.
+    """
 
     name: RobotName
     public_key: bytes | None
     registered_ms: int
+    revoked_ms: int | None = None
+
+
+class Enrolment(Struct, frozen=True):
+    """An enrolment token as the registry sees it: good once, while it lasts."""
+
+    token_id: str
+    issued_ms: int
+    expires_ms: int
+
+
+class Boot(Struct, frozen=True):
+    """Which start of a device's program this is.
+
+    Attributes:
+        number: how many starts it has counted.
+        instance: random text of this start.
+    """
+
+    number: int
+    instance: str
 
 
 class Member(Struct, frozen=True):

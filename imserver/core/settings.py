@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct, structs
 
+from imserver.core.audit_settings import AuditSettings
 from imserver.core.errors import InvalidSettings
 from imserver.core.http_settings import HttpSettings
 from imserver.core.server_settings import ServerSettings
@@ -176,6 +177,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     delivery: DeliverySettings = DeliverySettings()
     access: AccessSettings = AccessSettings()
     http: HttpSettings = HttpSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:

@@ -25,8 +25,8 @@ class Warrant(NamedTuple):
     expires_ms: int | None = None
 
 
-def warrant_of(claims: Claims) -> Warrant:
-    """Return what the bearer of a token has shown.
+def warrant_of(claims: Claims, scopes: Scopes | None = None) -> Warrant:
+    """Return what the bearer of a token has shown; ``scopes`` if a token of its kind names none.
 
     Raises:
         ValueError: a scope in it is none; a later version minted it.
@@ -34,7 +34,7 @@ def warrant_of(claims: Claims) -> Warrant:
     return Warrant(
         RobotName(claims.robot),
         claims.issued_ms,
-        Scopes(claims.scopes),
+        Scopes(claims.scopes) if scopes is None else scopes,
         claims.id,
         claims.expires_ms,
     )

@@ -17,6 +17,7 @@ from imserver.core.errors import DataDirectoryUnusable
 
 DATABASE_NAME: Final = "imserver.db"
 KEY_NAME: Final = "server.key"
+SPOOL_NAME: Final = "acts.jsonl"
 _KEY_BYTES_MAX: Final = 4_096
 
 
@@ -55,6 +56,11 @@ class DataDirectory:
     def key_path(self) -> Path:
         """Where the deployment's signing key is."""
         return self.path / KEY_NAME
+
+    @property
+    def spool_path(self) -> Path:
+        """Where acts wait that were done beside a running server."""
+        return self.path / SPOOL_NAME
 
     def signing_key(self) -> Ed25519PrivateKey:
         """Return the deployment's signing key, making it (durably, mode 0600) the first time.

@@ -8,7 +8,7 @@ from itertools import islice
 
 from msgspec import Raw, structs
 
-from imserver.core.errors import Refusal
+from imserver.core.acts import Act
 from imserver.core.model import (
     Added,
     Append,
@@ -16,6 +16,7 @@ from imserver.core.model import (
     Created,
     Cursor,
     Deleted,
+    Enrolment,
     GroupSummary,
     Halted,
     Keep,
@@ -32,9 +33,11 @@ from imserver.core.model import (
     Stored,
     Taken,
 )
+from imserver.data.enrolments import check_enrolment
+from imserver.data.memory_administration import MemoryAdministration, MemoryBoots
 from imserver.data.memory_files import MemoryFiles
+from imserver.data.store import Administration, Boots
 from imserver.protocol.bodies import is_same
-from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event, Role
 from imserver.protocol.names import (
     ConversationName,
@@ -80,6 +83,8 @@ class MemoryStore:
         self._logs: dict[str, _Log] = {}
         self._robots: dict[RobotName, RobotRecord] = {}
         self._spent: set[str] = set()
+        self.administration: Administration = MemoryAdministration(self._robots, self._spent)
+        self.boots: Boots = MemoryBoots()
         self._cursors: dict[ConversationName, dict[tuple[RobotName, DeviceName], int]] = {}
         self.files = MemoryFiles(self.conversation)
 
@@ -160,22 +165,16 @@ class MemoryStore:
     # Registry
 
     async def register(
-        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+        self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
-        if token_id in self._spent:
-            raise Refusal(
-                ErrorCode.UNAUTHENTICATED,
-                "this enrolment token was used before; ask for a new one",
-            )
         known = self._robots.get(robot.name)
-        if known is not None and known.public_key is not None:
-            raise Refusal(
-                ErrorCode.EXISTS, f"robot {robot.name!r} is registered with a key already"
-            )
+        check_enrolment(enrolment, known, is_spent=enrolment.token_id in self._spent)
         if known is not None:
             robot = structs.replace(known, public_key=robot.public_key)
         self._robots[robot.name] = robot
-        self._spent.add(token_id)
+        self._spent.add(enrolment.token_id)
+        if act is not None:
+            await self.administration.perform([act])
         return robot
 
     async def ensure_robot(self, robot: RobotRecord) -> RobotRecord:

@@ -22,6 +22,7 @@ from imserver.core.model import (
     Outcome,
     Unresolved,
 )
+from imserver.data.mongo_administration import MongoAdministration, MongoBoots
 from imserver.data.mongo_append import Appender
 from imserver.data.mongo_counts import MongoCounts
 from imserver.data.mongo_cursors import Cursors
@@ -31,6 +32,7 @@ from imserver.data.mongo_reader import Reader
 from imserver.data.mongo_records import Records
 from imserver.data.mongo_registry import Robots
 from imserver.data.mongo_rows import place
+from imserver.data.store import Administration, Boots
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
 _BATCH_EVENTS_MAX: Final = 1_000
@@ -70,6 +72,8 @@ class MongoStore:
         self._turn = asyncio.Lock()
         self._cursors = Cursors(database, self._appender)
         self._closed = False
+        self.administration: Administration = MongoAdministration(database, self._check)
+        self.boots: Boots = MongoBoots(database, self._check)
 
         self.read_after = self._reader.read_after
         self.read_before = self._reader.read_before

@@ -71,7 +71,12 @@ _INDEXES: Final = {
         IndexModel("seen", name="halted", **_where("seen", _IS_THERE)),
     ],
     "cursors": [IndexModel("_id.r", name="robot")],
-    "robots": [IndexModel("token", name="token", unique=True, **_where("token", _IS_THERE))],
+    "robots": [
+        IndexModel("token", name="token", unique=True, **_where("token", _IS_THERE)),
+        IndexModel("revoked_ms", name="revoked", **_where("revoked_ms", _IS_THERE)),
+    ],
+    "acts": [IndexModel("number", name="number", unique=True), IndexModel("at_ms", name="at")],
+    "tokens": [IndexModel("robot", name="robot"), IndexModel("expires_ms", name="expiry")],
 }
 """Beside those on ``_id``. The first one is what makes a send exactly once. Its order allows for a cluster
 that is sharded by conversation: a unique index must begin with the key of the shards."""
@@ -87,7 +92,10 @@ class Database:
         cursors: ``_id`` {c: conversation, r: robot, d: device}.
         robots: by name, each with the token it registered with.
         spent_tokens: tokens that were spent in the store this one was filled from.
-        meta: single documents: ``store``, ``fence``, ``pulse``, ``probe``.
+        acts: administrative acts, by their ids.
+        tokens: tokens on record, by their ids.
+        boots: robots, each with the last starts of its devices.
+        meta: single documents: ``acts``, ``store``, ``fence``, ``pulse``, ``probe``.
         epoch: the epoch of conversations that begin now.
     """
 
@@ -105,6 +113,9 @@ class Database:
         self.cursors: Collection = self._db.cursors
         self.robots: Collection = self._db.robots
         self.spent_tokens: Collection = self._db.spent_tokens
+        self.acts: Collection = self._db.acts
+        self.tokens: Collection = self._db.tokens
+        self.boots: Collection = self._db.boots
         self.meta: Collection = self._db.meta
         self.epoch = ""
         self._seen: tuple[Timestamp, Any] | None = None
@@ -168,6 +179,13 @@ class Database:
         """Return what an aggregation of the collection ``of`` (or of none) answers, all as of one moment."""
         source = self._as_of_one_moment if of is None else self._as_of_one_moment[of]
         return await (await source.aggregate(pipeline, session=session)).to_list()
+
+    @asynccontextmanager
+    async def transaction(self, session: Session) -> AsyncIterator[None]:
+        """Do all that the body does in one transaction, as of one moment, or nothing of it."""
+        concerns: Any = {"read_concern": ReadConcern("snapshot"), "write_concern": _MAJORITY}
+        async with await session.start_transaction(**concerns):
+            yield
 
     async def until_known(self, write: Callable[[Session], Awaitable[T]]) -> T:
         """Run a write that may be repeated until its outcome is known.

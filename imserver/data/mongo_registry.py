@@ -11,8 +11,11 @@ from typing import Final
 from msgspec import structs
 from pymongo.errors import DuplicateKeyError
 
+from imserver.core.acts import Act
 from imserver.core.errors import Refusal
-from imserver.core.model import RobotRecord
+from imserver.core.model import Enrolment, RobotRecord
+from imserver.data.enrolments import check_enrolment
+from imserver.data.mongo_administration import record
 from imserver.data.mongo_database import Database, Session
 from imserver.data.mongo_rows import Document, robot_of
 from imserver.protocol.errors import ErrorCode
@@ -28,25 +31,26 @@ class Robots:
         self._database = database
 
     async def register(
-        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+        self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
-        token = {"token": token_id, "token_expires_ms": token_expires_ms}
+        token_id = enrolment.token_id
+        token = {"token": token_id, "token_expires_ms": enrolment.expires_ms}
         tried = False
 
         async def put(session: Session) -> RobotRecord:
             nonlocal tried
-            known = await self._find(robot.name, session)
-            if tried and known is not None and known.get("token") == token_id:
-                return robot_of(known)  # by this call, whose answer did not come
-            await self._require_unspent(token_id, session)
-            if known is not None and known["public_key"] is not None:
-                raise Refusal(
-                    ErrorCode.EXISTS,
-                    f"a robot named {robot.name} is registered with a key; say hello with that key, "
-                    "or choose another name",
-                )
-            tried = True
-            return await self._put(robot, known, token, session)
+            async with self._database.transaction(session):
+                known = await self._find(robot.name, session)
+                if tried and known is not None and known.get("token") == token_id:
+                    return robot_of(known)  # by this call, whose answer did not come
+                is_spent = await self._is_spent(token_id, session)
+                record_known = None if known is None else robot_of(known)
+                check_enrolment(enrolment, record_known, is_spent=is_spent)
+                tried = True
+                stored = await self._put(robot, known, token, session)
+                if act is not None:
+                    await record(self._database, [act], session)
+                return stored
 
         for _ in range(_NEITHER_TIMES):
             try:
@@ -112,15 +116,10 @@ class Robots:
             raise DuplicateKeyError("the robot got a key meanwhile")
         return structs.replace(robot_of(known), public_key=robot.public_key)
 
-    async def _require_unspent(self, token_id: str, session: Session) -> None:
+    async def _is_spent(self, token_id: str, session: Session) -> bool:
         spent = await self._database.robots.find_one(
             {"token": token_id}, {"_id": 1}, session=session
         )
         if spent is None:
             spent = await self._database.spent_tokens.find_one({"_id": token_id}, session=session)
-        if spent is not None:
-            raise Refusal(
-                ErrorCode.UNAUTHENTICATED,
-                "this enrolment token was used before; each is good for one registration: "
-                "ask the operator for a new one",
-            )
+        return spent is not None

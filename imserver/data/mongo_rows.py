@@ -91,7 +91,10 @@ def change_document(change: MembershipChange, *, epoch: str) -> Document:
 def robot_of(document: Document) -> RobotRecord:
     """Return the robot that a document holds."""
     return RobotRecord(
-        RobotName(document["_id"]), document["public_key"], document["registered_ms"]
+        RobotName(document["_id"]),
+        document["public_key"],
+        document["registered_ms"],
+        document.get("revoked_ms"),
     )
 
 

@@ -13,22 +13,26 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import apsw
 
+from imserver.core.acts import Act
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import (
     Append,
     ConversationRecord,
     Cursor,
+    Enrolment,
     GroupSummary,
     Keep,
     Membership,
     Outcome,
     RobotRecord,
 )
+from imserver.data.sqlite_administration import SqliteAdministration, SqliteBoots
 from imserver.data.sqlite_file import SCHEMA_VERSION, Durability, StoreLock
 from imserver.data.sqlite_files import SqliteFiles
 from imserver.data.sqlite_reader import Reader
 from imserver.data.sqlite_threads import Threads
 from imserver.data.sqlite_writer import StoreHealth, Writer
+from imserver.data.store import Administration, Boots
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
@@ -54,6 +58,8 @@ class SqliteStore:
         self._writer = Threads("store-writer", partial(Writer, path, durability, self.health))
         self._readers = Threads("store-reader", partial(Reader, path), count=_READERS)
         self.files = SqliteFiles(self._read, self._transact)
+        self.administration: Administration = SqliteAdministration(self._read, self._transact)
+        self.boots: Boots = SqliteBoots(self._read, self._transact)
 
     @classmethod
     async def open(cls, path: Path, *, durability: Durability = "full") -> Self:
@@ -116,11 +122,9 @@ class SqliteStore:
         return await self._write(Writer.trim, conv, below, limit=limit)
 
     async def register(
-        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+        self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
-        return await self._write(
-            Writer.register, robot, token_id=token_id, token_expires_ms=token_expires_ms
-        )
+        return await self._write(Writer.register, robot, enrolment=enrolment, act=act)
 
     async def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
         # Most often it is known: a read costs no turn of the writer.

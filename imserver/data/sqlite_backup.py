@@ -14,7 +14,7 @@ from typing import Final
 import apsw
 
 from imserver.core.errors import DataDirectoryUnusable, StoreCorrupt, StoreUnavailable
-from imserver.data.directory import DATABASE_NAME, KEY_NAME, DataDirectory
+from imserver.data.directory import DATABASE_NAME, KEY_NAME, SPOOL_NAME, DataDirectory
 from imserver.data.sqlite_check import Report, check
 from imserver.data.sqlite_file import (
     StoreLock,
@@ -28,7 +28,7 @@ from imserver.data.sqlite_wal import find_damage, index_path, is_all_copied, kee
 from imserver.data.sqlite_writer import StoreHealth, Writer
 
 _DRAFT: Final = DATABASE_NAME + ".draft"
-_LEFT: Final = frozenset({KEY_NAME, DATABASE_NAME + ".lock"})
+_LEFT: Final = frozenset({KEY_NAME, SPOOL_NAME, DATABASE_NAME + ".lock"})
 """What may lie in a directory that counts as empty."""
 
 

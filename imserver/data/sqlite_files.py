@@ -1,7 +1,6 @@
 """The catalogue of files in an embedded store: tables beside those of the events, and one writer."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -10,25 +9,12 @@ from imserver.core.files import BlobId, FileId, FileQuota, FileRecord
 from imserver.data.memory_files import exceeds
 from imserver.data.sqlite_reader import ReadingConnection
 from imserver.data.sqlite_statements import load_statements
+from imserver.data.sqlite_threads import Reads, Transactions
 from imserver.protocol.names import RobotName
 
 _SQL: Final = load_statements("sqlite_files.sql")
 _blobs: Final = msgspec.json.Decoder(list[BlobId]).decode
 _rows: Final = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
-
-
-class Reads(Protocol):
-    """Runs a method of a reading connection on its thread."""
-
-    def __call__(
-        self, method: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Awaitable[Any]: ...
-
-
-class Transactions(Protocol):
-    """Runs work on the writer's connection, in a transaction of its own."""
-
-    def __call__(self, work: Callable[[apsw.Connection], Any], /) -> Awaitable[Any]: ...
 
 
 class SqliteFiles:

@@ -25,9 +25,11 @@ class _RobotRow(msgspec.Struct):
     name: RobotName
     public_key: str
     registered_ms: int
+    revoked_ms: int | None
 
     def record(self) -> RobotRecord:
-        return RobotRecord(self.name, bytes.fromhex(self.public_key) or None, self.registered_ms)
+        key = bytes.fromhex(self.public_key) or None
+        return RobotRecord(self.name, key, self.registered_ms, self.revoked_ms)
 
 
 _log: Final = logging.getLogger(__name__)

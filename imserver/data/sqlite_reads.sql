@@ -99,12 +99,14 @@ SELECT min(head, max(floor, coalesce(by_count, 0), coalesce(by_age, 0), coalesce
 FROM log, rules;
 
 -- name: robot
-SELECT json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms)
+SELECT json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms,
+  'revoked_ms', revoked_ms)
 FROM robots WHERE name = :name;
 
 -- name: robots
 SELECT json_group_array(
-  json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms))
+  json_object('name', name, 'public_key', hex(public_key), 'registered_ms', registered_ms,
+    'revoked_ms', revoked_ms))
 FROM (SELECT * FROM robots WHERE name > :after ORDER BY name LIMIT :limit);
 
 -- name: known_robots

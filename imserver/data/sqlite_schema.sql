@@ -64,10 +64,52 @@ CREATE TABLE cursors (
   PRIMARY KEY (conv, robot, device)
 ) STRICT, WITHOUT ROWID;
 
+-- A robot that was revoked has no key, until it is enrolled again; `revoked_ms` stays.
 CREATE TABLE robots (
   name          TEXT PRIMARY KEY,
   public_key    BLOB,
-  registered_ms INTEGER NOT NULL
+  registered_ms INTEGER NOT NULL,
+  revoked_ms    INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What was done to the deployment, by whom and when. Numbers are not used twice. An act's id keeps it from
+-- being performed twice. `facts` is a JSON object.
+CREATE TABLE acts (
+  number   INTEGER PRIMARY KEY AUTOINCREMENT,
+  id       TEXT    NOT NULL UNIQUE,
+  at_ms    INTEGER NOT NULL,
+  by_whom  TEXT    NOT NULL,
+  kind     TEXT    NOT NULL,
+  robot    TEXT,
+  token_id TEXT,
+  facts    TEXT    NOT NULL
+) STRICT;
+
+-- Tokens that were minted, or revoked, kept until they expire. `scopes` and `convs` are JSON arrays.
+CREATE TABLE tokens (
+  id         TEXT    PRIMARY KEY,
+  kind       TEXT    NOT NULL,
+  robot      TEXT    NOT NULL,
+  scopes     TEXT    NOT NULL,
+  convs      TEXT    NOT NULL,
+  minted_ms  INTEGER NOT NULL,
+  minted_by  TEXT    NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  revoked_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tokens_by_robot ON tokens (robot);
+
+CREATE INDEX tokens_by_expiry ON tokens (expires_ms);
+
+-- The last start of each device's program; `noted` grows with each that is noted.
+CREATE TABLE boots (
+  robot    TEXT    NOT NULL,
+  device   TEXT    NOT NULL,
+  number   INTEGER NOT NULL,
+  instance TEXT    NOT NULL,
+  noted    INTEGER NOT NULL,
+  PRIMARY KEY (robot, device)
 ) STRICT, WITHOUT ROWID;
 
 -- Enrolment tokens that were used, kept until they would have expired anyway.

@@ -9,8 +9,24 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+import apsw
+
+
+class Reads(Protocol):
+    """Runs a method of a reading connection on its thread."""
+
+    def __call__(
+        self, method: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Awaitable[Any]: ...
+
+
+class Transactions(Protocol):
+    """Runs work on the writer's connection, in a transaction of its own."""
+
+    def __call__(self, work: Callable[[apsw.Connection], Any], /) -> Awaitable[Any]: ...
 
 
 class Worker(Protocol):

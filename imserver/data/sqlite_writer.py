@@ -23,8 +23,11 @@ from typing import Any, Final, NoReturn, TypeVar
 import apsw
 from msgspec.structs import replace
 
-from imserver.core.errors import ImserverError, Refusal, StoreFailed, StoreUnavailable
-from imserver.core.model import Append, Cursor, Outcome, RobotRecord
+from imserver.core.acts import Act
+from imserver.core.errors import ImserverError, StoreFailed, StoreUnavailable
+from imserver.core.model import Append, Cursor, Enrolment, Outcome, RobotRecord
+from imserver.data.enrolments import check_enrolment
+from imserver.data.sqlite_administration import record
 from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
 from imserver.data.sqlite_file import (
     SEQ_BITS,
@@ -36,7 +39,6 @@ from imserver.data.sqlite_file import (
 )
 from imserver.data.sqlite_statements import load_statements
 from imserver.data.sqlite_wal import has_log
-from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, RobotName
 
 _SQL: Final = load_statements("sqlite_writes.sql")
@@ -148,25 +150,19 @@ class Writer:
             self._roll_back()  # a value was refused before the statement ran, or a cid is there already
             raise
 
-    def register(self, robot: RobotRecord, *, token_id: str, token_expires_ms: int) -> RobotRecord:
+    def register(
+        self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
+    ) -> RobotRecord:
         with self._transaction():
-            if self._db.execute(_SQL["is_spent"], (token_id,)).get is not None:
-                raise Refusal(
-                    ErrorCode.UNAUTHENTICATED,
-                    "this enrolment token was used before; each is good for one registration: "
-                    "ask the operator for a new one",
-                )
-            known = self._robot(robot.name)
-            if known is not None and known.public_key is not None:
-                raise Refusal(
-                    ErrorCode.EXISTS,
-                    f"a robot named {robot.name} is registered with a key; say hello with that key, "
-                    "or choose another name",
-                )
+            is_spent = self._db.execute(_SQL["is_spent"], (enrolment.token_id,)).get is not None
+            check_enrolment(enrolment, self._robot(robot.name), is_spent=is_spent)
             # Expired tokens are refused for that alone; the margin is for a clock that was set back.
             self._db.execute(_SQL["forget_expired"], (robot.registered_ms - _DAY_MS,))
-            self._db.execute(_SQL["spend"], (token_id, token_expires_ms))
-            return self._put_robot(robot)
+            self._db.execute(_SQL["spend"], (enrolment.token_id, enrolment.expires_ms))
+            stored = self._put_robot(robot)
+            if act is not None:
+                record(self._db, [act])
+            return stored
 
     def ensure_robot(self, robot: RobotRecord) -> RobotRecord:
         with self._transaction():

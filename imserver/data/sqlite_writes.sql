@@ -108,13 +108,13 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) WHER
 ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq;
 
 -- name: robot
-SELECT name, public_key, registered_ms FROM robots WHERE name = ?;
+SELECT name, public_key, registered_ms, revoked_ms FROM robots WHERE name = ?;
 
 -- name: put_robot
--- A robot that is known keeps the time it was registered at.
+-- A robot that is known keeps the time it was registered at, and when it was revoked.
 INSERT INTO robots (name, public_key, registered_ms) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET public_key = excluded.public_key
-RETURNING name, public_key, registered_ms;
+RETURNING name, public_key, registered_ms, revoked_ms;
 
 -- name: is_spent
 SELECT 1 FROM spent_tokens WHERE id = ?;

@@ -1,4 +1,4 @@
-"""The ports of the data tier. One engine object implements all three; callers ask for the one they need.
+"""The ports of the data tier. One engine object implements them; callers ask for the one they need.
 
 Promises common to all engines:
 
@@ -10,12 +10,15 @@ Promises common to all engines:
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from imserver.core.acts import Act, RecordedAct, Revoked, TokenRecord
 from imserver.core.model import (
     Append,
+    Boot,
     ConversationRecord,
     Cursor,
+    Enrolment,
     GroupSummary,
     Keep,
     Membership,
@@ -90,15 +93,15 @@ class Registry(Protocol):
     """Robots, conversations and who belongs to them."""
 
     async def register(
-        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+        self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
-        """Store a robot and spend an enrolment token, both or neither.
+        """Store a robot, spend an enrolment token and record the act, all or nothing.
 
-        A robot that is known without a key (it has only used bearer tokens) gets the key.
+        A robot that is known without a key (it has only used bearer tokens, or was revoked) gets the key.
 
         Raises:
             Refusal: ``exists`` if the name is taken by a robot with a key; ``unauthenticated`` if the token
-                was spent before.
+                was spent before, or is not younger than the robot's revocation.
             StoreUnavailable, StoreFailed: as for `EventLog.append`.
         """
 
@@ -146,8 +149,67 @@ class Cursors(Protocol):
         """Return, for each robot that ever acked in ``conv``, the furthest cursor of its devices."""
 
 
+class Administration(Protocol):
+    """Administrative acts: what they change, and the record of them."""
+
+    async def perform(self, acts: Sequence[Act]) -> list[bool]:
+        """Carry out acts, in order, and record each with what it changes: in one durable transaction.
+
+        An act that was performed before is not performed again. Tells of each whether it is in effect: False
+        for a `KeyReplaced` whose old key is not the robot's, which then has no effect and no record.
+
+        Raises:
+            StoreUnavailable, StoreFailed: as for `EventLog.append`.
+        """
+
+    async def acts(self, *, before: int | None, limit: int) -> list[RecordedAct]:
+        """Return at most ``limit`` acts, newest first: those before the one with that number, or the last."""
+
+    async def forget(self, *, acts_before_ms: int, acts_max: int, now_ms: int) -> None:
+        """Let go of acts that are older than a time or more than so many, the oldest first, and of tokens
+        that have expired by ``now_ms``.
+
+        Raises:
+            StoreUnavailable, StoreFailed: as for `EventLog.append`.
+        """
+
+    async def tokens(self, *, robot: RobotName | None, after: str, limit: int) -> list[TokenRecord]:
+        """Return tokens on record whose ids follow ``after`` in byte order, of one robot or of all."""
+
+    async def token(self, token_id: str) -> TokenRecord | None:
+        """Return a token on record, or None."""
+
+    async def revoked(self) -> Revoked:
+        """Return all that is good no more."""
+
+
+class Boots(Protocol):
+    """The starts of robots' programs, by which two of them with one identity are told apart."""
+
+    async def last_boot(self, robot: RobotName, device: DeviceName) -> Boot | None:
+        """Return the last start of a device that was noted, or None."""
+
+    async def note_boot(self, robot: RobotName, device: DeviceName, boot: Boot) -> None:
+        """Take note of a device's start, durably. A robot's `BOOTS_MAX` devices noted last are kept.
+
+        Raises:
+            StoreUnavailable, StoreFailed: as for `EventLog.append`.
+        """
+
+
+BOOTS_MAX: Final = 32
+"""Devices of one robot whose starts are kept."""
+
+
 class Store(EventLog, Registry, Cursors, Protocol):
-    """Everything that is stored, and the store's own life."""
+    """Everything that is stored, and the store's own life.
+
+    Attributes:
+        administration, boots: the ports of these names, of the same store.
+    """
+
+    administration: Administration
+    boots: Boots
 
     async def probe(self) -> None:
         """Return if the store can be read and takes writes.

@@ -5,14 +5,18 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from imserver.core.acts import ActKind, key_fingerprint
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
-from imserver.core.model import RobotRecord
+from imserver.core.model import Enrolment, RobotRecord
+from imserver.core.scopes import ALL, Scopes
 from imserver.core.tokens import Claims, TokenAuthority
 from imserver.core.warrant import Warrant, warrant_of
 from imserver.data.store import Registry
 from imserver.logic.groups import Groups
+from imserver.logic.ledger import Ledger
+from imserver.logic.standing import Standing
 from imserver.protocol import names
 from imserver.protocol.client_frames import Hello, Register
 from imserver.protocol.errors import ErrorCode
@@ -33,12 +37,16 @@ class Identity:
         groups: Groups,
         authority: TokenAuthority,
         *,
+        standing: Standing,
+        ledger: Ledger,
         clock: Clock,
         ids: Ids,
     ) -> None:
         self._registry = registry
         self._groups = groups
         self._authority = authority
+        self._standing = standing
+        self._ledger = ledger
         self._clock = clock
         self._ids = ids
         self.server_id: Final = authority.server_id
@@ -55,6 +63,7 @@ class Identity:
         robot, _ = claimed(frame.robot, "main")
         _check_key(frame.public_key)
         claims = self._authority.read(frame.token, kind="enroll", now_ms=self._clock.now_ms())
+        self._standing.check(_warrant(claims, ALL))
         if claims.robot != robot:
             raise _unauthenticated(
                 f"this token enrols {claims.robot!r}, not {robot!r}: ask for one in your name"
@@ -62,9 +71,16 @@ class Identity:
         known = await self._registry.robot(robot)
         if known is None or known.public_key != frame.public_key:
             record = RobotRecord(robot, frame.public_key, self._clock.now_ms())
-            await self._registry.register(
-                record, token_id=claims.id, token_expires_ms=claims.expires_ms
+            enrolment = Enrolment(claims.id, claims.issued_ms, claims.expires_ms)
+            act = self._ledger.act(
+                ActKind.ROBOT_REGISTERED,
+                robot,
+                robot=robot,
+                token_id=claims.id,
+                facts={"key": key_fingerprint(frame.public_key), "groups": list(claims.groups)},
             )
+            await self._registry.register(record, enrolment=enrolment, act=act)
+            self._ledger.note(act)
         await self._groups.enrol(robot, claims.groups, token_id=claims.id)
 
     def new_nonce(self) -> str:
@@ -103,17 +119,26 @@ class Identity:
         claims = self._authority.read(token, kind="bearer", now_ms=now_ms)
         if claims.robot != robot:
             raise _unauthenticated(f"this token is {claims.robot!r}'s and not good for {robot!r}")
+        warrant = _warrant(claims)
+        self._standing.check(warrant)
         await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
-        return _warrant(claims)
+        return warrant
 
     async def vouch(self, hello: Hello) -> Warrant:
         """Take the name in ``hello`` as proven, since the client's certificate names it.
 
         A name that is not known yet is registered, without a key: the operator's authority vouches for it.
+
+        Raises:
+            Refusal: ``unauthenticated``, the robot was revoked once: its certificate may be in other hands.
         """
         robot, _ = claimed(hello.robot, hello.device)
         now_ms = self._clock.now_ms()
-        await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
+        record = await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
+        if record.revoked_ms is not None:
+            raise _unauthenticated(
+                f"{robot} was revoked, and its certificates with it; enrol it with a key"
+            )
         return Warrant(robot, now_ms)
 
 
@@ -129,9 +154,9 @@ def claimed(robot: str, device: str) -> tuple[RobotName, DeviceName]:
         raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
 
 
-def _warrant(claims: Claims) -> Warrant:
+def _warrant(claims: Claims, scopes: Scopes | None = None) -> Warrant:
     try:
-        return warrant_of(claims)
+        return warrant_of(claims, scopes)
     except ValueError as exc:
         raise _unauthenticated(
             f"the token was minted by another version of imserver: {exc}"

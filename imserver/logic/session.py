@@ -18,6 +18,7 @@ from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import PAGES_IN_FLIGHT_MAX, Delivery, Reader
 from imserver.logic.losses import LossWatch
 from imserver.logic.peer import Peer
+from imserver.logic.standing import Standing
 from imserver.protocol.client_frames import Hello, Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.limits import Limits
@@ -95,6 +96,15 @@ class Session:
             del self.behind[reader]
             feed(reader)
 
+    def stop(self, close: Callable[[Reader], None]) -> None:
+        """Have all its readers closed."""
+        for reader in self.readers.values():
+            close(reader)
+
+    def receives(self, conv: ConversationName) -> bool:
+        """Tell whether it is given a conversation that its robot is added to."""
+        return self.auto and (self.scopes is None or self.scopes.reads(conv))
+
     def conversations(self) -> list[ConversationName]:
         """Return the robot's conversations as far as this session knows them."""
         if self.auto and self.scopes is None:
@@ -128,6 +138,7 @@ class Sessions:
         committer: Committer,
         *,
         losses: LossWatch,
+        standing: Standing,
         presence: PresenceSink,
         clock: Clock,
         ids: Ids,
@@ -137,6 +148,7 @@ class Sessions:
     ) -> None:
         self._registry = registry
         self._losses = losses
+        self._standing = standing
         self.held = conversations
         self._delivery = delivery
         self._committer = committer
@@ -174,20 +186,23 @@ class Sessions:
 
         Everything after the store was read happens in one step, so that no commit falls between what
         ``welcome`` says and what is delivered.
+
+        Raises:
+            Refusal: ``unauthenticated``, the warrant was revoked meanwhile.
         """
         robot = warrant.robot
         await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
-        visible = _visible(adopted, warrant)
-        if await self._losses.note(hello, [membership for membership, _ in visible]):
+        if await self._losses.note(hello, [m for m, _ in _visible(adopted, warrant)]):
             adopted = await self._adopt(robot, device)
-            visible = _visible(adopted, warrant)
         if peer.is_closed:
             return None
+        self._standing.check(warrant)
         session = Session(peer, warrant, device, session_id=self._ids.token())
         session.auto = hello.auto
         session.window = min(hello.window, self._limits.window_max)
         how = self._take_place(session)
+        visible = _visible(adopted, warrant)
         peer.send(self._welcome(session, visible))
         if hello.auto:
             for membership, conversation in visible:
@@ -206,7 +221,7 @@ class Sessions:
         """End a session: its readers stop, and its robot goes offline if this was its last one."""
         devices = self._by_robot.get(session.robot, {})
         was_current = devices.get(session.device) is session
-        self._stop_readers(session)
+        session.stop(self._delivery.close)
         if was_current:
             del devices[session.device]
             if not devices:
@@ -259,10 +274,6 @@ class Sessions:
         """Go on with what the session's connection had no room for."""
         session.feed_waiting(self._delivery.feed)
 
-    def _stop_readers(self, session: Session) -> None:
-        for reader in session.readers.values():
-            self._delivery.close(reader)
-
     async def _adopt(
         self, robot: RobotName, device: DeviceName
     ) -> list[tuple[Membership, Conversation]]:
@@ -287,7 +298,7 @@ class Sessions:
         devices[session.device] = session
         if old is None:
             return "clean"
-        self._stop_readers(old)
+        old.stop(self._delivery.close)
         old.peer.close(
             CloseCode.REPLACED, f"device {session.device} of {session.robot} has a newer session"
         )
@@ -345,8 +356,7 @@ class Sessions:
                 self._joins_while_opening += 1
             for session in self._by_robot.get(robot, {}).values():
                 reader = session.readers.get(conversation.name)
-                scopes = session.scopes
-                if not session.auto or (scopes and not scopes.reads(conversation.name)):
+                if not session.receives(conversation.name):
                     continue
                 if reader is None:
                     self._receive_new(session, conversation, seq - 1)

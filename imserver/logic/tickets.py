@@ -17,6 +17,7 @@ from imserver.core.scopes import Scopes
 from imserver.core.tokens import Claims, TokenAuthority
 from imserver.core.warrant import Warrant
 from imserver.logic.session import Session
+from imserver.logic.standing import Standing
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, RobotName
 
@@ -52,8 +53,11 @@ class _Issued(NamedTuple):
 class Tickets:
     """The tickets of this node."""
 
-    def __init__(self, authority: TokenAuthority, *, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, authority: TokenAuthority, standing: Standing, *, clock: Clock, ids: Ids
+    ) -> None:
         self._authority = authority
+        self._standing = standing
         self._clock = clock
         self._ids = ids
         self._issued: dict[str, _Issued] = {}
@@ -79,6 +83,11 @@ class Tickets:
         Raises:
             Refusal: ``unauthenticated``.
         """
+        grant = self._redeemed(ticket, kept_pass)
+        self._standing.check(grant.warrant)
+        return grant
+
+    def _redeemed(self, ticket: str, kept_pass: str | None) -> Grant:
         now_ms = self._clock.now_ms()
         issued = self._issued.pop(ticket, None)
         if issued is not None and now_ms < issued.opens_until_ms:

@@ -83,6 +83,8 @@ class CloseCode(enum.IntEnum):
     OVERLOADED = 4101
     HELLO_TIMEOUT = 4200
     UNAUTHENTICATED = 4201
+    TOKEN_ENDED = 4202
+    KEY_REPLACED = 4203
     REPLACED = 4300
     REVOKED = 4301
 
@@ -100,8 +102,10 @@ CLOSE_MEANING: Final[dict[CloseCode, str]] = {
     CloseCode.OVERLOADED: "This node has too much to do.",
     CloseCode.HELLO_TIMEOUT: "`hello` was not completed in time.",
     CloseCode.UNAUTHENTICATED: "Who you are was not proven.",
+    CloseCode.TOKEN_ENDED: "The bearer token was revoked, or has expired.",
+    CloseCode.KEY_REPLACED: "The robot has another key now.",
     CloseCode.REPLACED: "The same device opened a newer session.",
-    CloseCode.REVOKED: "The robot was removed from this deployment.",
+    CloseCode.REVOKED: "The robot was revoked: neither its key nor its tokens are good any more.",
 }
 
 

@@ -10,6 +10,7 @@ from imserver.core.model import (
     Created,
     Cursor,
     Deleted,
+    Enrolment,
     MembershipChange,
     Outcome,
     Recall,
@@ -88,6 +89,10 @@ def cursor(
 
 def robot(name: str, *, key: bytes | None = KEY, at: int = 1) -> RobotRecord:
     return RobotRecord(RobotName(name), key, at)
+
+
+def enrolment(token_id: str, *, issued: int = 5, expires: int = 99) -> Enrolment:
+    return Enrolment(token_id, issued, expires)
 
 
 async def store_all(store: Store, asked: Sequence[Append]) -> list[Event]:

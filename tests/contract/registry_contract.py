@@ -30,6 +30,7 @@ from tests.contract.records import (
     created,
     cursor,
     deleted,
+    enrolment,
     event,
     events,
     members,
@@ -242,35 +243,35 @@ class RegistryContract:
     """Robots, and tokens that are good once."""
 
     async def test_a_registered_robot_is_known(self, store: Store) -> None:
-        record = await store.register(robot("r1"), token_id="t", token_expires_ms=99)
+        record = await store.register(robot("r1"), enrolment=enrolment("t"))
         assert record == robot("r1")
         assert await store.robot(R1) == robot("r1")
         assert await store.robot(R2) is None
 
     async def test_a_name_is_registered_once(self, store: Store) -> None:
-        await store.register(robot("r1"), token_id="t1", token_expires_ms=99)
+        await store.register(robot("r1"), enrolment=enrolment("t1"))
         with pytest.raises(Refusal) as refused:
-            await store.register(robot("r1", key=bytes(32)), token_id="t2", token_expires_ms=99)
+            await store.register(robot("r1", key=bytes(32)), enrolment=enrolment("t2"))
         assert refused.value.code is ErrorCode.EXISTS
         assert await store.robot(R1) == robot("r1")
 
     async def test_a_token_is_spent_once(self, store: Store) -> None:
-        await store.register(robot("r1"), token_id="t", token_expires_ms=99)
+        await store.register(robot("r1"), enrolment=enrolment("t"))
         with pytest.raises(Refusal) as refused:
-            await store.register(robot("r2"), token_id="t", token_expires_ms=99)
+            await store.register(robot("r2"), enrolment=enrolment("t"))
         assert refused.value.code is ErrorCode.UNAUTHENTICATED
         assert await store.robot(R2) is None
 
     async def test_a_refused_registration_does_not_spend_its_token(self, store: Store) -> None:
-        await store.register(robot("r1"), token_id="t1", token_expires_ms=99)
+        await store.register(robot("r1"), enrolment=enrolment("t1"))
         with pytest.raises(Refusal):
-            await store.register(robot("r1"), token_id="t2", token_expires_ms=99)
-        await store.register(robot("r2"), token_id="t2", token_expires_ms=99)
+            await store.register(robot("r1"), enrolment=enrolment("t2"))
+        await store.register(robot("r2"), enrolment=enrolment("t2"))
         assert await store.robot(R2) == robot("r2")
 
     async def test_a_robot_without_a_key_gets_one_by_registering(self, store: Store) -> None:
         await store.ensure_robot(robot("r1", key=None, at=5))
-        record = await store.register(robot("r1", at=9), token_id="t", token_expires_ms=99)
+        record = await store.register(robot("r1", at=9), enrolment=enrolment("t"))
         assert record == robot("r1", key=KEY, at=5)
         assert await store.robot(R1) == record
 
@@ -280,7 +281,7 @@ class RegistryContract:
         assert first == again == robot("r1", key=None, at=5)
 
     async def test_ensuring_a_registered_robot_keeps_its_key(self, store: Store) -> None:
-        await store.register(robot("r1"), token_id="t", token_expires_ms=99)
+        await store.register(robot("r1"), enrolment=enrolment("t"))
         assert await store.ensure_robot(robot("r1", key=None, at=9)) == robot("r1")
 
     async def test_robots_come_in_pages_by_name(self, store: Store) -> None:

@@ -15,6 +15,7 @@ from imserver.core.model import Append, Created, Cursor, Deleted, Mismatch, Miss
 from imserver.data.store import Store
 from imserver.protocol.events import Event, Role
 from imserver.protocol.names import ConversationName, is_group
+from tests.contract.administration_contract import AdministrationContract, BootsContract
 from tests.contract.event_log_contract import EventLogContract
 from tests.contract.loss_contract import LossContract
 from tests.contract.records import MAIN, R1, R2, change, cursor, event, whole_log
@@ -102,6 +103,8 @@ class Model:
 
 
 class StoreContract(
+    AdministrationContract,
+    BootsContract,
     EventLogContract,
     RetentionContract,
     MembershipContract,

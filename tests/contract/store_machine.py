@@ -24,7 +24,18 @@ from imserver.core.model import (
 from imserver.data.store import Store
 from imserver.protocol.events import Event, Role
 from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
-from tests.contract.records import MAIN, R1, R2, R3, SPARE, change, cursor, event, whole_log
+from tests.contract.records import (
+    MAIN,
+    R1,
+    R2,
+    R3,
+    SPARE,
+    change,
+    cursor,
+    enrolment,
+    event,
+    whole_log,
+)
 from tests.contract.store_contract import CONVS, Model
 
 ROBOTS = (R1, R2, R3)
@@ -203,7 +214,7 @@ class Machine(RuleBasedStateMachine):
         known = robots.get(name)
         may = token not in spent and (known is None or known.public_key is None)
         try:
-            stored = self.do(self.store.register(asked, token_id=token, token_expires_ms=9))
+            stored = self.do(self.store.register(asked, enrolment=enrolment(token)))
         except Refusal:
             assert not may
             return

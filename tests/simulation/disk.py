@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from imserver.core.acts import Act
 from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import (
     Append,
     ConversationRecord,
     Cursor,
+    Enrolment,
     GroupSummary,
     Keep,
     Membership,
@@ -30,8 +32,10 @@ from imserver.core.model import (
     Stored,
 )
 from imserver.data.memory import MemoryStore
+from imserver.data.store import Administration, Boots
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from tests.simulation.administration import SimAdministration, SimBoots
 from tests.simulation.timeline import Timeline
 from tests.simulation.trace import Trace
 from tests.simulation.truth import Archive, Truth, begin_epoch, halted_of, heads_of, keeps_enough
@@ -227,6 +231,8 @@ class SimStore:
         self._failure: StoreFailed | None = None
         self._failed = asyncio.Event()
         self._keep = Keep()
+        self.administration: Administration = SimAdministration(self.memory, self._write)
+        self.boots: Boots = SimBoots(self.memory, self._write)
         disk.halted = halted_of(self.memory)
         if disk.halted:
             disk.on_alarm()
@@ -277,12 +283,10 @@ class SimStore:
     # Registry
 
     async def register(
-        self, robot: RobotRecord, *, token_id: str, token_expires_ms: int
+        self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
         stored: RobotRecord = await self._write(
-            lambda memory: memory.register(
-                robot, token_id=token_id, token_expires_ms=token_expires_ms
-            )
+            lambda memory: memory.register(robot, enrolment=enrolment, act=act)
         )
         return stored
 

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
 from imserver.access.http import openapi
+from imserver.access.http.administration import AdministrationRoutes
 from imserver.access.http.callers import BearerTokens
 from imserver.access.http.compression import CompressedAnswers
 from imserver.access.http.conversations import ConversationListRoutes, ConversationRoutes
@@ -78,6 +79,7 @@ def application(parts: Parts) -> Litestar:
     whole = [
         *RobotRoutes(cases).handlers(),
         *ServerRoutes(cases, parts.clock, parts.limits).handlers(),
+        *AdministrationRoutes(cases).handlers(),
         *GroupListRoutes(cases).handlers(),
         *ConversationListRoutes(cases).handlers(),
     ]

@@ -120,7 +120,7 @@ class EventRoutes(Routes):
     ) -> None:
         caller, sessions = request.user, self._cases.sessions
         session = session_for(caller.warrant, peer=poll)
-        with self._stays.holding(request.scope, caller.robot, poll):
+        with self._stays.holding(request.scope, caller.warrant, poll):
             sessions.follow(session, conversation, after)
             try:
                 await poll.news(min(wait_s, self._wait_max_s))

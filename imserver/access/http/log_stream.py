@@ -25,12 +25,14 @@ from imserver.access.http.forms import StreamForm
 from imserver.access.http.metrics import HttpMetrics
 from imserver.access.http.outbox import Outbox
 from imserver.access.http.shapes import Goodbye, Hole, hole
-from imserver.access.http.visit import Visit, session_for
+from imserver.access.http.visit import HTTP, WINDOW, Visit
 from imserver.core.clock import Clock
+from imserver.core.warrant import Warrant
 from imserver.logic.conversations import Conversation
 from imserver.logic.delivery import Reader
 from imserver.logic.session import Session, Sessions
 from imserver.protocol.errors import CloseCode
+from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import AHEAD, Error, Gap
 from imserver.protocol.shared_frame import SharedFrame
 
@@ -78,6 +80,21 @@ class Wanted(NamedTuple):
     retry_ms: int
 
 
+class _Reading(Session):
+    """The session of a stream, which tells it when there is nothing more to read."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: "LogStream", warrant: Warrant) -> None:
+        super().__init__(stream, warrant, HTTP, session_id="")
+        self.window = WINDOW
+        self._stream = stream
+
+    def leave(self, conv: ConversationName, seq: int) -> None:
+        super().leave(conv, seq)
+        self._stream.on_left()
+
+
 class LogStream(Visit):
     """The `Peer` of a streaming answer.
 
@@ -99,7 +116,7 @@ class LogStream(Visit):
     ) -> None:
         super().__init__()
         self.outbox = outbox
-        self.session = session_for(caller.warrant, peer=self)
+        self.session = _Reading(self, caller.warrant)
         self._conversation = conversation
         self._wanted = wanted
         self._sessions = sessions
@@ -140,6 +157,11 @@ class LogStream(Visit):
         """Say goodbye and end, soon and once; what is queued is written before."""
         if not self.outbox.is_over:
             self.outbox.finish(self._wanted.form.goodbye(Goodbye(code, reason, retry_after_ms)))
+
+    def on_left(self) -> None:
+        """Take in that the reader has all that it may ever have."""
+        robot, conv = self.session.robot, self._conversation.name
+        self.end(CloseCode.POLICY, f"{robot} reads {conv} no longer: removed, or the group ended")
 
     def finish(self) -> None:
         """Read no more: the answer is over."""
@@ -251,10 +273,7 @@ class LogStream(Visit):
 
     def _end_without_reader(self) -> None:
         if self._has_begun and self._reader() is None:
-            robot, conv = self.session.robot, self._conversation.name
-            self.end(
-                CloseCode.POLICY, f"{robot} reads {conv} no longer: removed, or the group ended"
-            )
+            self.on_left()
 
     def _reader(self) -> Reader | None:
         return self.session.readers.get(self._conversation.name)

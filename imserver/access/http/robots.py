@@ -1,4 +1,4 @@
-"""Robots over HTTP: who is registered and online, registration, tokens, and who asks."""
+"""Robots over HTTP: who is registered and online, registration, and who asks."""
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
@@ -12,16 +12,12 @@ from imserver.access.http.readable import Asking
 from imserver.access.http.routes import Routes
 from imserver.access.http.shapes import (
     Caller,
-    NewToken,
     Registered,
     Registration,
     Robots,
-    Token,
     fields_of,
 )
 from imserver.access.use_cases import UseCases
-from imserver.core.errors import Refusal
-from imserver.core.scopes import WHOLE
 from imserver.protocol import client_frames as frames
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.server_frames import RobotRow
@@ -49,12 +45,6 @@ class RobotRoutes(Routes):
                 opt={ANYBODY: True},
                 security=[{}],
             )(self.register),
-            post(
-                "/tokens",
-                dto=JsonBody,
-                return_dto=None,
-                responses=problems(ErrorCode.TOO_LARGE),
-            )(self.mint),
         ]
 
     async def robots(self, request: Asking, *, after: After = None, limit: Limit = LIMIT) -> Robots:
@@ -75,19 +65,3 @@ class RobotRoutes(Routes):
         """Bind a robot's name to its public key, with an enrolment token instead of a bearer token."""
         await self._cases.identity.register(frames.Register(id=_NO_ID, **fields_of(data)))
         return Registered(data.robot)
-
-    async def mint(self, request: Asking, data: JSONBody[NewToken]) -> Token:
-        """Mint a token, as an admin."""
-        if data.scopes if data.kind == "enroll" else data.groups:
-            raise Refusal(
-                ErrorCode.BAD_FRAME, "`groups` goes with the kind `enroll`, `scopes` with `bearer`"
-            )
-        session, ttl_ms, minting = request.user, data.ttl_s * 1_000, self._cases.minting
-        if data.kind == "enroll":
-            token, claims = minting.enrolment(
-                session, data.robot, groups=data.groups, ttl_ms=ttl_ms
-            )
-        else:
-            scopes = data.scopes or [WHOLE]
-            token, claims = minting.bearer(session, data.robot, scopes=scopes, ttl_ms=ttl_ms)
-        return Token(token, claims.expires_ms)

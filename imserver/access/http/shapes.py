@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct, structs
 
+from imserver.core.acts import RecordedAct, TokenRecord
 from imserver.core.tokens import TTL_MS_MAX
 from imserver.protocol import bodies
 from imserver.protocol.client_frames import Kind, PublicKey, SignalKey
@@ -236,11 +237,33 @@ class Token(Struct, frozen=True):
 
     Attributes:
         token: the token.
+        id: what it is known by when it is listed or revoked.
         expires: when it ends to be good, in milliseconds since 1970.
     """
 
     token: str
+    id: str
     expires: int
+
+
+class Tokens(Struct, frozen=True):
+    """A page of the tokens that have not expired, by id; the tokens themselves are not kept.
+
+    Attributes:
+        tokens: none if there are no more.
+    """
+
+    tokens: list[TokenRecord]
+
+
+class Audit(Struct, frozen=True):
+    """A page of what was done to the deployment, newest first.
+
+    Attributes:
+        acts: none if there are no more.
+    """
+
+    acts: list[RecordedAct]
 
 
 class Caller(Struct, frozen=True):

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from imserver.access.http.link import LINK, Stay
 from imserver.access.http.metrics import HttpMetrics
 from imserver.core.errors import Refusal
+from imserver.core.warrant import Warrant
+from imserver.logic.standing import Standing
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.names import RobotName
 
@@ -38,10 +40,11 @@ class Stays:
         metrics: what is counted of them.
     """
 
-    def __init__(self, most: int, metrics: HttpMetrics) -> None:
+    def __init__(self, most: int, metrics: HttpMetrics, standing: Standing) -> None:
         self._most = most
+        self._standing = standing
         self.metrics = metrics
-        self._by_robot: dict[RobotName, dict[Staying, None]] = {}
+        self._by_robot: dict[RobotName, dict[Staying, Warrant]] = {}
         self._count = 0
         self._draining = False
 
@@ -49,27 +52,28 @@ class Stays:
         return self._count
 
     @contextmanager
-    def holding(self, scope: Mapping[str, Any], robot: RobotName, stay: Staying) -> Iterator[None]:
+    def holding(self, scope: Mapping[str, Any], warrant: Warrant, stay: Staying) -> Iterator[None]:
         """Hold an answer to the request of ``scope`` while it is being given.
 
         Raises:
             Refusal: ``rate_limited``, the robot has as many as it may.
         """
         link: Holder = scope[LINK]
-        self.enter(robot, stay)
+        self.enter(warrant, stay)
         link.attach(stay)
         try:
             yield
         finally:
             link.detach()
-            self.leave(robot, stay)
+            self.leave(warrant, stay)
 
-    def enter(self, robot: RobotName, stay: Staying) -> None:
+    def enter(self, warrant: Warrant, stay: Staying) -> None:
         """Take in an answer; of a node that stops, it is ended at once.
 
         Raises:
             Refusal: ``rate_limited``, the robot has as many as it may.
         """
+        robot = warrant.robot
         stays = self._by_robot.get(robot, {})
         if len(stays) >= self._most:
             self.metrics.stays_refused.inc()
@@ -78,17 +82,19 @@ class Stays:
                 f"{robot} has {self._most} long polls and streams here, which is the most; end some",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
-        self._by_robot.setdefault(robot, {})[stay] = None
+        self._by_robot.setdefault(robot, {})[stay] = warrant
         self._note(1)
         if self._draining:
             _end(stay)
+        else:
+            self._end_if_over(stay, warrant)
 
-    def leave(self, robot: RobotName, stay: Staying) -> None:
+    def leave(self, warrant: Warrant, stay: Staying) -> None:
         """Let an answer go that has ended."""
-        stays = self._by_robot[robot]
+        stays = self._by_robot[warrant.robot]
         del stays[stay]
         if not stays:
-            del self._by_robot[robot]
+            del self._by_robot[warrant.robot]
         self._note(-1)
 
     def drain(self) -> None:
@@ -97,6 +103,17 @@ class Stays:
         for stays in list(self._by_robot.values()):
             for stay in list(stays):
                 _end(stay)
+
+    def end_ended(self) -> None:
+        """End the answers to those whose word counts no more."""
+        for stays in list(self._by_robot.values()):
+            for stay, warrant in list(stays.items()):
+                self._end_if_over(stay, warrant)
+
+    def _end_if_over(self, stay: Staying, warrant: Warrant) -> None:
+        ending = self._standing.ending(warrant)
+        if ending is not None:
+            stay.end(ending.code, ending.reason)
 
     def _note(self, change: int) -> None:
         self._count += change

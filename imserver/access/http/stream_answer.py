@@ -33,7 +33,7 @@ class StreamAnswer(ASGIResponse):
             Refusal: ``rate_limited``; nothing was sent then.
         """
         stream = self._stream
-        with self._stays.holding(scope, stream.session.robot, stream):
+        with self._stays.holding(scope, stream.session.warrant, stream):
             try:
                 await self.start_response(send)
                 stream.begin(self._after)

@@ -16,6 +16,9 @@ from imserver.protocol.names import DeviceName
 from imserver.protocol.server_frames import Gap
 from imserver.protocol.shared_frame import SharedFrame
 
+HTTP: Final = DeviceName("http")
+"""The device of a session that nobody else knows of."""
+
 WINDOW: Final = 2**53
 """Nobody acks over HTTP what was delivered, so no window may close."""
 
@@ -77,6 +80,6 @@ def visit_of(session: Session) -> Visit:
 
 def session_for(warrant: Warrant, *, peer: Peer | None = None) -> Session:
     """Return a session for one request."""
-    session = Session(peer or Visit(), warrant, DeviceName("http"), session_id="")
+    session = Session(peer or Visit(), warrant, HTTP, session_id="")
     session.window = WINDOW
     return session

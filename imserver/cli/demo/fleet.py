@@ -102,7 +102,7 @@ class Fleet:
 
     def _connector(self, name: str) -> Callable[[], Robot]:
         # Enrolling again is harmless: a robot that is registered proves its key.
-        token = enrolment_token(self._data, name, groups=[CONV], ttl_ms=_TOKEN_TTL_MS)
+        _, token = enrolment_token(self._data, name, groups=[CONV], ttl_ms=_TOKEN_TTL_MS)
         key = self._data / KEYS_NAME / f"{name}.pem"
 
         def connect() -> Robot:

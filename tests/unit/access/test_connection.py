@@ -32,6 +32,7 @@ from imserver.protocol.server_frames import (
 )
 from imserver.protocol.session_states import IN_SESSION, SessionState
 from imserver.protocol.shared_frame import SharedFrame
+from tests.contract.records import enrolment
 from tests.unit.access.node_in_memory import NodeInMemory, running
 from tests.unit.access.recording_link import Client
 
@@ -130,7 +131,7 @@ async def test_every_request_of_a_session_gets_exactly_one_answer(
 async def test_a_robot_proves_itself_by_its_key(node: NodeInMemory) -> None:
     public = KEY.public_key().public_bytes_raw()
     await node.store.register(
-        RobotRecord(RobotName("r1"), public, 0), token_id="t" * 16, token_expires_ms=1
+        RobotRecord(RobotName("r1"), public, 0), enrolment=enrolment("t" * 16)
     )
     client = Client(node.context)
     client.say(frames.Hello("r1"))

@@ -24,6 +24,7 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import RobotName
 from imserver.protocol.server_frames import Challenge, Error, Welcome
 from imserver.protocol.session_states import ALLOWED, IN_SESSION, SessionState
+from tests.contract.records import enrolment
 from tests.unit.access.node_in_memory import NodeInMemory, running
 from tests.unit.access.recording_link import Client
 from tests.unit.access.test_connection import KEY
@@ -130,7 +131,7 @@ class Sessions(RuleBasedStateMachine):
     async def _register(self) -> None:
         key = KEY.public_key().public_bytes_raw()
         record = RobotRecord(RobotName("keyed"), key, 0)
-        await self.node.store.register(record, token_id="t" * 16, token_expires_ms=1)
+        await self.node.store.register(record, enrolment=enrolment("t" * 16))
 
     # Clients come, and say who they are.
 

@@ -26,6 +26,7 @@ from tests.contract.records import (
     R1,
     created,
     cursor,
+    enrolment,
     event,
     events,
     robot,
@@ -52,7 +53,7 @@ async def run_sql(path: Path, sql: str) -> None:
 async def test_everything_is_there_after_opening_again(path):
     store = await SqliteStore.open(path)
     await store.append([created(members=["r2"]), *events(300)], [cursor(40)])
-    await store.register(robot("r1"), token_id="t", token_expires_ms=10**12)
+    await store.register(robot("r1"), enrolment=enrolment("t"))
     before = (
         await whole_log(store),
         await store.conversation(DOCK),
@@ -231,9 +232,9 @@ async def test_what_a_killed_process_left_unsynced_is_made_durable_before_it_is_
 async def test_spent_tokens_are_forgotten_a_day_after_they_expired(path):
     store = await SqliteStore.open(path)
     day = 86_400_000
-    await store.register(robot("r1", at=1_000), token_id="old", token_expires_ms=2_000)
-    await store.register(robot("r2", at=day), token_id="new", token_expires_ms=day + 1)
-    await store.register(robot("r3", at=day + 3_000), token_id="last", token_expires_ms=2 * day)
+    await store.register(robot("r1", at=1_000), enrolment=enrolment("old", expires=2_000))
+    await store.register(robot("r2", at=day), enrolment=enrolment("new", expires=day + 1))
+    await store.register(robot("r3", at=day + 3_000), enrolment=enrolment("last", expires=2 * day))
     await store.aclose()
     db = apsw.Connection(str(path))
     kept = db.execute("SELECT id FROM spent_tokens ORDER BY id").fetchall()

@@ -19,6 +19,7 @@ from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.intake import Intake
+from imserver.logic.ledger import Ledger
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import IntakeMetrics, LogicMetrics
@@ -26,6 +27,7 @@ from imserver.logic.presence import PresenceTeller
 from imserver.logic.send import Sending
 from imserver.logic.session import Session, Sessions
 from imserver.logic.signals import Signals
+from imserver.logic.standing import Standing
 from imserver.protocol.client_frames import Hello, Send
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
@@ -98,12 +100,18 @@ class LogicTier:
             flush_s=presence_flush_s,
             readers_max=readers_max,
         )
+        self.standing = Standing(self.clock)
+        self.standing.watch(lambda: self.standing.close_ended(self.sessions.all()))
+        self.ledger = Ledger(
+            self.store.administration, self.standing, clock=self.clock, ids=self.ids
+        )
         self.sessions = Sessions(
             self.store,
             self.conversations,
             self.delivery,
             self.committer,
             losses=LossWatch(self.store, self.metrics),
+            standing=self.standing,
             presence=self.presence,
             clock=self.clock,
             ids=self.ids,
@@ -133,7 +141,13 @@ class LogicTier:
             limits=self.limits,
         )
         self.identity = Identity(
-            self.store, self.groups, self.authority, clock=self.clock, ids=self.ids
+            self.store,
+            self.groups,
+            self.authority,
+            standing=self.standing,
+            ledger=self.ledger,
+            clock=self.clock,
+            ids=self.ids,
         )
         self.tasks: set[asyncio.Task[Any]] = set()
         self.committing: asyncio.Task[None] | None = None

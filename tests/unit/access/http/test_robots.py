@@ -108,10 +108,10 @@ async def test_only_an_admin_mints_tokens(api: Api):
 
 
 async def test_minting_is_logged_without_the_token(api: Api, caplog: pytest.LogCaptureFixture):
-    caplog.set_level("INFO", "imserver.minting")
+    caplog.set_level("INFO", "imserver.audit")
     minted = await mint(api, kind="bearer", robot="r2")
-    record = next(record for record in caplog.records if record.msg == "token.minted")
-    assert (record.by, record.robot, record.kind) == ("boss", "r2", "bearer")  # type: ignore[attr-defined]
+    record = next(record for record in caplog.records if record.msg == "act.performed")
+    assert (record.by, record.robot, record.act) == ("boss", "r2", "token_minted")  # type: ignore[attr-defined]
     assert minted.json["token"] not in caplog.text
 
 

@@ -1,0 +1,108 @@
+"""Whose word still counts: what was revoked, kept in memory beside the store, and the end of what it opened.
+
+Each door asks before it lets anybody in; and whatever was opened before, sessions, long polls and log
+streams, is ended as soon as the word behind it counts no more. What is kept is bounded: a token is forgotten
+when it would have expired, and of a robot there is one time.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+from imserver.core.acts import Act, KeyReplaced, Revoked, RobotEnded, TokenEnded
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.warrant import Warrant
+from imserver.logic.peer import Peer
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.names import RobotName
+
+_KEYS_KEPT_MS: Final = 600_000
+"""How long a key's replacement is remembered: longer than anybody takes from its proof to an open session."""
+
+
+class Ending(NamedTuple):
+    """Why a word counts no more, and what its bearer is told."""
+
+    code: CloseCode
+    reason: str
+
+
+class Opened(Protocol):
+    """What was opened on a warrant."""
+
+    warrant: Warrant
+    peer: Peer
+
+
+class Standing:
+    """What was revoked, as far as this node needs to know."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tokens: dict[str, int] = {}
+        self._robots: dict[RobotName, int] = {}
+        self._keys: dict[RobotName, int] = {}
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, end_ended: Callable[[], None]) -> None:
+        """Have ``end_ended`` called whenever a word ceases to count."""
+        self._watchers.append(end_ended)
+
+    def learn(self, revoked: Revoked) -> None:
+        """Take in what the store knows."""
+        self._tokens |= revoked.tokens
+        self._robots |= revoked.robots
+
+    def note(self, act: Act) -> None:
+        """Take in an act that was performed, and end what it ends."""
+        robot = act.robot or RobotName("")
+        match act.change:
+            case TokenEnded(expires_ms=expires_ms):
+                self._tokens[act.token_id or ""] = expires_ms
+            case RobotEnded():
+                self._robots[robot] = max(act.at_ms, self._robots.get(robot, 0))
+            case KeyReplaced():
+                self._keys[robot] = act.at_ms
+            case _:
+                return
+        self.end_ended()
+
+    def end_ended(self) -> None:
+        """End what was opened on a word that counts no more, and what has expired; forget what may be."""
+        now_ms = self._clock.now_ms()
+        self._tokens = {key: until for key, until in self._tokens.items() if until > now_ms}
+        self._keys = {r: at for r, at in self._keys.items() if at > now_ms - _KEYS_KEPT_MS}
+        for end in self._watchers:
+            end()
+
+    def ending(self, warrant: Warrant) -> Ending | None:
+        """Return why a warrant counts no more, or None if it does."""
+        robot, since_ms = warrant.robot, warrant.since_ms
+        if since_ms <= self._robots.get(robot, -1):
+            return Ending(
+                CloseCode.REVOKED, f"{robot} was revoked; ask the operator to enrol it anew"
+            )
+        if warrant.token_id in self._tokens:
+            return Ending(CloseCode.TOKEN_ENDED, "the token was revoked; come with another one")
+        if not warrant.token_id and since_ms <= self._keys.get(robot, -1):
+            return Ending(CloseCode.KEY_REPLACED, f"{robot} has a new key; prove that one")
+        if warrant.expires_ms is not None and warrant.expires_ms <= self._clock.now_ms():
+            return Ending(CloseCode.TOKEN_ENDED, "the token has expired; come with another one")
+        return None
+
+    def check(self, warrant: Warrant) -> None:
+        """Return if a warrant counts.
+
+        Raises:
+            Refusal: ``unauthenticated``, and why.
+        """
+        ending = self.ending(warrant)
+        if ending is not None:
+            raise Refusal(ErrorCode.UNAUTHENTICATED, ending.reason)
+
+    def close_ended(self, sessions: Iterable[Opened]) -> None:
+        """Close the sessions whose warrant counts no more."""
+        for session in sessions:
+            ending = self.ending(session.warrant)
+            if ending is not None:
+                session.peer.close(ending.code, ending.reason)
