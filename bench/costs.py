@@ -55,6 +55,7 @@ class NullLink:
 
     form = FORM
     congested = False
+    source = "192.0.2.1"
 
     def write(self, framed: bytes) -> None:
         """Throw ``framed`` away."""

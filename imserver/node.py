@@ -17,6 +17,7 @@ from imserver.access.http.metrics import HttpMetrics
 from imserver.access.http.stays import Stays
 from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
+from imserver.access.tolls import Tolls
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.ids import Ids
@@ -26,6 +27,7 @@ from imserver.data.store import Store
 from imserver.logic.administering import Administering
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
+from imserver.logic.crowding import Crowding
 from imserver.logic.delivery import Delivery
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
@@ -78,14 +80,12 @@ def build(settings: Settings, given: Collaborators) -> Node:
     registry = CollectorRegistry()
     metrics = LogicMetrics(registry)
     name = f"node-{secrets.token_hex(4)}"
-    router = given.router
-    conversations = Conversations(given.store, on_held=router.follow, on_dropped=router.unfollow)
+    conversations = _conversations(settings, given, registry)
     committer = _committer(settings.delivery, given, metrics)
     delivery = _delivery(settings.delivery, given, conversations, metrics)
     signals = Signals(conversations, given.router, clock=given.clock)
-    intake_metrics = IntakeMetrics(registry)
-    router.attach(
-        Intake(given.store, conversations, delivery, signals, given.spawn, intake_metrics)
+    given.router.attach(
+        Intake(given.store, conversations, delivery, signals, given.spawn, IntakeMetrics(registry))
     )
     standing = Standing(given.clock)
     ledger = Ledger(given.store.administration, standing, clock=given.clock, ids=given.ids)
@@ -124,6 +124,13 @@ def build(settings: Settings, given: Collaborators) -> Node:
         _retention(settings, given, conversations, metrics),
         ledger,
     )
+
+
+def _conversations(
+    settings: Settings, given: Collaborators, registry: CollectorRegistry
+) -> Conversations:
+    crowding, router = Crowding(settings.rates, given.clock, registry), given.router
+    return Conversations(given.store, crowding, on_held=router.follow, on_dropped=router.unfollow)
 
 
 def _door(settings: Settings, context: Context) -> Door:
@@ -188,7 +195,9 @@ def _context(
     access, limits = settings.access, settings.limits
     admission = Admission(wait_max_s=access.admission_wait_s)
     requests = Requests(cases, admission=admission, clock=given.clock, limits=limits, node=node)
-    return Context(cases.sessions, requests, access, limits, metrics, admission, given.spawn)
+    tolls = Tolls(settings.rates, given.clock, metrics)
+    shared = (cases.sessions, requests, access, limits, metrics, admission, tolls)
+    return Context(*shared, given.spawn)
 
 
 def _presence(

@@ -93,9 +93,8 @@ async def _run(
             clock=SystemClock(),
             probe=store.probe,
             is_draining=draining.is_set,
-            access=settings.access,
+            context=node.door.context,
             http=settings.http,
-            limits=settings.limits,
             buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
         )
         web = application(parts)

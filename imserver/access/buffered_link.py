@@ -9,7 +9,7 @@ from collections.abc import Set
 from typing import Final, cast
 
 from imserver.access.connection import Connection
-from imserver.access.door import Door
+from imserver.access.door import Door, source_of
 from imserver.access.tls import names_in
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.shared_frame import Form
@@ -80,6 +80,10 @@ class BufferedLink(asyncio.Protocol):
     @property
     def congested(self) -> bool:
         return self._blocked or self._out_bytes > self._door.write_buffer_bytes_max
+
+    @property
+    def source(self) -> str:
+        return source_of(self._host)
 
     def write(self, framed: bytes) -> None:
         if self._close_by is not None:

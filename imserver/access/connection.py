@@ -17,11 +17,13 @@ from imserver.access.backlog import Backlog
 from imserver.access.context import Context
 from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
+from imserver.access.paced_reading import PacedReading
 from imserver.access.refusals import refusal_of
+from imserver.access.tolls import too_fast
 from imserver.core.errors import Refusal
 from imserver.core.tasks import Enclosing
 from imserver.logic.session import Session
-from imserver.protocol.client_frames import ClientFrame, Hello
+from imserver.protocol.client_frames import Ack, ClientFrame, Hello
 from imserver.protocol.codec import Codec, InvalidFrame
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.server_frames import Bye, Error
@@ -30,9 +32,6 @@ from imserver.protocol.shared_frame import SharedFrame
 
 _log = logging.getLogger("imserver.connection")
 
-REQUEST_BYTES_MAX = 1024 * 1024
-"""Bytes of one connection's requests that wait for their turn or their answer; beyond, reading pauses."""
-
 _EXPECTED = {
     SessionState.FRESH: "say `hello` (or `register`) first",
     SessionState.CHALLENGED: "answer the challenge with `prove` first",
@@ -40,11 +39,10 @@ _EXPECTED = {
 }
 
 
-class Connection:
+class Connection(PacedReading):
     """A client's frames in and out.
 
     Attributes:
-        state: how far it has come.
         vouched: robots that the client's certificate names, as which it needs no other proof.
         has_said_bye: the client was told by a `bye` that the server closes.
         hello: the client's `hello`, until the session is open.
@@ -53,38 +51,23 @@ class Connection:
     """
 
     __slots__ = (
-        "_busy",
-        "_bytes",
         "_codec",
-        "_context",
-        "_link",
         "_offences",
-        "_paused",
         "_signals",
-        "_unanswered",
-        "_waiting",
         "has_said_bye",
         "hello",
         "nonce",
         "session",
-        "state",
         "vouched",
     )
 
     def __init__(
         self, link: Link, codec: Codec, context: Context, vouched: Set[str] = frozenset()
     ) -> None:
-        self._link = link
+        super().__init__(link, context)
         self._codec = codec
-        self._context = context
-        self._busy = False
-        self._bytes = 0
         self._offences = 0
-        self._paused = False
-        self._unanswered = 0
-        self._waiting: Backlog | None = None
         self._signals: KeptSignals | None = None
-        self.state = SessionState.FRESH
         self.vouched = vouched
         self.has_said_bye = False
         self.hello: Hello | None = None
@@ -96,6 +79,7 @@ class Connection:
         self.hello = None
         self.session = session
         self.state = SessionState.OPEN
+        self._toll.robot = session.robot
 
     # What the transport tells.
 
@@ -103,10 +87,17 @@ class Connection:
         """Take in one message."""
         if self.state is SessionState.CLOSED:
             return
+        toll, wait_s = self._toll, 0.0
+        toll.frames_left -= 1
+        toll.bytes_left -= len(message)
+        if toll.frames_left < 0 or toll.bytes_left < 0:
+            wait_s = self._settle(len(message))
         try:
             frame = self._codec.decode_client(message)
         except InvalidFrame as exc:
             self.offend(str(exc), request_id=exc.request_id)
+            return
+        if wait_s and self._comes_too_fast(frame, len(message), wait_s):
             return
         if self._busy or self._waiting or self._link.congested:
             self._waiting = self._waiting or Backlog()
@@ -117,6 +108,7 @@ class Connection:
 
     def on_lost(self, *, clean: bool) -> None:
         """Take in that the transport is gone, after a goodbye of the client's or without one."""
+        self._toll.leave()
         self.state = SessionState.CLOSED
         self._waiting = None
         if self.session is not None:
@@ -135,29 +127,22 @@ class Connection:
             self._context.sessions.on_drained(self.session)
         self._go_on()
 
-    def pace(self) -> None:
-        """Read no faster than the client takes its answers and the store takes its events."""
-        waiting, size = self._unanswered, self._bytes
-        if self._waiting:
-            waiting, size = waiting + len(self._waiting), size + self._waiting.size
-        limit = self._context.limits.requests_max
-        if self._paused:
-            is_low = waiting <= limit // 2 and size <= REQUEST_BYTES_MAX // 2
-            if is_low and not self._link.congested:
-                self._paused = False
-                self._link.resume_reading()
-        elif waiting >= limit or size >= REQUEST_BYTES_MAX or self._link.congested:
-            self._paused = True
-            self._link.pause_reading()
-
-    def offend(self, message: str, *, request_id: int | None = None) -> None:
+    def offend(
+        self,
+        message: str,
+        *,
+        request_id: int | None = None,
+        code: ErrorCode = ErrorCode.BAD_FRAME,
+    ) -> None:
         """Tell the client that it broke the protocol; too often, and it is closed."""
         if self.state is SessionState.CLOSED:
             return
         self._offences += 1
         fatal = self._offences >= self._context.settings.offences_max
-        self.send(Error(ErrorCode.BAD_FRAME, message, fatal, id=request_id))
-        if fatal:
+        self.send(Error(code, message, fatal, id=request_id))
+        if fatal and code is ErrorCode.UNAUTHENTICATED:
+            self._end(CloseCode.UNAUTHENTICATED, message)
+        elif fatal:
             self._context.metrics.closed_for_offences.inc()
             self._end(CloseCode.POLICY, "too many malformed frames")
 
@@ -170,16 +155,6 @@ class Connection:
     @property
     def congested(self) -> bool:
         return self._link.congested
-
-    @property
-    def paused(self) -> bool:
-        """Whether the client is not read from at present, for reasons of ours or its own."""
-        return self._paused
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request of the client's waits for its turn or its answer."""
-        return not (self._unanswered or self._busy or self._waiting)
 
     def send(self, frame: Struct) -> None:
         if self.state is not SessionState.CLOSED:
@@ -273,17 +248,30 @@ class Connection:
             self._end(CloseCode.UNAUTHENTICATED, refusal.code)
 
     def _out_of_place(self, frame: ClientFrame) -> None:
-        if self.state is SessionState.CLOSED:
-            return
-        request_id, message = getattr(frame, "id", None), _EXPECTED[self.state]
-        if self.state is SessionState.OPEN:
-            self.offend(message, request_id=request_id)
-            return
-        self._offences += 1
-        fatal = self._offences >= self._context.settings.offences_max
-        self.send(Error(ErrorCode.UNAUTHENTICATED, message, fatal, id=request_id))
-        if fatal:
-            self._end(CloseCode.UNAUTHENTICATED, message)
+        is_open = self.state is SessionState.OPEN
+        code = ErrorCode.BAD_FRAME if is_open else ErrorCode.UNAUTHENTICATED
+        if self.state is not SessionState.CLOSED:
+            request_id = getattr(frame, "id", None)
+            self.offend(_EXPECTED[self.state], request_id=request_id, code=code)
+
+    def _comes_too_fast(self, frame: ClientFrame, size: int, wait_s: float) -> bool:
+        """Refuse a frame that its sender's rates have no room for, unless it only makes room."""
+        toll = self._toll
+        if self.session is None or type(frame) is Ack:
+            toll.charge(size)
+            return False
+        toll.refused += 1
+        self._context.metrics.refused_for_rate.inc()
+        refusal = too_fast(f"frames come from {self.session.robot}", wait_s)
+        request_id, retry_after = getattr(frame, "id", None), refusal.retry_after_ms
+        error = Error(
+            refusal.code, refusal.message, fatal=False, id=request_id, retry_after=retry_after
+        )
+        self.send(error)
+        if toll.is_exhausted:
+            reason = "too many frames came too fast, and did not wait"
+            self.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after)
+        return True
 
     def _end(self, code: int, reason: str) -> None:
         self.state = SessionState.CLOSED

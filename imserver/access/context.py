@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imserver.access.admission import Admission
 from imserver.access.metrics import AccessMetrics
+from imserver.access.tolls import Tolls
 from imserver.core.settings import AccessSettings
 from imserver.logic.session import Sessions
 from imserver.protocol.limits import Limits
@@ -22,4 +23,5 @@ class Context(NamedTuple):
     limits: Limits
     metrics: AccessMetrics
     admission: Admission
+    tolls: Tolls
     spawn: Callable[[Coroutine[Any, Any, None], str], None]

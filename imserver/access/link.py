@@ -16,6 +16,10 @@ class Link(Protocol):
     def congested(self) -> bool:
         """Whether more waits to be written than the high-water mark allows."""
 
+    @property
+    def source(self) -> str:
+        """The address that it comes from, or what counts as one; empty if it has none."""
+
     def write(self, framed: bytes) -> None:
         """Queue bytes; what is queued in one tick of the loop is written at once."""
 

@@ -34,9 +34,11 @@ class Messages(Protocol):
     Attributes:
         is_between: it stands between two messages. An empty input buffer does not say so: the parser may have
             taken a header and wait for its payload.
+        others: frames that came and were no whole message, since whoever counts them last took them.
     """
 
     is_between = True
+    others = 0
     _fragments: "Fragments | None" = (
         None  # of the class, as long as it is None: connections are many
     )
@@ -56,6 +58,8 @@ class Messages(Protocol):
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None  # the library takes a goodbye within a message for an error
         super().recv_frame(frame)
+        if not frame.fin or frame.opcode not in (Opcode.TEXT, Opcode.BINARY):
+            self.others += 1
         self.is_between = not self.reader.buffer and self.current_size is None
         if frame.opcode in (Opcode.CONT, Opcode.TEXT, Opcode.BINARY):
             self.events.pop()

@@ -28,3 +28,13 @@ class AccessMetrics:
             "Connections closed because their client took nothing for a whole ping interval",
             registry=registry,
         )
+        self.held_for_rate = Counter(
+            "imserver_connections_held_for_rate",
+            "Times that a client was not read from because of its robot's or address's rate",
+            registry=registry,
+        )
+        self.refused_for_rate = Counter(
+            "imserver_frames_refused_for_rate",
+            "Frames and requests refused because of their robot's or address's rate",
+            registry=registry,
+        )

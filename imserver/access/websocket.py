@@ -138,6 +138,9 @@ class WebSocketLink(BufferedLink):
         for event in websocket.events_received():
             if isinstance(event, Frame):
                 self._on_frame(event)
+        if websocket.others and self._connection is not None:
+            self._connection.on_other_frames(websocket.others)
+            websocket.others = 0
         if has_answered or websocket.parser_exc is not None:
             self._after_receiving(websocket)
 

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, structs
 from imserver.core.audit_settings import AuditSettings
 from imserver.core.errors import InvalidSettings
 from imserver.core.http_settings import HttpSettings
+from imserver.core.rate_settings import RateSettings
 from imserver.core.server_settings import ServerSettings
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import clip, is_group, is_name
@@ -176,6 +177,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     retention: RetentionSettings = RetentionSettings()
     delivery: DeliverySettings = DeliverySettings()
     access: AccessSettings = AccessSettings()
+    rates: RateSettings = RateSettings()
     http: HttpSettings = HttpSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()

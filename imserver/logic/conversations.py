@@ -12,10 +12,11 @@ store before a change of members was committed is recognised by `membership_seq`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from imserver.core.model import ConversationRecord, Member, Membership
+from imserver.core.model import ConversationRecord, Member, Membership, Run
 from imserver.data.store import Registry
+from imserver.logic.crowding import Crowding
 from imserver.logic.tail import Tail
 from imserver.protocol.names import ConversationName, RobotName
 
@@ -37,6 +38,7 @@ class Conversation:
         readers: the local sessions that receive it, in the order they came.
         used: the last sweep at which it was in use.
         announced: the head at the last announcement of heads.
+        is_crowded: it was beyond its rate when last something was committed to it.
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class Conversation:
         "epoch",
         "floor",
         "head",
+        "is_crowded",
         "members",
         "members_complete",
         "membership_seq",
@@ -75,18 +78,25 @@ class Conversation:
         self.tail: Tail | None = None
         self.used = 0
         self.announced = head
+        self.is_crowded = False
 
 
 class Conversations:
-    """The conversations that this node holds, loaded when asked for and dropped when long unused."""
+    """The conversations that this node holds, loaded when asked for and dropped when long unused.
+
+    Attributes:
+        crowding: their rates.
+    """
 
     def __init__(
         self,
         registry: Registry,
+        crowding: Crowding,
         *,
         on_held: Callable[[ConversationName], None],
         on_dropped: Callable[[ConversationName], None],
     ) -> None:
+        self.crowding: Final = crowding
         self._registry = registry
         self._on_held = on_held
         self._on_dropped = on_dropped
@@ -166,6 +176,11 @@ class Conversations:
             held.members_complete = True
         held.used = self._sweep
         return held
+
+    def note(self, conversation: Conversation, run: Run) -> None:
+        """Take in that events were committed to a conversation that is held."""
+        conversation.epoch = run.epoch
+        self.crowding.on_committed(conversation, run)
 
     def sweep(self) -> None:
         """Drop what nobody has read or written since the sweep before the last one."""

@@ -104,7 +104,7 @@ class Delivery:
             if first.kind != GROUP_CREATED:
                 return
             conversation = self._conversations.begin(run.conv, {})
-        conversation.epoch = run.epoch
+        self._conversations.note(conversation, run)
         if first.seq == 1 and not is_group(run.conv):
             self.on_joined(conversation, list(conversation.members), 1)
         start = 0

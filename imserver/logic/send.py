@@ -202,6 +202,8 @@ class Sending:
                 f"`ref` {frame.ref} must be the seq of an earlier event of {frame.conv}, 1 to "
                 f"{conversation.head}",
             )
+        if conversation.is_crowded:
+            self._conversations.crowding.admit(conversation, session.robot, len(body))
         append = Append(
             conv=conversation.name,
             ts=self._clock.now_ms(),

@@ -20,6 +20,7 @@ from tests.pressure.flood import Flood
 from tests.pressure.long_backlog import LongBacklog
 from tests.pressure.many_conversations import ManyConversations
 from tests.pressure.never_acks import NeverAcks
+from tests.pressure.siege import Siege
 from tests.pressure.stalled_readers import StalledReaders
 from tests.pressure.terminate import Terminate
 from tests.pressure.unread_answers import UnreadAnswers
@@ -40,6 +41,7 @@ RUNS: Final[dict[str, Run]] = {
     "unread-answers": UnreadAnswers(),
     "flood": Flood(),
     "rude-flood": Flood(waits=False),
+    "siege": Siege(),
     "terminate": Terminate(),
 }
 _FILES: Final = 20_000

@@ -7,6 +7,7 @@ from tests.pressure.flood import Flood
 from tests.pressure.long_backlog import LongBacklog
 from tests.pressure.many_conversations import ManyConversations
 from tests.pressure.never_acks import NeverAcks
+from tests.pressure.siege import Siege
 from tests.pressure.stalled_readers import StalledReaders
 from tests.pressure.terminate import Terminate
 from tests.pressure.unread_answers import UnreadAnswers
@@ -55,3 +56,8 @@ def test_pages_that_nobody_reads_are_not_made_in_advance(tmp_path):
 
 def test_a_server_that_is_terminated_under_load_answers_exactly_what_it_stores(tmp_path):
     assert_kept(Terminate(rounds=1, robots=5, in_flight=20, load=200).run(tmp_path))
+
+
+def test_a_robot_beyond_its_rate_and_visitors_without_a_word_harm_nobody(tmp_path):
+    siege = Siege(robot_frames_per_s=100, dribblers=50, silent=200, rate=50, seconds=3, turns=1)
+    assert_kept(siege.run(tmp_path))

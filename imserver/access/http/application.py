@@ -11,6 +11,7 @@ from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
+from imserver.access.context import Context
 from imserver.access.http import openapi
 from imserver.access.http.administration import AdministrationRoutes
 from imserver.access.http.callers import BearerTokens
@@ -27,11 +28,11 @@ from imserver.access.http.robots import RobotRoutes
 from imserver.access.http.server import ServerRoutes
 from imserver.access.http.stays import Stays
 from imserver.access.http.stream_routes import Rules, StreamRoutes
+from imserver.access.http.tollgates import AddressGate, RobotGate
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import AccessSettings
-from imserver.protocol.limits import Limits
 
 _ANY_METHOD: Final = "*"
 
@@ -50,15 +51,15 @@ class Parts(NamedTuple):
     clock: Clock
     probe: Callable[[], Awaitable[None]]
     is_draining: Callable[[], bool]
-    access: AccessSettings
+    context: Context
     http: HttpSettings
-    limits: Limits
     buffer_bytes_max: int
 
 
 def application(parts: Parts) -> Litestar:
     """Return the application that answers every HTTP request of this node."""
-    cases = parts.cases
+    cases, tolls, access = parts.cases, parts.context.tolls, parts.context.settings
+    bytes_max = parts.context.limits.frame_bytes_max
     operations = Operations(
         probe=parts.probe,
         is_draining=parts.is_draining,
@@ -78,7 +79,7 @@ def application(parts: Parts) -> Litestar:
     )
     whole = [
         *RobotRoutes(cases).handlers(),
-        *ServerRoutes(cases, parts.clock, parts.limits).handlers(),
+        *ServerRoutes(cases, parts.clock, parts.context.limits).handlers(),
         *AdministrationRoutes(cases).handlers(),
         *GroupListRoutes(cases).handlers(),
         *ConversationListRoutes(cases).handlers(),
@@ -87,20 +88,19 @@ def application(parts: Parts) -> Litestar:
         "/v1",
         route_handlers=[*whole, group, direct],
         middleware=[
-            lambda app: Gate(
-                app, parts.access.origins, body_bytes_max=parts.limits.frame_bytes_max
-            ),
+            lambda app: Gate(app, access.origins, body_bytes_max=bytes_max),
+            lambda app: AddressGate(app, tolls, bytes_max=bytes_max),
             lambda app: BearerTokens(app, cases),
+            lambda app: RobotGate(app, tolls, bytes_max=bytes_max),
         ],
         response_headers=[ResponseHeader(name=n, value=v) for n, v in HEADERS.items()],
         security=[{openapi.BEARER: []}],
-        request_max_body_size=parts.limits.frame_bytes_max,
+        request_max_body_size=bytes_max,
     )
-    bytes_min = parts.access.deflate_bytes_min if parts.access.deflate else None
     return Litestar(
         [*operations.handlers(), api],
-        cors_config=_cors(parts.access.origins),
-        middleware=[lambda app: CompressedAnswers(app, bytes_min)],
+        cors_config=_cors(access.origins),
+        middleware=[lambda app: CompressedAnswers(app, _bytes_min(access))],
         exception_handlers={Exception: answer_to},
         openapi_config=openapi.configuration(),
         plugins=[AnyValue()],
@@ -110,7 +110,7 @@ def application(parts: Parts) -> Litestar:
 
 
 def _of_any_conversation(parts: Parts) -> list[HTTPRouteHandler]:
-    cases, stays, limits = parts.cases, parts.stays, parts.limits
+    cases, stays, limits = parts.cases, parts.stays, parts.context.limits
     rules = Rules(parts.http.heartbeat_s, parts.buffer_bytes_max)
     return [
         *EventRoutes(cases, limits, stays, wait_max_s=parts.http.wait_max_s).handlers(),
@@ -119,6 +119,10 @@ def _of_any_conversation(parts: Parts) -> list[HTTPRouteHandler]:
         ).handlers(),
         *ConversationRoutes(cases, limits).handlers(),
     ]
+
+
+def _bytes_min(access: AccessSettings) -> int | None:
+    return access.deflate_bytes_min if access.deflate else None
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:

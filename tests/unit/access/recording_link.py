@@ -31,6 +31,7 @@ class RecordingLink:
     def __init__(self, codec: Codec = MSGPACK) -> None:
         self.form = BareForm(codec)
         self.congested = False
+        self.source = "192.0.2.1"
         self.reading = True
         self.frames: list[ServerFrame] = []
         self.closes: list[int] = []

@@ -9,8 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Raw
 
-from imserver.access import connection as connection_module
-from imserver.access import kept_signals
+from imserver.access import kept_signals, paced_reading
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import RobotRecord
 from imserver.core.settings import Settings
@@ -396,7 +395,7 @@ async def test_the_bytes_of_frames_that_wait_are_not_forgotten_with_an_answer(
     node: NodeInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = frames.Signal("g/none", "k", Raw(msgpack.packb(bytes(1_000))))
-    monkeypatch.setattr(connection_module, "REQUEST_BYTES_MAX", 2_500)
+    monkeypatch.setattr(paced_reading, "REQUEST_BYTES_MAX", 2_500)
     client = await opened(node)
     for number in range(5):  # each of which would have lent the client the bytes of what waits
         node.store.conversations_read.shut = True

@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
 from imserver.core.model import Append
+from imserver.core.rate_settings import RateSettings
 from imserver.core.scopes import ADMIN, WHOLE, Scopes
 from imserver.core.tokens import TokenAuthority
 from imserver.core.warrant import Warrant
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
+from imserver.logic.crowding import Crowding
 from imserver.logic.delivery import Delivery
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
@@ -47,6 +49,7 @@ class LogicTier:
         self,
         *,
         limits: Limits | None = None,
+        rates: RateSettings | None = None,
         tail_bytes_max: int = 1_000_000,
         pages_bytes_max: int = 1_000_000,
         page_bytes_max: int = 192 * 1024,
@@ -64,7 +67,10 @@ class LogicTier:
         self.router = LocalRouter()
         self.authority = TokenAuthority(SIGNING_KEY)
         self.conversations = Conversations(
-            self.store, on_held=self.router.follow, on_dropped=self.router.unfollow
+            self.store,
+            Crowding(rates or RateSettings(), self.clock, self.registry),
+            on_held=self.router.follow,
+            on_dropped=self.router.unfollow,
         )
         self.committer = Committer(
             self.store,

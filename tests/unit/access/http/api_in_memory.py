@@ -162,9 +162,8 @@ async def api_in_memory(settings: Settings | None = None) -> AsyncIterator[Api]:
             clock=node.clock,
             probe=node.store.probe,
             is_draining=lambda: False,
-            access=settings.access,
+            context=node.context,
             http=settings.http,
-            limits=settings.limits,
             buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
         )
         app = await asyncio.to_thread(application, parts)

@@ -1,0 +1,174 @@
+"""What frames and requests are charged to: their robot, whichever way it comes, and their address.
+
+A connection counts down a share of frames and bytes that it may take in without asking (`Toll`), so that
+rates cost nearly nothing per frame; when the share is used up, it is charged. Who is then beyond a rate is
+not read from until it is within again. What comes all the same, in the read that was under way or over other
+connections, is refused when it would have to wait for longer than a pause may last.
+"""
+
+import math
+from typing import Final
+
+from imserver.access.metrics import AccessMetrics
+from imserver.core.clock import Clock
+from imserver.core.errors import Refusal
+from imserver.core.rate_settings import RateSettings
+from imserver.core.rates import Rate, Rates
+from imserver.protocol.errors import ErrorCode
+
+SHARE_S: Final = 0.002
+"""A share is what the slowest rate allows in this time; with low rates it is
+nothing, and each frame is charged."""
+
+_FRAMES_MAX: Final = 128
+_BYTES_MAX: Final = 256 * 1024
+
+
+class Tolls:
+    """The rates of a node's robots and addresses.
+
+    Attributes:
+        share_frames: frames that a connection takes in before it is charged.
+        share_bytes: bytes that it takes in before it is charged.
+        pause_s_max: longest time for which a client is not read from.
+        refusals_max: refusals one after the other after which a connection is closed.
+    """
+
+    def __init__(self, settings: RateSettings, clock: Clock, metrics: AccessMetrics) -> None:
+        robots = Rate(settings.robot_frames_per_s, settings.robot_bytes_per_s)
+        addresses = Rate(settings.address_frames_per_s, settings.address_bytes_per_s)
+        limited = [rate for rate in (robots, addresses) if rate.is_limited]
+        self._clock = clock
+        self._metrics = metrics
+        self._robots = Rates(robots, burst_s=settings.burst_s)
+        self._addresses = Rates(addresses, burst_s=settings.burst_s)
+        self.share_frames = _share([rate.units_per_s for rate in limited], _FRAMES_MAX)
+        self.share_bytes = _share([rate.bytes_per_s for rate in limited], _BYTES_MAX)
+        if not limited:
+            self.share_frames = self.share_bytes = 2**62
+        self.pause_s_max = settings.pause_s_max
+        self.refusals_max = settings.refusals_max
+
+    def wait_s(self, robot: str | None, address: str) -> float:
+        """Return the seconds until a robot and its address are within their rates; 0 if they are."""
+        now_s = self._clock.monotonic_s()
+        wait_s = self._addresses.wait_s(address, now_s) if address else 0.0
+        return wait_s if robot is None else max(wait_s, self._robots.wait_s(robot, now_s))
+
+    def charge(self, robot: str | None, address: str, frames: int, size: int) -> float:
+        """Count frames that came; return the seconds until robot and address are within their rates."""
+        now_s = self._clock.monotonic_s()
+        wait_s = self._addresses.charge(address, frames, size, now_s) if address else 0.0
+        if robot is None:
+            return wait_s
+        return max(wait_s, self._robots.charge(robot, frames, size, now_s))
+
+    def take_from(self, address: str, size: int) -> None:
+        """Count a request from an address.
+
+        Raises:
+            Refusal: ``rate_limited``; it was not counted.
+        """
+        wait_s = self._addresses.takes(address, 1, size, self._clock.monotonic_s())
+        if address and wait_s:
+            self._metrics.refused_for_rate.inc()
+            raise too_fast("requests come from your address", wait_s)
+
+    def take_of(self, robot: str, size: int) -> None:
+        """Count a request of a robot.
+
+        Raises:
+            Refusal: ``rate_limited``; it was not counted.
+        """
+        wait_s = self._robots.takes(robot, 1, size, self._clock.monotonic_s())
+        if wait_s:
+            self._metrics.refused_for_rate.inc()
+            raise too_fast(f"requests come from {robot}", wait_s)
+
+
+class Toll:
+    """What one connection has taken in since it was charged.
+
+    Attributes:
+        frames_left: frames that it may take in without asking; below 0 it has to settle.
+        bytes_left: bytes that it may take in without asking.
+        robot: who is charged beside the address, once there is a session.
+        refused: frames that were refused since the connection was last within its rates.
+        is_held: the client is not read from, because of its rates.
+    """
+
+    __slots__ = (
+        "_address",
+        "_bytes_given",
+        "_frames_given",
+        "_tolls",
+        "bytes_left",
+        "frames_left",
+        "is_held",
+        "refused",
+        "robot",
+    )
+
+    def __init__(self, tolls: Tolls, address: str) -> None:
+        self._tolls = tolls
+        self._address = address
+        self.robot: str | None = None
+        self.refused = 0
+        self.is_held = False
+        self._give(tolls.share_frames, tolls.share_bytes)
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds for which the client is not to be read from now; 0 for none."""
+        return min(self._tolls.wait_s(self.robot, self._address), self._tolls.pause_s_max)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether so many frames were refused that the connection is to be closed."""
+        return self.refused > self._tolls.refusals_max
+
+    def settle(self, size: int) -> float:
+        """Charge what was taken in, the last of it a frame of ``size`` bytes; return 0.0, or if that frame
+        would have to wait for longer than a pause, the seconds until one like it is taken: then it is not
+        charged."""
+        tolls = self._tolls
+        frames = self._frames_given - self.frames_left - 1
+        earlier = self._bytes_given - self.bytes_left - size
+        wait_s = tolls.charge(self.robot, self._address, frames, earlier)
+        if wait_s > tolls.pause_s_max:
+            self._give(0, 0)
+            return wait_s
+        self.charge(size)
+        return 0.0
+
+    def charge(self, size: int) -> None:
+        """Charge a frame; give a new share if the client is within its rates."""
+        tolls = self._tolls
+        if tolls.charge(self.robot, self._address, 1, size):
+            self._give(0, 0)  # so that the next frame is charged at once
+        else:
+            self.refused = 0
+            self._give(tolls.share_frames, tolls.share_bytes)
+
+    def leave(self) -> None:
+        """Charge what is left: the connection is gone."""
+        frames, size = self._frames_given - self.frames_left, self._bytes_given - self.bytes_left
+        self._tolls.charge(self.robot, self._address, frames, size)
+
+    def _give(self, frames: int, size: int) -> None:
+        self._frames_given = self.frames_left = frames
+        self._bytes_given = self.bytes_left = size
+
+
+def too_fast(who: str, wait_s: float) -> Refusal:
+    """Return the refusal of what comes too fast."""
+    return Refusal(
+        ErrorCode.RATE_LIMITED,
+        f"{who} faster than this server takes them: wait for `retry_after` milliseconds",
+        retry_after_ms=math.ceil(wait_s * 1_000),
+    )
+
+
+def _share(rates_per_s: list[float], most: int) -> int:
+    slowest = min((rate for rate in rates_per_s if rate), default=0.0)
+    return min(most, int(slowest * SHARE_S)) if slowest else most
