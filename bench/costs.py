@@ -30,6 +30,7 @@ from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.core.warrant import Warrant
 from imserver.data.memory import MemoryStore
+from imserver.data.memory_files import in_memory
 from imserver.logic import permissions
 from imserver.logic.permissions import Operation
 from imserver.logic.send import role_of
@@ -199,6 +200,7 @@ async def measure() -> list[Row]:
     async with TaskScope() as scope:
         given = node.Collaborators(
             store,
+            in_memory(store.files),
             LocalRouter(),
             authority,
             SystemClock(),

@@ -23,12 +23,15 @@ from imserver.core.clock import Clock
 from imserver.core.ids import Ids
 from imserver.core.settings import DeliverySettings, Settings
 from imserver.core.tokens import TokenAuthority
+from imserver.data.file_store import FileStore
 from imserver.data.store import Store
 from imserver.logic.administering import Administering
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.crowding import Crowding
 from imserver.logic.delivery import Delivery
+from imserver.logic.file_sweep import FileSweep
+from imserver.logic.files import Files
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
@@ -52,6 +55,7 @@ class Collaborators(NamedTuple):
     """What a node is built around, by interface; tests and the simulator hand in other ones."""
 
     store: Store
+    files: FileStore
     router: Router
     authority: TokenAuthority
     clock: Clock
@@ -73,6 +77,7 @@ class Node(NamedTuple):
     metrics: LogicMetrics
     retention: Retention
     ledger: Ledger
+    file_sweep: FileSweep
 
 
 def build(settings: Settings, given: Collaborators) -> Node:
@@ -123,6 +128,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         metrics,
         _retention(settings, given, conversations, metrics),
         ledger,
+        FileSweep(given.files, settings=settings.files, clock=given.clock),
     )
 
 
@@ -225,13 +231,14 @@ def _use_cases(
     authority, clock, ids = given.authority, given.clock, given.ids
     groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
     page_bytes_max = settings.delivery.page_bytes_max
+    files = Files(given.files, settings=settings.files, clock=clock, ids=ids)
     return UseCases(
         identity=Identity(
             store, groups, authority, standing=ledger.standing, ledger=ledger, clock=clock, ids=ids
         ),
         sessions=sessions,
         conversations=conversations,
-        sending=Sending(conversations, committer, store, store, clock=clock),
+        sending=Sending(conversations, committer, store, store, files=files, clock=clock),
         groups=groups,
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
         listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
@@ -241,4 +248,5 @@ def _use_cases(
             authority, store.administration, store, ledger, clock=clock, ids=ids, limits=limits
         ),
         tickets=Tickets(authority, ledger.standing, clock=clock, ids=ids),
+        files=files,
     )

@@ -22,6 +22,8 @@ from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
+from imserver.data.disk_content import DiskContent
+from imserver.data.file_store import FileContent, FileStore
 from imserver.data.spool import ActSpool
 from imserver.data.sqlite import SqliteStore
 from imserver.node import Collaborators, Node, build
@@ -50,17 +52,26 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
     directory = DataDirectory(settings.server.data)
     authority = TokenAuthority(directory.signing_key())
     store = await SqliteStore.open(directory.database_path, durability=settings.store.durability)
+    content = DiskContent(
+        directory.files_path,
+        free_bytes_min=settings.files.free_bytes_min,
+        on_failure=store.health.fail,
+    )
+    await content.start()
     with _first_of_group(), _signals_left_to_listener():
         try:
-            await _run(settings, store, authority, on_ready)
+            await _run(settings, store, content, authority, on_ready=on_ready)
         finally:
+            await content.aclose()
             await store.aclose()
 
 
 async def _run(
     settings: Settings,
     store: SqliteStore,
+    content: FileContent,
     authority: TokenAuthority,
+    *,
     on_ready: Callable[[list[str]], None],
 ) -> None:
     async with TaskScope() as scope:
@@ -71,7 +82,9 @@ async def _run(
             except RuntimeError:  # the scope is ending: what comes now is not begun any more
                 work.close()
 
-        given = Collaborators(store, LocalRouter(), authority, SystemClock(), RandomIds(), spawn)
+        files = FileStore(store.files, store.files, content)
+        clock, ids = SystemClock(), RandomIds()
+        given = Collaborators(store, files, LocalRouter(), authority, clock, ids, spawn)
         node = build(settings, given)
         await _keep_ledger(node, settings, spawn)
         committing = scope.spawn(node.committer.run(), name="committer")
@@ -79,6 +92,7 @@ async def _run(
         scope.spawn(node.door.wheel.run(), name="wheel")
         scope.spawn(_sweep(node), name="sweep")
         scope.spawn(node.retention.run(), name="retention")
+        scope.spawn(node.file_sweep.run(), name="files")
         scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
         draining = asyncio.Event()
 
@@ -90,11 +104,12 @@ async def _run(
             node.cases,
             node.stays,
             registry=node.registry,
-            clock=SystemClock(),
+            clock=clock,
             probe=store.probe,
             is_draining=draining.is_set,
             context=node.door.context,
             http=settings.http,
+            files=settings.files,
             buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
         )
         web = application(parts)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from imserver.logic.administering import Administering
 from imserver.logic.conversations import Conversations
+from imserver.logic.files import Files
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
@@ -29,3 +30,4 @@ class UseCases(NamedTuple):
     places: Places
     administering: Administering
     tickets: Tickets
+    files: Files

@@ -83,6 +83,10 @@ class Scopes:
         """Tell whether the holder may read a conversation."""
         return Verb.READ in self.verbs(conv)
 
+    def somewhere(self, verb: Verb) -> bool:
+        """Tell whether the holder may do something with at least one conversation."""
+        return self.everywhere(verb) or any(verb in verbs for verbs in self._by_conv.values())
+
     def everywhere(self, verb: Verb) -> bool:
         """Tell whether the holder may do something with any conversation of its robot."""
         return verb in self._everywhere

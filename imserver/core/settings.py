@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, structs
 
 from imserver.core.audit_settings import AuditSettings
 from imserver.core.errors import InvalidSettings
+from imserver.core.file_settings import FileSettings
 from imserver.core.http_settings import HttpSettings
 from imserver.core.rate_settings import RateSettings
 from imserver.core.server_settings import ServerSettings
@@ -180,6 +181,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     rates: RateSettings = RateSettings()
     http: HttpSettings = HttpSettings()
     audit: AuditSettings = AuditSettings()
+    files: FileSettings = FileSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:

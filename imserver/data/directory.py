@@ -18,6 +18,7 @@ from imserver.core.errors import DataDirectoryUnusable
 DATABASE_NAME: Final = "imserver.db"
 KEY_NAME: Final = "server.key"
 SPOOL_NAME: Final = "acts.jsonl"
+FILES_NAME: Final = "files"
 _KEY_BYTES_MAX: Final = 4_096
 
 
@@ -51,6 +52,11 @@ class DataDirectory:
     def database_path(self) -> Path:
         """Where the embedded store keeps its database."""
         return self.path / DATABASE_NAME
+
+    @property
+    def files_path(self) -> Path:
+        """Where the bytes of files are."""
+        return self.path / FILES_NAME
 
     @property
     def key_path(self) -> Path:

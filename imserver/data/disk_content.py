@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,9 +30,13 @@ class DiskContent:
     """A `FileContent` in the directory ``folder``, which is made when it is needed.
 
     ``free_bytes_min``: so much of the disk stays free for others; what would take of it is refused.
+    ``on_failure`` is told, on the loop, when it is unknown what is durable: the process must stop.
     """
 
-    def __init__(self, folder: Path, *, free_bytes_min: int) -> None:
+    def __init__(
+        self, folder: Path, *, free_bytes_min: int, on_failure: Callable[[str], None]
+    ) -> None:
+        self._on_failure = on_failure
         self._threads = Threads(
             "file-content", lambda: _Disk(folder, free_bytes_min), count=_THREADS
         )
@@ -46,7 +50,11 @@ class DiskContent:
         await self._threads.call(_Disk.put, blob, index, segment)
 
     async def sync(self, blob: BlobId) -> None:
-        await self._threads.call(_Disk.sync, blob)
+        try:
+            await self._threads.call(_Disk.sync, blob)
+        except StoreFailed as exc:
+            self._on_failure(str(exc))
+            raise
 
     async def get(self, blob: BlobId, index: int) -> bytes | None:
         return await self._threads.call(_Disk.get, blob, index)

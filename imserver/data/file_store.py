@@ -10,10 +10,10 @@ Failures are those of the store: `StoreUnavailable` (nothing happened), `StoreFa
 must stop), `StoreCorrupt` (what was kept is damaged).
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from imserver.core.files import BlobId, FileId, FileQuota, FileRecord
-from imserver.protocol.names import RobotName
+from imserver.protocol.names import ConversationName, RobotName
 
 
 class FileCatalog(Protocol):
@@ -54,9 +54,12 @@ class FileCatalog(Protocol):
         Returns whether there was one.
         """
 
-    async def is_shared(self, file: FileId, robot: RobotName | None) -> bool:
-        """Tell whether an event refers to the file in a conversation that ``robot`` is a member of; with
-        None, in any group that has not ended. What `EventLog.trim` let go of refers to nothing any more."""
+    async def shared_in(
+        self, file: FileId, robot: RobotName | None, *, after: str, limit: int
+    ) -> list[ConversationName]:
+        """Return conversations with events that refer to the file and ``robot`` among their members, by name;
+        with None, any groups that have not ended: those that follow ``after`` in byte order, at most
+        ``limit``. What `EventLog.trim` let go of refers to nothing any more."""
 
 
 class FileLeavings(Protocol):
@@ -101,3 +104,11 @@ class FileContent(Protocol):
 
     async def drop(self, blob: BlobId) -> None:
         """Let go of all segments of a blob. Idempotent."""
+
+
+class FileStore(NamedTuple):
+    """What is kept of files, by port."""
+
+    catalog: FileCatalog
+    leavings: FileLeavings
+    content: FileContent

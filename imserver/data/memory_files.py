@@ -7,6 +7,7 @@ from msgspec import structs
 from imserver.core.errors import StoreUnavailable
 from imserver.core.files import SEALED_SEGMENT_BYTES_MAX, BlobId, FileId, FileQuota, FileRecord
 from imserver.core.model import ConversationRecord
+from imserver.data.file_store import FileStore
 from imserver.protocol.names import ConversationName, RobotName, is_group
 
 
@@ -89,14 +90,17 @@ class MemoryFiles:
         self._drop_if_free(found.blob)
         return True
 
-    async def is_shared(self, file: FileId, robot: RobotName | None) -> bool:
-        for conv, _ in self._refs.get(file, ()):
+    async def shared_in(
+        self, file: FileId, robot: RobotName | None, *, after: str, limit: int
+    ) -> list[ConversationName]:
+        found: list[ConversationName] = []
+        for conv in sorted({conv for conv, _ in self._refs.get(file, ()) if conv > after}):
             record = await self._conversation(conv)
             if record is None or record.deleted:
                 continue
             if is_group(conv) if robot is None else robot in record.members:
-                return True
-        return False
+                found.append(conv)
+        return found[:limit]
 
     # FileLeavings
 
@@ -116,6 +120,11 @@ class MemoryFiles:
     def _drop_if_free(self, blob: BlobId) -> None:
         if not any(one.blob == blob for one in self._files.values()):
             self._dropped.add(blob)
+
+
+def in_memory(catalog: MemoryFiles) -> FileStore:
+    """Return all that is kept of files, in memory."""
+    return FileStore(catalog, catalog, MemoryContent())
 
 
 class MemoryContent:

@@ -10,9 +10,10 @@ from imserver.data.memory_files import exceeds
 from imserver.data.sqlite_reader import ReadingConnection
 from imserver.data.sqlite_statements import load_statements
 from imserver.data.sqlite_threads import Reads, Transactions
-from imserver.protocol.names import RobotName
+from imserver.protocol.names import ConversationName, RobotName
 
 _SQL: Final = load_statements("sqlite_files.sql")
+_convs: Final = msgspec.json.Decoder(list[ConversationName]).decode
 _blobs: Final = msgspec.json.Decoder(list[BlobId]).decode
 _rows: Final = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
 
@@ -82,10 +83,12 @@ class SqliteFiles:
         removed: bool = await self._transact(lambda db: _remove(db, file))
         return removed
 
-    async def is_shared(self, file: FileId, robot: RobotName | None) -> bool:
-        name = "is_shared_in_a_group" if robot is None else "is_shared_with"
-        values = {"file": file} if robot is None else {"file": file, "robot": robot}
-        return await self._row(name, values) is not None
+    async def shared_in(
+        self, file: FileId, robot: RobotName | None, *, after: str, limit: int
+    ) -> list[ConversationName]:
+        values = {"file": file, "robot": robot, "after": after, "limit": limit}
+        (text,) = await self._row("shared_in_groups" if robot is None else "shared_in", values)
+        return _convs(text)
 
     # FileLeavings
 

@@ -60,9 +60,15 @@ SELECT json_group_array(id) FROM (SELECT id FROM dropped_blobs ORDER BY id LIMIT
 -- name: forget
 DELETE FROM dropped_blobs WHERE id = ?;
 
--- name: is_shared_with
-SELECT 1 FROM file_refs JOIN members USING (conv) WHERE file = :file AND robot = :robot LIMIT 1;
+-- name: shared_in
+SELECT json_group_array(name) FROM (
+  SELECT DISTINCT name FROM file_refs
+  JOIN members USING (conv) JOIN conversations ON conversations.id = conv
+  WHERE file = :file AND robot = :robot AND name > :after ORDER BY name LIMIT :limit
+);
 
--- name: is_shared_in_a_group
-SELECT 1 FROM file_refs JOIN conversations ON conversations.id = conv
-WHERE file = :file AND NOT deleted AND name GLOB 'g/*' LIMIT 1;
+-- name: shared_in_groups
+SELECT json_group_array(name) FROM (
+  SELECT DISTINCT name FROM file_refs JOIN conversations ON conversations.id = conv
+  WHERE file = :file AND NOT deleted AND name GLOB 'g/*' AND name > :after ORDER BY name LIMIT :limit
+);

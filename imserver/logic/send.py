@@ -13,11 +13,12 @@ from typing import Any
 
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
-from imserver.core.model import Append, Halted, Member, Mismatch, Outcome, Recall, Stored
+from imserver.core.model import Append, Halted, Member, Mismatch, Outcome, Recall, Refers, Stored
 from imserver.data.store import EventLog, Registry
 from imserver.logic import permissions
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.files import Files
 from imserver.logic.permissions import Operation
 from imserver.logic.session import Session
 from imserver.protocol import names
@@ -25,6 +26,7 @@ from imserver.protocol.client_frames import Send
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import (
     AMENDING_KINDS,
+    FILE,
     MESSAGE,
     SERVER_CID_PREFIX,
     SERVER_KINDS,
@@ -34,6 +36,9 @@ from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import Error, Sent
 
 _HALTED_RETRY_MS = 10_000
+_ASKING_KINDS = AMENDING_KINDS | {FILE}
+"""Kinds that are not sent before the store was asked about what they refer to."""
+
 _NOT_ALLOWED = frozenset({ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN})
 
 
@@ -137,12 +142,14 @@ class Sending:
         log: EventLog,
         registry: Registry,
         *,
+        files: Files,
         clock: Clock,
     ) -> None:
         self._conversations = conversations
         self._committer = committer
         self._log = log
         self._registry = registry
+        self._files = files
         self._clock = clock
 
     def send(self, session: Session, frame: Send, body: bytes) -> Coroutine[Any, Any, None] | None:
@@ -158,7 +165,7 @@ class Sending:
         if session.scopes is not None:  # no retry of what was stored before is answered, either
             permissions.admit(session.scopes, Operation.SEND, checked_name(frame.conv))
         conversation = self._conversations.peek(frame.conv)
-        if conversation is None or frame.kind in AMENDING_KINDS:
+        if conversation is None or frame.kind in _ASKING_KINDS:
             return self._send_slowly(session, frame, body)
         role = role_of(conversation, session)
         if role is None and not conversation.members_complete:
@@ -189,10 +196,20 @@ class Sending:
         if frame.kind in AMENDING_KINDS:
             await self._check_amendment(session, conversation, frame)
             permissions.require(role_of(conversation, session), Operation.SEND, conv)
-        self._submit(session, conversation, frame, body)
+        change = None
+        if frame.kind == FILE:
+            change = Refers(await self._files.referred(session, body))
+            permissions.require(role_of(conversation, session), Operation.SEND, conv)
+        self._submit(session, conversation, frame, body, change=change)
 
     def _submit(
-        self, session: Session, conversation: Conversation, frame: Send, body: bytes
+        self,
+        session: Session,
+        conversation: Conversation,
+        frame: Send,
+        body: bytes,
+        *,
+        change: Refers | None = None,
     ) -> None:
         if conversation.revoking and session.robot in conversation.revoking:
             raise permissions.not_found(frame.conv)
@@ -212,6 +229,7 @@ class Sending:
             kind=frame.kind,
             body=body,
             ref=frame.ref,
+            change=change,
         )
         receipt = Receipt(session, conversation, frame.id)
         try:

@@ -1,7 +1,8 @@
 """What a conversation's log is made of: events, their kinds, and the roles of members.
 
 The server writes the kinds in ``SERVER_KINDS`` itself; a client may write any other name. ``edit`` and
-``redact`` change how an earlier message is shown; every other kind is treated as a message.
+``redact`` change how an earlier message is shown; ``file`` refers to an uploaded file; every other kind is
+treated as a message.
 """
 
 import enum
@@ -25,6 +26,7 @@ SERVER_KINDS: Final = frozenset(
 MESSAGE: Final = "message"
 EDIT: Final = "edit"
 REDACT: Final = "redact"
+FILE: Final = "file"
 AMENDING_KINDS: Final = frozenset({EDIT, REDACT})
 
 SERVER_CID_PREFIX: Final = "@"

@@ -69,6 +69,11 @@ async def refer(place: Place, file: FileRecord, cid: str, conv: ConversationName
     assert isinstance(outcome, Stored)
 
 
+async def is_shared(place: Place, file: FileRecord, robot: RobotName | None) -> bool:
+    """Tell whether a robot sees a file; with None, whether any group has it."""
+    return bool(await place.files.shared_in(file.id, robot, after="", limit=1))
+
+
 class CatalogContract:
     """Which files there are."""
 
@@ -178,37 +183,49 @@ class SharingContract:
     ) -> None:
         await place.store.append([created(DOCK, members=[R2]), created(YARD, members=[R3])], [])
         file, other = await finished(place, "a"), await finished(place, "b", OTHER)
-        assert not await place.files.is_shared(file.id, R2)
+        assert not await is_shared(place, file, R2)
         await refer(place, file, "c1")
-        assert await place.files.is_shared(file.id, R2)
-        assert not await place.files.is_shared(file.id, R3)
-        assert not await place.files.is_shared(other.id, R2)
+        assert await is_shared(place, file, R2)
+        assert not await is_shared(place, file, R3)
+        assert not await is_shared(place, other, R2)
         await refer(place, file, "c2", YARD)
-        assert await place.files.is_shared(file.id, R3)
+        assert await is_shared(place, file, R3)
+
+    async def test_the_conversations_of_a_file_come_in_pages_each_once(self, place: Place) -> None:
+        await place.store.append([created(YARD, members=[R2]), created(DOCK, members=[R2])], [])
+        file = await finished(place, "a")
+        for conv in (YARD, DOCK, LINE):
+            await refer(place, file, "c1", conv)
+            await refer(place, file, "c2", conv)
+        first = await place.files.shared_in(file.id, R2, after="", limit=2)
+        rest = await place.files.shared_in(file.id, R2, after=first[-1], limit=2)
+        assert (first, rest) == ([LINE, DOCK], [YARD])
+        assert await place.files.shared_in(file.id, None, after="", limit=9) == [DOCK, YARD]
+        assert await place.files.shared_in(file.id, R3, after="", limit=9) == []
 
     async def test_who_is_removed_sees_it_no_longer(self, place: Place) -> None:
         await place.store.append([created(DOCK, members=[R2])], [])
         file = await finished(place, "a")
         await refer(place, file, "c1")
         await place.store.append([removed("c2", R2)], [])
-        assert not await place.files.is_shared(file.id, R2)
+        assert not await is_shared(place, file, R2)
 
     async def test_a_direct_line_may_begin_with_a_file(self, place: Place) -> None:
         file = await finished(place, "a")
         await refer(place, file, "c1", LINE)
-        assert await place.files.is_shared(file.id, R2)
-        assert not await place.files.is_shared(file.id, R3)
-        assert not await place.files.is_shared(file.id, None)
+        assert await is_shared(place, file, R2)
+        assert not await is_shared(place, file, R3)
+        assert not await is_shared(place, file, None)
 
     async def test_groups_share_until_they_end(self, place: Place) -> None:
         await place.store.append([created(DOCK, members=[R2])], [])
         file = await finished(place, "a")
-        assert not await place.files.is_shared(file.id, None)
+        assert not await is_shared(place, file, None)
         await refer(place, file, "c1")
-        assert await place.files.is_shared(file.id, None)
+        assert await is_shared(place, file, None)
         await place.store.append([deleted("c2")], [])
-        assert not await place.files.is_shared(file.id, None)
-        assert not await place.files.is_shared(file.id, R2)
+        assert not await is_shared(place, file, None)
+        assert not await is_shared(place, file, R2)
 
     async def test_a_reference_is_stored_once_like_any_event(self, place: Place) -> None:
         await place.store.append([created(DOCK, members=[R2])], [])
@@ -220,7 +237,7 @@ class SharingContract:
         another = structs.replace(referring("c1", other), body=b"\x01")
         [mismatch] = await place.store.append([another], [])
         assert isinstance(mismatch, Mismatch)
-        assert not await place.files.is_shared(other.id, R2)
+        assert not await is_shared(place, other, R2)
 
     async def test_a_reference_to_a_file_that_has_gone_is_an_event_like_any(
         self, place: Place
@@ -229,14 +246,14 @@ class SharingContract:
         file = await finished(place, "a")
         await place.files.remove(file.id)
         await refer(place, file, "c1")
-        assert not await place.files.is_shared(file.id, R2)
+        assert not await is_shared(place, file, R2)
 
     async def test_references_go_with_a_removed_file(self, place: Place) -> None:
         await place.store.append([created(DOCK, members=[R2])], [])
         file = await finished(place, "a")
         await refer(place, file, "c1")
         assert await place.files.remove(file.id)
-        assert not await place.files.is_shared(file.id, R2)
+        assert not await is_shared(place, file, R2)
 
     async def test_a_file_expires_with_the_last_event_that_refers_to_it(self, place: Place) -> None:
         await place.store.append([created(DOCK, members=[R2]), created(YARD, members=[R3])], [])
@@ -246,8 +263,8 @@ class SharingContract:
         await place.store.append([event("c2"), event("c2", YARD)], [])
         assert await place.store.trim(DOCK, 3, limit=9) == 3
         assert await place.files.expire(1_000, limit=9) == 0
-        assert not await place.files.is_shared(file.id, R2)
-        assert await place.files.is_shared(file.id, R3)
+        assert not await is_shared(place, file, R2)
+        assert await is_shared(place, file, R3)
         assert await place.store.trim(YARD, 3, limit=9) == 3
         assert await place.files.expire(1_000, limit=9) == 1
         assert await place.files.find(file.id) is None

@@ -32,7 +32,7 @@ class TestSqliteAndDisk(FileContract):
     @pytest.fixture
     async def place(self, tmp_path: Path) -> AsyncIterator[Place]:
         store = await SqliteStore.open(tmp_path / "store.db", durability="os")
-        content = DiskContent(tmp_path / "files", free_bytes_min=0)
+        content = DiskContent(tmp_path / "files", free_bytes_min=0, on_failure=pytest.fail)
         await content.start()
         yield Place(store, store.files, content)
         await content.aclose()
@@ -40,7 +40,9 @@ class TestSqliteAndDisk(FileContract):
 
     @pytest.fixture
     async def full(self, tmp_path: Path) -> AsyncIterator[DiskContent]:
-        content = DiskContent(tmp_path / "full", free_bytes_min=MORE_THAN_ANY_DISK)
+        content = DiskContent(
+            tmp_path / "full", free_bytes_min=MORE_THAN_ANY_DISK, on_failure=pytest.fail
+        )
         await content.start()
         yield content
         await content.aclose()

@@ -17,6 +17,8 @@ from imserver.core.errors import StoreFailed
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import Claims, TokenAuthority
+from imserver.data.memory import MemoryStore
+from imserver.data.memory_files import in_memory
 from imserver.node import Collaborators, build
 from imserver.route.local import LocalRouter
 from tests.bare_link import BareLink
@@ -162,10 +164,9 @@ class Server:
                     work.close()
 
             store, clock = SimStore(self.disk), SystemClock()
-            node = build(
-                settings,
-                Collaborators(store, LocalRouter(), AUTHORITY, clock, SeededIds(), spawn),
-            )
+            files, ids = in_memory(MemoryStore().files), SeededIds()
+            given = Collaborators(store, files, LocalRouter(), AUTHORITY, clock, ids, spawn)
+            node = build(settings, given)
             ledger = self._ledger = Ledger(self.trace, self.refused)
             ledger.tap(node.committer)
             committing = scope.spawn(node.committer.run(), name="committer")

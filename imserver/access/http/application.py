@@ -12,12 +12,13 @@ from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
 from imserver.access.context import Context
-from imserver.access.http import openapi
+from imserver.access.http import openapi, tus
 from imserver.access.http.administration import AdministrationRoutes
 from imserver.access.http.callers import BearerTokens
 from imserver.access.http.compression import CompressedAnswers
 from imserver.access.http.conversations import ConversationListRoutes, ConversationRoutes
 from imserver.access.http.events import EventRoutes
+from imserver.access.http.files import FileRoutes
 from imserver.access.http.gate import Gate
 from imserver.access.http.groups import GroupListRoutes, GroupRoutes
 from imserver.access.http.json_body import AnyValue
@@ -31,6 +32,7 @@ from imserver.access.http.stream_routes import Rules, StreamRoutes
 from imserver.access.http.tollgates import AddressGate, RobotGate
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
+from imserver.core.file_settings import FileSettings
 from imserver.core.http_settings import HttpSettings
 from imserver.core.settings import AccessSettings
 
@@ -53,6 +55,7 @@ class Parts(NamedTuple):
     is_draining: Callable[[], bool]
     context: Context
     http: HttpSettings
+    files: FileSettings
     buffer_bytes_max: int
 
 
@@ -84,9 +87,14 @@ def application(parts: Parts) -> Litestar:
         *GroupListRoutes(cases).handlers(),
         *ConversationListRoutes(cases).handlers(),
     ]
+    files = Router(
+        "/",
+        route_handlers=FileRoutes(cases, parts.stays, parts.files).handlers(),
+        exception_handlers={Exception: tus.answer_with_version},
+    )
     api = Router(
         "/v1",
-        route_handlers=[*whole, group, direct],
+        route_handlers=[*whole, group, direct, files],
         middleware=[
             lambda app: Gate(app, access.origins, body_bytes_max=bytes_max),
             lambda app: AddressGate(app, tolls, bytes_max=bytes_max),
@@ -129,11 +137,11 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
     """Let the browsers' pages of allowed origins read the answers (the Fetch standard, 3.2)."""
     if not origins:
         return None
-    headers = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"]
+    headers = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", *tus.ASKED]
     return CORSConfig(
         allow_origins=list(origins),
         allow_methods=[_ANY_METHOD],
         allow_headers=headers,
-        expose_headers=["Retry-After", "Location"],
+        expose_headers=["Retry-After", "Location", *tus.TOLD],
         allow_credentials=True,
     )

@@ -1,7 +1,8 @@
 """What is looked at before a request is read: where a browser says it comes from, and what the body is.
 
-A page of another origin can make a browser send forms and plain text without asking anybody; JSON it cannot.
-So whatever changes something must be JSON, and a browser must come from this very host or an allowed origin.
+A page of another origin can make a browser send forms and plain text without asking anybody; JSON, and what
+tus calls bytes, it cannot. So whatever changes something must be one of these, as its route wants it, and a
+browser must come from this very host or an allowed origin.
 """
 
 from collections.abc import Iterable
@@ -21,6 +22,12 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import clip
 
 _JSON: Final = "application/json"
+BYTES: Final = "application/offset+octet-stream"
+"""What tus calls bytes that are uploaded."""
+
+TAKES_BYTES: Final = "takes_bytes"
+"""The mark of a route that takes bytes instead of JSON."""
+
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -42,7 +49,10 @@ class Gate:
         headers = Headers.from_scope(scope)
         self._check_origin(headers)
         if scope.get("method") not in _READING:
-            coding = _coding_of_body(headers)
+            takes_bytes = scope["route_handler"].opt.get(TAKES_BYTES, False)
+            coding = _coding_of_body(headers, BYTES if takes_bytes else _JSON)
+            if takes_bytes and coding != IDENTITY:
+                raise _unsupported("what is uploaded must come without `Content-Encoding`")
             if coding != IDENTITY:
                 receive = decoding(receive, coding, bytes_max=self._body_bytes_max)
                 _forget_length(scope)
@@ -58,13 +68,13 @@ class Gate:
                 )
 
 
-def _coding_of_body(headers: Headers) -> str:
+def _coding_of_body(headers: Headers, wanted: str) -> str:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     kind = headers.get("content-type")
     if kind is None and not has_body:
         return IDENTITY
-    if kind is None or kind.partition(";")[0].strip().lower() != _JSON:
-        raise _unsupported(f"the body must be JSON, `Content-Type: {_JSON}`")
+    if kind is None or kind.partition(";")[0].strip().lower() != wanted:
+        raise _unsupported(f"the body must come with `Content-Type: {wanted}`")
     coding = ", ".join(headers.getall("content-encoding", [IDENTITY])).strip().lower()
     if coding not in (IDENTITY, *CODINGS):
         offered = ", ".join(CODINGS)

@@ -203,6 +203,9 @@ class HttpLink(HttpToolsProtocol):
         else:
             text = f"The body must come at {BODY_BYTES_PER_S} bytes a second at least."
             self._turn_away(HTTPStatus.REQUEST_TIMEOUT, text)
+            # Whoever reads the body learns that no more comes, and has nothing left to answer.
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _has_stalled(self) -> bool:
         """Tell whether the client has taken nothing for a whole ping interval, although there was some."""

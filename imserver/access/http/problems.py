@@ -38,6 +38,7 @@ _CODES: Final[dict[int, ErrorCode]] = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ErrorCode.UNSUPPORTED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
     HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
+    HTTPStatus.PRECONDITION_FAILED: ErrorCode.UNSUPPORTED,
 }
 """The code of what HTTP itself has a status for."""
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct, structs
 
 from imserver.core.acts import RecordedAct, TokenRecord
+from imserver.core.files import FileRecord
 from imserver.core.tokens import TTL_MS_MAX
+from imserver.logic import file_metadata
 from imserver.protocol import bodies
 from imserver.protocol.client_frames import Kind, PublicKey, SignalKey
 from imserver.protocol.events import MESSAGE, Event, Role, Seq
@@ -361,3 +363,52 @@ def in_json(events: list[Event]) -> list[Event]:
 def fields_of(shape: Struct) -> dict[str, Any]:
     """Return a shape's fields, from which its frame is made."""
     return structs.asdict(shape)
+
+
+class FileRow(Struct, frozen=True, omit_defaults=True):
+    """A file of one's own.
+
+    Attributes:
+        file: its id.
+        name: the name that was said of it; may be empty.
+        type: the media type that was said of it.
+        size: bytes of the whole.
+        offset: how many of them are here; all, when it is finished.
+        created: when it was begun, in milliseconds since 1970.
+        expires: from when on it may be let go, in milliseconds since 1970; null: never.
+        sha256: digest of the whole in hex; null while it is unfinished.
+    """
+
+    file: str
+    name: str
+    type: str
+    size: int
+    offset: int
+    created: int
+    expires: int | None = None
+    sha256: str | None = None
+
+
+class Files(Struct, frozen=True):
+    """Files of one's own, by id.
+
+    Attributes:
+        files: as many as were asked for at most; go on after the last id.
+    """
+
+    files: list[FileRow]
+
+
+def file_row(file: FileRecord) -> FileRow:
+    """Return a file as a list has it."""
+    said = file_metadata.parse(file.metadata.decode())
+    return FileRow(
+        file=file.id,
+        name=said.name,
+        type=said.type,
+        size=file.size,
+        offset=file.offset,
+        created=file.created_ms,
+        expires=file.expires_ms,
+        sha256=None if file.digest is None else file.digest.hex(),
+    )

@@ -26,6 +26,8 @@ class HttpRobot:
     def __init__(self, server: ServerProcess, name: str, *, admin: bool = False) -> None:
         headers = {"Authorization": f"Bearer {server.token(name, admin=admin)}"}
         self.name = name
+        self.authorization = headers["Authorization"]
+        self.port = httpx.URL(server.url).port
         self.events: list[dict[str, Any]] = []
         self._http = httpx.AsyncClient(base_url=server.url, headers=headers, timeout=TIMEOUT_S)
 
@@ -41,6 +43,10 @@ class HttpRobot:
     async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Ask for anything."""
         return await self._http.request(method, f"/v1{path}", **more)
+
+    async def metrics(self) -> str:
+        """Return what its server counts."""
+        return (await self._http.get("/metrics")).text
 
     async def send(self, group: str, body: Any, *, key: str, **fields: Any) -> dict[str, Any]:
         """Send an event and return its place."""

@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.e2e.http.robot_over_http import TIMEOUT_S
+from tests.e2e.http.uploads import BYTES
 from tests.e2e.server_process import ServerProcess
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
@@ -41,6 +42,8 @@ KNOWN = {"name": "dock", "one": "r1", "other": "r2", "robot": "r2"}
 
 NO_WAITING = {"IMSERVER_HTTP_STAYS_MAX": "1", "IMSERVER_HTTP_WAIT_MAX_S": "0.01"}
 """The one stream that the robot may have is taken by the test: all others are refused, and none goes on."""
+
+schemathesis.serializer.alias(BYTES, "application/octet-stream")
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(3_600 if IS_LONG else 240)]
 
@@ -72,6 +75,10 @@ def described(start_server: Any) -> Iterator[Described]:
             "/direct/r1/r2/events", json={"body": 1}, headers={"Idempotency-Key": "c1"}
         )
         assert line.status_code == 201
+        file = {"Tus-Resumable": "1.0.0", "Upload-Length": "3", "Content-Type": BYTES}
+        begun = http.post("/files", headers=file, content=b"abc")
+        assert begun.status_code == 201
+        KNOWN["file"] = begun.headers["Location"].rpartition("/")[2]
         with http.stream("GET", "/groups/held/events/stream") as answer:
             held = answer.iter_bytes()
             next(held)

@@ -8,15 +8,18 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
+from imserver.core.file_settings import FileSettings
 from imserver.core.model import Append
 from imserver.core.rate_settings import RateSettings
 from imserver.core.scopes import ADMIN, WHOLE, Scopes
 from imserver.core.tokens import TokenAuthority
 from imserver.core.warrant import Warrant
+from imserver.data.memory_files import in_memory
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.crowding import Crowding
 from imserver.logic.delivery import Delivery
+from imserver.logic.files import Files
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
@@ -133,8 +136,16 @@ class LogicTier:
             ids=self.ids,
             limits=self.limits,
         )
+        self.files = Files(
+            in_memory(self.store.files), settings=FileSettings(), clock=self.clock, ids=self.ids
+        )
         self.sending = Sending(
-            self.conversations, self.committer, self.store, self.store, clock=self.clock
+            self.conversations,
+            self.committer,
+            self.store,
+            self.store,
+            files=self.files,
+            clock=self.clock,
         )
         self.history = HistoryReader(
             self.conversations, self.store, limits=self.limits, page_bytes_max=page_bytes_max

@@ -49,7 +49,7 @@ async def test_the_same_cid_gets_the_same_answer_and_is_one_event(tier: LogicTie
     assert peer_of(sender).seqs(conv) == [1, 2]
 
 
-@pytest.mark.parametrize("other", [{"body": "other"}, {"kind": "file"}, {"ref": 1}])
+@pytest.mark.parametrize("other", [{"body": "other"}, {"kind": "command"}, {"ref": 1}])
 async def test_a_cid_for_another_event_is_a_conflict_that_names_the_first(
     tier: LogicTier, other: dict[str, Any]
 ) -> None:

@@ -164,6 +164,7 @@ async def api_in_memory(settings: Settings | None = None) -> AsyncIterator[Api]:
             is_draining=lambda: False,
             context=node.context,
             http=settings.http,
+            files=settings.files,
             buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
         )
         app = await asyncio.to_thread(application, parts)

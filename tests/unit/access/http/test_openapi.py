@@ -10,7 +10,7 @@ from imserver.protocol import client_frames, server_frames
 from tests.e2e.every_door.routes import ROUTES
 from tests.unit.access.http.api_in_memory import Api
 
-METHODS = {"get", "post", "put", "patch", "delete"}
+METHODS = {"get", "head", "options", "post", "put", "patch", "delete"}
 REQUESTS: list[tuple[type[Struct], type[Struct], set[str]]] = [
     (shapes.NewEvent, client_frames.Send, {"id", "conv", "cid"}),
     (shapes.Registration, client_frames.Register, {"id"}),
