@@ -23,6 +23,7 @@ from imserver.protocol.errors import CLOSE_MEANING, MEANING, CloseCode, ErrorCod
 from imserver.protocol.length_prefix import PREFACES
 from imserver.protocol.limits import Limits
 from imserver.protocol.session_states import ALLOWED, SessionState
+from tests.hostile.inputs import page as hostile_inputs
 from tests.hostile.websocket_cases.page import tables
 from tools.structs_reference import (
     description,
@@ -40,6 +41,7 @@ PAGES = (
     "configuration.md",
     "reference/permissions.md",
     "reference/websocket-cases.md",
+    "reference/hostile-inputs.md",
 )
 MARK = re.compile(r"^<!-- ([a-z ]+) -->$", re.MULTILINE)
 
@@ -201,6 +203,7 @@ PARTS_BY_NAME: dict[str, Callable[[], str]] = {
     "roles": _roles,
     "scopes": _scopes,
     "websocket cases": tables,
+    "hostile inputs": hostile_inputs.tables,
 }
 
 

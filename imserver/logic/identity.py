@@ -173,9 +173,9 @@ def _verified(key: bytes, signature: bytes, text: bytes) -> bool:
 
 def _check_key(key: bytes) -> None:
     # Eight points have small order, with fourteen spellings; a signature by one of them proves nothing
-    # (RFC 8032, 5.1.7; ZIP 215).
+    # (RFC 8032, 5.1.7; ZIP 215). Spellings beyond the field's prime are no generator's either.
     y = int.from_bytes(key, "little") & ((1 << 255) - 1)
-    if y % _P in _SMALL_ORDER_Y:
+    if y >= _P or y in _SMALL_ORDER_Y:
         raise Refusal(
             ErrorCode.BAD_FRAME, "`public_key` must be an Ed25519 public key that was generated"
         )

@@ -27,7 +27,11 @@ _TRACEBACK = re.compile(
 
 
 class ServerProcess:
-    """One server on one data directory; ``restart`` keeps the directory and the port."""
+    """One server on one data directory; ``restart`` keeps the directory and the port.
+
+    Attributes:
+        minted: every token that was made for it.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class ServerProcess:
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._output = _Output()
+        self.minted: list[str] = []
 
     @property
     def url(self) -> str:
@@ -160,7 +165,7 @@ class ServerProcess:
             ttl_ms=lifetime_ms,
             groups=groups,
         )
-        return self._authority().mint(claims)
+        return self._minted(claims)
 
     def token(
         self,
@@ -179,7 +184,11 @@ class ServerProcess:
             ttl_ms=HOUR_MS,
             scopes=scopes or ["admin" if admin else "*"],
         )
-        return self._authority().mint(claims)
+        return self._minted(claims)
+
+    def _minted(self, claims: tokens.Claims) -> str:
+        self.minted.append(self._authority().mint(claims))
+        return self.minted[-1]
 
     def command(self, *arguments: str) -> str:
         """Run ``imserver ARGUMENTS --data DIR`` and return its standard output."""

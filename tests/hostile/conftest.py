@@ -21,6 +21,7 @@ MEMORY_GROWTH_MAX = 48 * 1024 * 1024
 WARM_UP_EVENTS = 200
 WARM_UP_BODY_BYTES = 250_000
 HELLO_TIMEOUT_S = 2
+ADDRESS_CONNECTIONS_MAX = 400
 
 
 @dataclass
@@ -43,6 +44,8 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         arguments=("--tcp", "127.0.0.1:0"),
         environment={
             "IMSERVER_SERVER_HELLO_TIMEOUT_S": str(HELLO_TIMEOUT_S),
+            "IMSERVER_ACCESS_CONNECTIONS_PER_ADDRESS_MAX": str(ADDRESS_CONNECTIONS_MAX),
+            "IMSERVER_LOG_LEVEL": "debug",
             # Memory that is kept on purpose is kept small, so that a leak shows.
             "IMSERVER_DELIVERY_TAIL_BYTES_MAX": str(4 * 1024 * 1024),
         },
@@ -53,7 +56,19 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     honest.start()
     yield Target(server, honest)
     honest.stop()
+    assert_log_is_discreet(server)
     end(server)
+
+
+def assert_log_is_discreet(server: ServerProcess) -> None:
+    """Assert that of all that was sent to a server, no secret and no body is in its log, at any level."""
+    log = server.stderr()
+    assert "debug" in log, "everything was to be logged"
+    signatures = {token.rpartition(".")[2] for token in server.minted}
+    told = [each for each in signatures if each in log]
+    assert len(signatures) > 5 and not told, f"{len(told)} of {len(signatures)} tokens were logged"
+    for body in ("x" * 40, "<script>", "jndi", "DROP TABLE", "Authorization"):
+        assert body not in log, f"{body!r} was logged"
 
 
 def warm_up(server: ServerProcess) -> None:

@@ -9,8 +9,8 @@ from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import Fleet
 from tests.hostile.deflate_session import RSV1, SYNC, DeflateSession, message, shrunk
 from tests.hostile.raw_socket import BINARY, CONT, PING, RawSocket, frame
+from tests.hostile.tcp_line import TOO_LARGE, Line
 from tests.hostile.test_floods import MIB, memory_bounded
-from tests.hostile.test_tcp import TOO_LARGE, Line
 from tests.hostile.websocket_cases.speech import MSGPACK, Speech
 
 FRAME_MAX = 320 * 1024

@@ -61,16 +61,6 @@ async def test_a_flood_of_pings_whose_pongs_nobody_reads_is_held_back(
     raw.reset()
 
 
-async def test_a_flood_of_pings_is_answered_without_disturbing_others(
-    target: ServerProcess, gang: Fleet
-) -> None:
-    raw = await RawSocket.in_session(target, gang.name("r1"))
-    raw.write(frame(PING, b"x") * 20_000 + frame(TEXT, b'{"t":"ping","id":1}'))
-    while (received := await raw.read_frame()) is not None and received.opcode != TEXT:
-        pass
-    assert received is not None and b'"pong"' in received.payload
-
-
 @pytest.mark.timeout(60)
 async def test_errors_that_nobody_reads_are_held_back(target: ServerProcess, gang: Fleet) -> None:
     raw = await RawSocket.in_session(target, gang.name("r1"))
@@ -163,20 +153,6 @@ async def test_large_frames_from_strangers_do_not_pile_up(
             await raw.write_all(frame(BINARY, bytes(300_000), length=320_000), 1)
     for raw in strangers:
         raw.reset()
-
-
-async def test_robots_that_answer_each_other_without_end_do_not_starve_others(gang: Fleet) -> None:
-    one, other = await bearer(gang, "one", MSGPACK), await bearer(gang, "other", MSGPACK)
-    conv = await gang.group(one, other)
-
-    async def answer_everything(peer: Peer) -> None:
-        for count in range(500):
-            await peer.write(
-                {"t": "send", "id": count, "conv": conv, "cid": f"{peer.robot}{count}", "body": 0}
-            )
-            await peer.until_seq(conv, count + 2)
-
-    await together(answer_everything(one), answer_everything(other))
 
 
 async def test_a_group_of_everybody_is_made_and_unmade_again_and_again(

@@ -4,13 +4,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import pytest
-
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import MSGPACK, Fleet
 from tests.hostile.conftest import HELLO_TIMEOUT_S, bearer
 from tests.hostile.raw_socket import (
-    BINARY,
     CLOSE,
     CONT,
     PING,
@@ -32,67 +29,12 @@ T = TypeVar("T")
 # Opening handshakes.
 
 
-@pytest.mark.parametrize(
-    ("request_bytes", "status", "hint"),
-    [
-        (upgrade(Sec_WebSocket_Version="8"), 426, "Sec-WebSocket-Version: 13"),
-        (upgrade(Sec_WebSocket_Version="14"), 426, "Sec-WebSocket-Version: 13"),
-        (upgrade(Sec_WebSocket_Version=None), 400, "Sec-WebSocket-Version"),
-        (upgrade(Sec_WebSocket_Key=None), 400, "Sec-WebSocket-Key"),
-        (upgrade(Sec_WebSocket_Key="short"), 400, "Sec-WebSocket-Key"),
-        (upgrade(Sec_WebSocket_Key="!" * 24), 400, "Sec-WebSocket-Key"),
-        (upgrade("/v2/connect"), 404, "/v1/connect"),
-        (upgrade("/v1/connect/"), 404, "/v1/connect"),
-        (upgrade("//v1/connect"), 404, "/v1/connect"),
-        (upgrade("/v1/../v1/connect"), 404, "/v1/connect"),
-        (upgrade(Sec_WebSocket_Protocol="mqtt"), 400, "imserver.v1.msgpack"),
-        (upgrade(Sec_WebSocket_Protocol="imserver.v2.json"), 400, "imserver.v1.json"),
-        (upgrade(Origin="https://evil.example"), 403, "Origin"),
-        (upgrade(Origin="null"), 403, "Origin"),
-    ],
-    ids=[
-        "version 8", "version 14", "no version", "no key", "short key", "key of nonsense",
-        "another path", "slash at the end", "two slashes", "dots", "unknown subprotocol",
-        "another version of ours", "foreign origin", "null origin",
-    ],
-)  # fmt: skip
-async def test_a_bad_opening_handshake_is_refused_with_what_would_be_right(
-    target: ServerProcess, request_bytes: bytes, status: int, hint: str
-) -> None:
-    raw = await RawSocket.connect(target)
-    raw.write(request_bytes)
-    found, text = await raw.response()
-    assert found == status, text
-    assert hint in text
-
-
 async def test_a_known_subprotocol_among_unknown_ones_is_taken(target: ServerProcess) -> None:
     raw = await RawSocket.connect(target)
     raw.write(upgrade(Sec_WebSocket_Protocol="mqtt, imserver.v1.json"))
     status, text = await raw.response()
     assert status == 101
     assert "imserver.v1.json" in text
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
-        b"IM1M\x00\x00\x00\x05hello",
-        b"GET\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        bytes(range(256)) * 100,
-    ],
-    ids=["TLS", "raw TCP", "HTTP/0.9", "HTTP/2", "bad length", "nul", "smuggling", "noise"],
-)
-async def test_what_is_not_http_is_turned_away(target: ServerProcess, data: bytes) -> None:
-    raw = await RawSocket.connect(target)
-    raw.write(data)
-    status, _ = await raw.response()
-    assert 400 <= status < 500
 
 
 async def test_a_header_without_end_is_cut_off(target: ServerProcess) -> None:
@@ -157,60 +99,6 @@ async def test_a_challenge_that_is_not_answered_is_closed_at_the_deadline(
 
 # Frames.
 
-BROKEN = {
-    "unmasked": (frame(TEXT, PING_FRAME, masked=False), PROTOCOL_ERROR),
-    "unmasked ping": (frame(PING, masked=False), PROTOCOL_ERROR),
-    "RSV1": (frame(TEXT, PING_FRAME, rsv=4), PROTOCOL_ERROR),
-    "RSV2": (frame(TEXT, PING_FRAME, rsv=2), PROTOCOL_ERROR),
-    "RSV3": (frame(PING, rsv=1), PROTOCOL_ERROR),
-    "opcode 3": (frame(3, PING_FRAME), PROTOCOL_ERROR),
-    "opcode 7": (frame(7, PING_FRAME), PROTOCOL_ERROR),
-    "opcode 11": (frame(11), PROTOCOL_ERROR),
-    "opcode 15": (frame(15), PROTOCOL_ERROR),
-    "fragmented ping": (frame(PING, fin=False), PROTOCOL_ERROR),
-    "fragmented close": (frame(CLOSE, b"\x03\xe8", fin=False), PROTOCOL_ERROR),
-    "ping of 126 bytes": (frame(PING, bytes(126)), PROTOCOL_ERROR),
-    "close of 126 bytes": (frame(CLOSE, b"\x03\xe8" + b"x" * 124), PROTOCOL_ERROR),
-    "continuation of nothing": (frame(CONT, PING_FRAME), PROTOCOL_ERROR),
-    "message within a message": (
-        frame(TEXT, b"{", fin=False) + frame(TEXT, PING_FRAME),
-        PROTOCOL_ERROR,
-    ),
-    "close of 1 byte": (frame(CLOSE, b"\x03"), PROTOCOL_ERROR),
-    "close code 999": (frame(CLOSE, b"\x03\xe7"), PROTOCOL_ERROR),
-    "close code 1005": (frame(CLOSE, b"\x03\xed"), PROTOCOL_ERROR),
-    "close code 1006": (frame(CLOSE, b"\x03\xee"), PROTOCOL_ERROR),
-    "length with the top bit set": (b"\x81\xff" + b"\xff" * 8 + bytes(4), None),
-    "length 2^62": (frame(TEXT, length=2**62), TOO_BIG),
-    "length of the limit + 1": (frame(TEXT, length=FRAME_MAX + 1), TOO_BIG),
-    "fragments over the limit": (
-        frame(TEXT, b" " * 200_000, fin=False) + frame(CONT, b" " * 200_000),
-        TOO_BIG,
-    ),
-    "small fragments over the limit": (
-        frame(TEXT, b" " * 1_000, fin=False) + frame(CONT, b" " * 1_000, fin=False) * 400,
-        TOO_BIG,
-    ),
-    "invalid UTF-8": (frame(TEXT, b'{"t":"ping","id":1,"x":"\xff"}'), INVALID_DATA),
-    "invalid UTF-8 over two fragments": (
-        frame(TEXT, b'{"x":"\xce', fin=False) + frame(CONT, b'\xff"}'),
-        INVALID_DATA,
-    ),
-    "surrogate in UTF-8": (frame(TEXT, b'"\xed\xa0\x80"'), INVALID_DATA),
-    "overlong UTF-8": (frame(TEXT, b'"\xc0\x80"'), INVALID_DATA),
-}
-
-
-@pytest.mark.parametrize("what", BROKEN)
-async def test_a_frame_that_breaks_rfc_6455_ends_the_connection_with_its_code(
-    target: ServerProcess, gang: Fleet, what: str
-) -> None:
-    data, code = BROKEN[what]
-    raw = await RawSocket.in_session(target, gang.name("r1"))
-    raw.write(data)
-    found = await raw.close_code()
-    assert found == code if code else found in {PROTOCOL_ERROR, TOO_BIG}
-
 
 async def test_utf8_split_between_fragments_is_taken(target: ServerProcess, gang: Fleet) -> None:
     raw = await RawSocket.in_session(target, gang.name("r1"))
@@ -235,14 +123,6 @@ async def test_a_message_byte_by_byte_is_a_message(target: ServerProcess, gang: 
     assert b'"pong"' in (await frame_of(raw)).payload
 
 
-async def test_a_hundred_thousand_empty_fragments_are_cut_off(
-    target: ServerProcess, gang: Fleet
-) -> None:
-    raw = await RawSocket.in_session(target, gang.name("r1"))
-    raw.write(frame(TEXT, b"{", fin=False) + frame(CONT, fin=False) * 100_000)
-    assert await raw.close_code() == POLICY
-
-
 async def test_after_a_frame_that_is_too_big_nothing_more_is_taken_or_said(
     target: ServerProcess, gang: Fleet
 ) -> None:
@@ -258,25 +138,3 @@ async def test_frames_after_the_close_frame_are_ignored(target: ServerProcess, g
     assert await raw.close_code() == 1000
     owner = await bearer(gang, "r1", MSGPACK)
     assert (await owner.request("list_groups"))["result"] == []
-
-
-async def test_binary_frames_on_the_text_subprotocol_are_no_messages(
-    target: ServerProcess, gang: Fleet
-) -> None:
-    raw = await RawSocket.in_session(target, gang.name("r1"))
-    raw.write(frame(BINARY, PING_FRAME))
-    assert b'"bad_frame"' in (await frame_of(raw)).payload
-    raw.write(frame(BINARY, PING_FRAME[:5], fin=False) + frame(CONT, PING_FRAME[5:]))
-    assert b'"bad_frame"' in (await frame_of(raw)).payload
-    raw.write(frame(TEXT, PING_FRAME))
-    assert b'"pong"' in (await frame_of(raw)).payload
-
-
-@pytest.mark.parametrize("cut", [1, 3, 10])
-async def test_a_reset_in_the_middle_of_a_frame_harms_nobody(
-    target: ServerProcess, gang: Fleet, cut: int
-) -> None:
-    for number in range(20):
-        raw = await RawSocket.in_session(target, gang.name(f"r{number}"))
-        await raw.write_all(frame(TEXT, PING_FRAME)[:cut], 1)
-        raw.reset()
