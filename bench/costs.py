@@ -7,13 +7,14 @@ robots.
 """
 
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
@@ -24,6 +25,7 @@ from imserver.access.connection import Connection
 from imserver.access.websocket import FORMS
 from imserver.core.clock import SystemClock
 from imserver.core.ids import RandomIds
+from imserver.core.key_ring import KeyRing, SealingKey
 from imserver.core.model import RobotRecord
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
@@ -31,6 +33,7 @@ from imserver.core.tokens import TokenAuthority
 from imserver.core.warrant import Warrant
 from imserver.data.memory import MemoryStore
 from imserver.data.memory_files import in_memory
+from imserver.data.sealing import EventSeal
 from imserver.logic import permissions
 from imserver.logic.permissions import Operation
 from imserver.logic.send import role_of
@@ -39,7 +42,7 @@ from imserver.protocol import bodies
 from imserver.protocol.client_frames import Ack, CreateGroup, Hello, Send
 from imserver.protocol.codec import MSGPACK
 from imserver.protocol.events import Event
-from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import Deliver, Sent
 from imserver.protocol.shared_frame import SharedFrame
 from imserver.route.local import LocalRouter
@@ -47,7 +50,7 @@ from imserver.route.local import LocalRouter
 MEMBERS: Final = 100
 BATCH: Final = 100
 BODY: Final = MSGPACK.encode(Sent(1, "x" * 200, "e", 1, 1, dup=False))  # some 256 bytes, a map
-CONV: Final = "g/bench"
+CONV: Final = ConversationName("g/bench")
 FORM: Final = FORMS[MSGPACK.name]
 
 
@@ -158,6 +161,9 @@ def steps(bench: Bench) -> dict[str, float]:
     shared.encoded(FORM)
     sent = Sent(1, CONV, held.epoch, 1, 1, dup=False)
     ack = MSGPACK.encode(Ack(CONV, held.head))
+    key = SealingKey(os.urandom(32))
+    seal = EventSeal(KeyRing([key], key.id, random_bytes=os.urandom))
+    sealed = structs.replace(events[0], body=Raw(seal.seal(CONV, events[0])))
 
     def library() -> None:
         parser.receive_data(wire)
@@ -183,6 +189,8 @@ def steps(bench: Bench) -> dict[str, float]:
         "an `ack`, from the message to the noted cursor": timed(
             lambda: bench.connections[1].on_message(ack)
         ),
+        "sealing its body, if sealing is on": timed(lambda: seal.seal(CONV, events[0])),
+        "opening a sealed body": timed(lambda: seal.open(CONV, sealed)),
     }
 
 

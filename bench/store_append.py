@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from imserver.core.key_ring import KeyRing, SealingKey
 from imserver.core.model import Append, Created, Cursor
 from imserver.data.sqlite import SqliteStore
 from imserver.protocol.events import Event, Role
@@ -97,7 +98,10 @@ async def keep_busy() -> None:
 async def main(options: argparse.Namespace) -> None:
     """Measure on a store of its own, in a folder that is removed."""
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        store = await SqliteStore.open(Path(folder) / "bench.db", durability=options.durability)
+        key = SealingKey(os.urandom(32))
+        ring = KeyRing([key], key.id, random_bytes=os.urandom) if options.sealed else None
+        path = Path(folder) / "bench.db"
+        store = await SqliteStore.open(path, durability=options.durability, ring=ring)
         load = Load(options)
         await store.append(load.created(), [])
         async with asyncio.TaskGroup() as tasks:
@@ -119,6 +123,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="time for each batch size")
     parser.add_argument("--durability", choices=["full", "os"], default="full")
     parser.add_argument("--random-cids", action="store_true", help="random, not in sequence")
+    parser.add_argument("--sealed", action="store_true", help="seal the bodies")
     parser.add_argument("--busy", action="store_true", help="keep the event loop busy meanwhile")
     parser.add_argument("--dir", type=Path, default=Path(), help="where the data goes")
     return parser.parse_args()

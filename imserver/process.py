@@ -7,10 +7,13 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from imserver.access.door import Door
@@ -18,12 +21,14 @@ from imserver.access.http.application import Parts, application
 from imserver.access.listener import Listener
 from imserver.core.clock import SystemClock
 from imserver.core.ids import RandomIds
+from imserver.core.sealing_settings import SealingSettings
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
 from imserver.data.disk_content import DiskContent
 from imserver.data.file_store import FileContent, FileStore
+from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.spool import ActSpool
 from imserver.data.sqlite import SqliteStore
 from imserver.node import Collaborators, Node, build
@@ -46,12 +51,18 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
 
     Raises:
         DataDirectoryBusy, DataDirectoryUnusable, StoreCorrupt: the data cannot be served.
+        KeyRingUnusable: bodies are sealed, or are to be, and the keys are not there.
         StoreFailed: a commit failed with an unknown outcome; the process must end, and may start again.
         OSError: the address cannot be listened on.
     """
     directory = DataDirectory(settings.server.data)
     authority = TokenAuthority(directory.signing_key())
-    store = await SqliteStore.open(directory.database_path, durability=settings.store.durability)
+    keys = _key_ring_file(settings.sealing, directory)
+    store = await SqliteStore.open(
+        directory.database_path,
+        durability=settings.store.durability,
+        ring=keys.load() if keys else None,
+    )
     content = DiskContent(
         directory.files_path,
         free_bytes_min=settings.files.free_bytes_min,
@@ -60,7 +71,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
     await content.start()
     with _first_of_group(), _signals_left_to_listener():
         try:
-            await _run(settings, store, content, authority, on_ready=on_ready)
+            await _run(settings, store, content, authority, keys=keys, on_ready=on_ready)
         finally:
             await content.aclose()
             await store.aclose()
@@ -72,6 +83,7 @@ async def _run(
     content: FileContent,
     authority: TokenAuthority,
     *,
+    keys: KeyRingFile | None,
     on_ready: Callable[[list[str]], None],
 ) -> None:
     async with TaskScope() as scope:
@@ -87,13 +99,7 @@ async def _run(
         given = Collaborators(store, files, LocalRouter(), authority, clock, ids, spawn)
         node = build(settings, given)
         await _keep_ledger(node, settings, spawn)
-        committing = scope.spawn(node.committer.run(), name="committer")
-        scope.spawn(store.health.watch(), name="store")
-        scope.spawn(node.door.wheel.run(), name="wheel")
-        scope.spawn(_sweep(node), name="sweep")
-        scope.spawn(node.retention.run(), name="retention")
-        scope.spawn(node.file_sweep.run(), name="files")
-        scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
+        committing = _spawn_all(scope, node, store, settings)
         draining = asyncio.Event()
 
         async def drain() -> None:
@@ -116,6 +122,7 @@ async def _run(
         listener = Listener(
             web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
         )
+        listener.on_hangup += [partial(store.sealing.renew, keys)] if keys else []
         _tune_interpreter()
         _fit_to_files(node.door)
         await listener.serve()
@@ -129,6 +136,27 @@ async def _keep_ledger(
     spool = ActSpool(DataDirectory(settings.server.data).spool_path)
     await node.ledger.begin(spool, settings.retention)
     spawn(node.ledger.run(spool, settings.audit), "ledger")
+
+
+def _spawn_all(
+    scope: TaskScope, node: Node, store: SqliteStore, settings: Settings
+) -> asyncio.Task[None]:
+    """Start what runs as long as the process, and return the task that a drain waits for."""
+    scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
+    scope.spawn(store.health.watch(), name="store")
+    scope.spawn(store.sealing.run(), name="sealing")
+    scope.spawn(node.door.wheel.run(), name="wheel")
+    scope.spawn(_sweep(node), name="sweep")
+    scope.spawn(node.retention.run(), name="retention")
+    scope.spawn(node.file_sweep.run(), name="files")
+    return scope.spawn(node.committer.run(), name="committer")
+
+
+def _key_ring_file(settings: SealingSettings, directory: DataDirectory) -> KeyRingFile | None:
+    if not settings.enabled:
+        return None
+    path = Path(settings.keys) if settings.keys else directory.key_ring_path
+    return KeyRingFile(path, random_bytes=os.urandom)
 
 
 def _fit_to_files(door: Door) -> None:

@@ -21,7 +21,11 @@ from imserver.core.server_settings import ServerSettings
 
 
 class Listener(uvicorn.Server):
-    """A uvicorn server that drains before it closes, and says when it is ready and where."""
+    """A uvicorn server that drains before it closes, and says when it is ready and where.
+
+    Attributes:
+        on_hangup: what is done on SIGHUP: files that are read again. To be filled before it serves.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,9 @@ class Listener(uvicorn.Server):
             timeout_s = settings.hello_timeout_s
             self._tls = Handshakes(self._certificates, door, timeout_s=timeout_s)
         self._tcp = TcpListener(door, settings, spawn=spawn, tls=self._tls)
+        self.on_hangup: list[Callable[[], None]] = []
+        if self._certificates is not None:
+            self.on_hangup.append(self._certificates.reload)
 
     async def startup(self, sockets: Any = None) -> None:
         """Open the port.
@@ -85,14 +92,17 @@ class Listener(uvicorn.Server):
         self._doorway.open()
         self.servers = []  # uvicorn's own, of which there are none
         self.started = True
-        if self._certificates is not None:
-            reload = self._certificates.reload
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        if self.on_hangup:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         scheme = "http" if self._tls is None else "https"
         urls = [f"{scheme}://{written(*self._doorway.address)}"]
         if self._settings.tcp_address is not None:
             urls.append(self._tcp.open(self._settings.tcp_address))
         self._on_ready(urls)
+
+    def _hang_up(self) -> None:
+        for read_again in self.on_hangup:
+            read_again()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Drain, then close the port and what is left."""

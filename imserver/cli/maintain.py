@@ -7,6 +7,7 @@ import typer
 
 import imserver
 from imserver.cli.failure import CommandFailed
+from imserver.cli.keys import KeysOption, ring_if_any
 from imserver.cli.options import DEFAULT_DATA, DataOption
 from imserver.cli.recording import act_of, leave_on_record
 from imserver.cli.text import printable
@@ -26,12 +27,12 @@ def add_to(app: typer.Typer) -> None:
     app.command()(version)
 
 
-def check(data: DataOption = DEFAULT_DATA) -> None:
+def check(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     """Look for damage in the store: gaps, doubles, dangling references. Exit status 1 if there is any."""
     from imserver.data import sqlite_check  # noqa: PLC0415  (loads the engine)
 
     database = _database(data)
-    report = sqlite_check.check(database)
+    report = sqlite_check.check(database, ring_if_any(data, keys))
     for finding in report.findings:
         places = "; ".join(printable(witness) for witness in finding.witnesses)
         typer.echo(f"{finding.rule}: {finding.count} {finding.meaning}: {places}")
@@ -40,7 +41,12 @@ def check(data: DataOption = DEFAULT_DATA) -> None:
             f"{database} is not sound: {len(report.findings)} rules are broken; "
             "keep a copy of it and restore a backup"
         )
-    typer.echo(f"{database} is sound: {report.conversations} conversations, {report.events} events")
+    typer.echo(f"{database} is sound: {_totals(report)}")
+    if report.unopened:
+        typer.echo(
+            f"{report.unopened} bodies are sealed and were not looked into, for want of their key; "
+            "name the key ring with --keys"
+        )
 
 
 def backup(
@@ -69,11 +75,13 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a store that is there, for good.")
     ] = False,
+    keys: KeysOption = None,
 ) -> None:
     """Put a backup into an empty data directory. Robots are told that what came after it is lost."""
     from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
 
-    report = sqlite_backup.restore(source, DataDirectory(data), force=force)
+    ring = ring_if_any(data, keys)
+    report = sqlite_backup.restore(source, DataDirectory(data), ring=ring, force=force)
     facts: dict[str, Fact] = {"source": str(source), "events": report.events, "force": int(force)}
     leave_on_record(data, act_of(ActKind.STORE_RESTORED, facts=facts))
     typer.echo(f"{data} holds {_totals(report)}; every conversation has a new epoch")

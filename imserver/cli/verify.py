@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imserver.cli.failure import FAILED, WrongUse
+from imserver.cli.keys import KeysOption, ring_if_any
 from imserver.cli.text import printable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def verify(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Take the raw log from this data directory."),
     ] = None,
+    keys: KeysOption = None,
     log: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +49,7 @@ def verify(
 
     gc.disable()  # millions of small values and no cycles: looking for some would take a third of the time
     try:
-        report = judge(histories, _logs(data, log))
+        report = judge(histories, _logs(data, log, keys))
     except HistoryUnusable as exc:
         raise WrongUse(str(exc)) from exc
     finally:
@@ -57,13 +59,13 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _logs(data: Path | None, log: Path | None) -> "Logs":
+def _logs(data: Path | None, log: Path | None, keys: Path | None) -> "Logs":
     from imserver.verify import raw_log  # noqa: PLC0415
 
     if data is not None and log is not None:
         raise WrongUse("give --data or --log, not both: there is one raw log")
     if data is not None:
-        return raw_log.read_data_directory(data)
+        return raw_log.read_data_directory(data, ring_if_any(data, keys))
     return raw_log.read_log_file(log) if log is not None else raw_log.no_log()
 
 

@@ -18,6 +18,7 @@ from imserver.core.errors import InvalidSettings
 from imserver.core.file_settings import FileSettings
 from imserver.core.http_settings import HttpSettings
 from imserver.core.rate_settings import RateSettings
+from imserver.core.sealing_settings import SealingSettings
 from imserver.core.server_settings import ServerSettings
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import clip, is_group, is_name
@@ -182,6 +183,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     http: HttpSettings = HttpSettings()
     audit: AuditSettings = AuditSettings()
     files: FileSettings = FileSettings()
+    sealing: SealingSettings = SealingSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ DATABASE_NAME: Final = "imserver.db"
 KEY_NAME: Final = "server.key"
 SPOOL_NAME: Final = "acts.jsonl"
 FILES_NAME: Final = "files"
+KEY_RING_NAME: Final = "sealing.keys"
 _KEY_BYTES_MAX: Final = 4_096
 
 
@@ -67,6 +68,11 @@ class DataDirectory:
     def spool_path(self) -> Path:
         """Where acts wait that were done beside a running server."""
         return self.path / SPOOL_NAME
+
+    @property
+    def key_ring_path(self) -> Path:
+        """Where the sealing keys are, unless a setting names another place."""
+        return self.path / KEY_RING_NAME
 
     def signing_key(self) -> Ed25519PrivateKey:
         """Return the deployment's signing key, making it (durably, mode 0600) the first time.

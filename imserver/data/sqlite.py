@@ -15,6 +15,7 @@ import apsw
 
 from imserver.core.acts import Act
 from imserver.core.errors import StoreUnavailable
+from imserver.core.key_ring import KeyRing
 from imserver.core.model import (
     Append,
     ConversationRecord,
@@ -26,10 +27,12 @@ from imserver.core.model import (
     Outcome,
     RobotRecord,
 )
+from imserver.data.sealing import EventSeal
 from imserver.data.sqlite_administration import SqliteAdministration, SqliteBoots
 from imserver.data.sqlite_file import SCHEMA_VERSION, Durability, StoreLock
 from imserver.data.sqlite_files import SqliteFiles
 from imserver.data.sqlite_reader import Reader
+from imserver.data.sqlite_sealing import StoreSealing
 from imserver.data.sqlite_threads import Threads
 from imserver.data.sqlite_writer import StoreHealth, Writer
 from imserver.data.store import Administration, Boots
@@ -49,32 +52,44 @@ class SqliteStore:
     Attributes:
         health: whether writing has failed for good.
         files: the catalogue of files, which is part of the store.
+        sealing: how its bodies are sealed; `StoreSealing.run` brings all of them under the current key.
     """
 
-    def __init__(self, path: Path, lock: StoreLock, durability: Durability) -> None:
+    def __init__(
+        self, path: Path, lock: StoreLock, durability: Durability, ring: KeyRing | None
+    ) -> None:
+        seal = None if ring is None else EventSeal(ring)
         self._lock = lock
         self.health = StoreHealth()
         self._closed = False
-        self._writer = Threads("store-writer", partial(Writer, path, durability, self.health))
-        self._readers = Threads("store-reader", partial(Reader, path), count=_READERS)
+        make_writer = partial(Writer, path, durability, self.health, seal)
+        self._writer = Threads("store-writer", make_writer)
+        self._readers = Threads("store-reader", partial(Reader, path, seal), count=_READERS)
+        self.sealing = StoreSealing(seal, self._write)
         self.files = SqliteFiles(self._read, self._transact)
         self.administration: Administration = SqliteAdministration(self._read, self._transact)
         self.boots: Boots = SqliteBoots(self._read, self._transact)
 
     @classmethod
-    async def open(cls, path: Path, *, durability: Durability = "full") -> Self:
+    async def open(
+        cls, path: Path, *, durability: Durability = "full", ring: KeyRing | None = None
+    ) -> Self:
         """Open the store in the file ``path``, which is made if it does not exist; its folder must.
+
+        With a ``ring``, the bodies of events are sealed; see `imserver.data.sealing`.
 
         Raises:
             DataDirectoryBusy: another process has it open.
             StoreCorrupt: the file is damaged or not a store.
             StoreTooNew: a newer version wrote it.
             StoreUnavailable: the file cannot be opened or written.
+            KeyRingUnusable: the ring lacks a key that bodies are sealed with, or there is none.
         """
         lock = StoreLock(path)
-        store = cls(path, lock, durability)
+        store = cls(path, lock, durability, ring)
         try:
             await store._writer.start()
+            await store.sealing.begin()
             halted = await store._writer.call(Writer.halted)
             await store._readers.start()
         except BaseException:

@@ -9,18 +9,22 @@ A call of plain events of known conversations needs no BEGIN and COMMIT: `LogApp
 it is one, and its one INSERT is a transaction by itself. That matters because each statement gives the
 interpreter lock away, and beside a busy event loop getting it back takes longer than the work.
 
+Where bodies are sealed, that is done here: every event knows its seq, and the event loop is not held up.
+
 An event that changes a membership, or refers to a file, goes by itself, because that counts only if the event
 was not stored before. Heads are derived state: the truth is the largest key in the table.
 `LogAppender.forget` drops them, and the writer calls it whenever a transaction did not commit.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 import msgspec
 from msgspec import Raw
 
+from imserver.core.errors import SealBroken
 from imserver.core.model import (
     Added,
     Append,
@@ -38,6 +42,7 @@ from imserver.core.model import (
     Stored,
     Taken,
 )
+from imserver.data.sealing import EventSeal, key_number, refused
 from imserver.data.sqlite_file import SEQ_BITS, extended_code
 from imserver.data.sqlite_rows import decode_events, encode_json
 from imserver.data.sqlite_statements import load_statements
@@ -51,15 +56,29 @@ Run: TypeAlias = list[tuple["Log", Append]]
 _SQL: Final = load_statements("sqlite_writes.sql")
 _ANY_ROWS_MAX: Final = 128
 _ROWS: Final = (*range(1, _ANY_ROWS_MAX + 1), 256)
-_ADD_EVENTS: Final = {
-    rows: _SQL["add_events"] + " " + ", ".join(["(?,?,?,?,?,?,?)"] * rows) for rows in _ROWS
-}
-_VALUES_A_ROW: Final = 7
+_Values: TypeAlias = list[str | int | bytes | None]
 _LOGS_MAX: Final = 100_000
+_log: Final = logging.getLogger(__name__)
 _conv_ids: Final = msgspec.json.Decoder(list[int]).decode
 
 STATEMENTS: Final = len(_ROWS) + len(_SQL)
 """How many statements a connection should keep prepared."""
+
+
+class _Form(NamedTuple):
+    """How rows are bound: what each of them takes, and the statement for each number of rows."""
+
+    values_a_row: int
+    statements: dict[int, str]
+
+
+def _form(name: str, values_a_row: int) -> _Form:
+    row = f"({','.join('?' * values_a_row)})"
+    return _Form(values_a_row, {rows: f"{_SQL[name]} {', '.join([row] * rows)}" for rows in _ROWS})
+
+
+_PLAIN: Final = _form("add_events", 7)
+_SEALED: Final = _form("add_sealed_events", 8)
 
 
 class RepeatedCid(Exception):
@@ -82,8 +101,10 @@ class Log:
 class LogAppender:
     """Appends events and moves cursors on the writer's connection; the caller begins and commits."""
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, seal: EventSeal | None) -> None:
         self._db = db
+        self._seal = seal
+        self._form = _PLAIN if seal is None else _SEALED
         self._epoch: str = db.execute(_SQL["meta"], ("epoch",)).get
         self._logs: dict[ConversationName, Log] = {}
 
@@ -93,7 +114,7 @@ class LogAppender:
 
     def plain_run(self, events: Sequence[Append]) -> Run | None:
         """Return the events as a run for `add`, or None if they need more than one statement."""
-        if len(events) not in _ADD_EVENTS:
+        if len(events) not in _ROWS:
             return None
         run: Run = []
         for event in events:
@@ -130,7 +151,7 @@ class LogAppender:
         """
         stored = self._stored_already(run) if check_first else {}
         outcomes: list[Outcome] = []
-        values: list[str | int | bytes | None] = []
+        values: _Values = []
         for log, event in run:
             if check_first:
                 first = stored.get((log.id, event.sender, event.cid))
@@ -145,8 +166,13 @@ class LogAppender:
                 event.ref,
                 event.body,
             )
-            values += (log.base + seq, event.ts, sender, cid, kind, ref, body)
             entry = Event(seq, event.ts, sender, cid, kind, Raw(body), ref)
+            if self._seal is None:
+                values += (log.base + seq, event.ts, sender, cid, kind, ref, body)
+            else:
+                sealed = self._seal.seal(event.conv, entry)
+                key = key_number(sealed)
+                values += (log.base + seq, event.ts, sender, cid, kind, ref, key, sealed)
             outcomes.append(Stored(log.epoch, entry, False))  # noqa: FBT003 - a field, not a switch
             if check_first:
                 stored[log.id, sender, cid] = entry
@@ -193,14 +219,15 @@ class LogAppender:
         self._logs[conv] = log
         return log
 
-    def _insert(self, values: list[str | int | bytes | None]) -> None:
-        rows, start = len(values) // _VALUES_A_ROW, 0
+    def _insert(self, values: _Values) -> None:
+        values_a_row, statements = self._form
+        rows, start = len(values) // values_a_row, 0
         try:
             while start < rows:
                 chunk = _chunk_rows(rows - start)
                 end = start + chunk
-                part = values[start * _VALUES_A_ROW : end * _VALUES_A_ROW]
-                self._db.execute(_ADD_EVENTS[chunk], part)
+                part = values[start * values_a_row : end * values_a_row]
+                self._db.execute(statements[chunk], part)
                 start = end
         except apsw.ConstraintError as exc:
             if extended_code(exc) != apsw.SQLITE_CONSTRAINT_UNIQUE:
@@ -210,11 +237,30 @@ class LogAppender:
     def _stored_already(self, run: Run) -> dict[tuple[int, str, str], Event]:
         asked = [(log.id, event.sender, event.cid) for log, event in run]
         row: Any = self._db.execute(_SQL["stored_already"], (encode_json(asked),)).fetchone()
-        convs, rows, bodies = row
+        text, rows, bodies = row
+        convs = _conv_ids(text)
+        names = {log.id: event.conv for log, event in run}
+        events = decode_events(
+            rows,
+            bodies,
+            lambda number, event: self._opened(names[convs[number]], event),
+            strict=self._seal is not None and self._seal.strict,
+        )
         return {
             (conv, event.sender, event.cid): event
-            for conv, event in zip(_conv_ids(convs), decode_events(rows, bodies), strict=True)
+            for conv, event in zip(convs, events, strict=True)
         }
+
+    def _opened(self, conv: ConversationName, event: Event) -> Event:
+        """Open a body; one that is damaged stays as it is, so that none that is sent is the same, and nobody
+        else's event in the call suffers."""
+        try:
+            if self._seal is None:
+                raise refused(conv, event)
+            return self._seal.open(conv, event)
+        except SealBroken as exc:
+            _log.error("sealing.broken", extra={"reason": str(exc)})
+            return event
 
     def _add_singly(self, log: Log | None, event: Append) -> Outcome:
         change = event.change

@@ -13,8 +13,20 @@ from typing import Final
 
 import apsw
 
-from imserver.core.errors import DataDirectoryUnusable, StoreCorrupt, StoreUnavailable
-from imserver.data.directory import DATABASE_NAME, KEY_NAME, SPOOL_NAME, DataDirectory
+from imserver.core.errors import (
+    DataDirectoryUnusable,
+    KeyRingUnusable,
+    StoreCorrupt,
+    StoreUnavailable,
+)
+from imserver.core.key_ring import KeyRing
+from imserver.data.directory import (
+    DATABASE_NAME,
+    KEY_NAME,
+    KEY_RING_NAME,
+    SPOOL_NAME,
+    DataDirectory,
+)
 from imserver.data.sqlite_check import Report, check
 from imserver.data.sqlite_file import (
     StoreLock,
@@ -24,11 +36,12 @@ from imserver.data.sqlite_file import (
     open_for_reading,
     reserve_page_checksums,
 )
+from imserver.data.sqlite_keys import keys_required
 from imserver.data.sqlite_wal import find_damage, index_path, is_all_copied, keep_copy, wal_path
 from imserver.data.sqlite_writer import StoreHealth, Writer
 
 _DRAFT: Final = DATABASE_NAME + ".draft"
-_LEFT: Final = frozenset({KEY_NAME, SPOOL_NAME, DATABASE_NAME + ".lock"})
+_LEFT: Final = frozenset({KEY_NAME, KEY_RING_NAME, SPOOL_NAME, DATABASE_NAME + ".lock"})
 """What may lie in a directory that counts as empty."""
 
 
@@ -64,15 +77,18 @@ def backup(data: DataDirectory, target: Path, *, with_key: bool) -> Report:
     return report
 
 
-def restore(source: Path, data: DataDirectory, *, force: bool) -> Report:
+def restore(
+    source: Path, data: DataDirectory, *, ring: KeyRing | None = None, force: bool
+) -> Report:
     """Put the backup ``source`` (its directory or its database) into ``data``, durably, with a new epoch.
 
-    ``force`` replaces a store that is there, and takes a backup that is not quite sound. The directory's own
-    key stays; else the backup's is taken if it has one.
+    ``force`` replaces a store that is there, and takes a backup that is not quite sound, or that cannot be
+    opened with the ``ring``. The directory's own key stays; else the backup's is taken if it has one.
 
     Raises:
         DataDirectoryUnusable: ``data`` is not empty, or there is no backup in ``source``.
         DataDirectoryBusy: a server is running on ``data``.
+        KeyRingUnusable: bodies in the backup are sealed with a key that is not in the ring.
         StoreCorrupt: the backup is damaged.
     """
     folder = source if source.is_dir() else source.parent
@@ -83,7 +99,7 @@ def restore(source: Path, data: DataDirectory, *, force: bool) -> Report:
         _require_empty(data, "name another directory, or say --force to replace what is there")
     lock = StoreLock(data.database_path)
     try:
-        return _restore(database, data, force=force)
+        return _restore(database, data, ring=ring, force=force)
     finally:
         lock.release()
 
@@ -119,15 +135,23 @@ def accept_loss(data: DataDirectory) -> Report | None:
     return report
 
 
-def _restore(database: Path, data: DataDirectory, *, force: bool) -> Report:
+def _restore(database: Path, data: DataDirectory, *, ring: KeyRing | None, force: bool) -> Report:
     draft = data.path / _DRAFT
     for stale in (draft, wal_path(draft), index_path(draft)):
         stale.unlink(missing_ok=True)
     _copy_database(database, draft)
-    report = check(draft)
+    report = check(draft, ring)
     if report.findings and not force:
         _remove(draft)
         raise StoreCorrupt(_unsound(database, report))
+    missing = keys_required(draft).difference(ring.ids if ring else ())
+    if missing and not force:
+        _remove(draft)
+        raise KeyRingUnusable(
+            f"bodies in {database} are sealed with key {', '.join(sorted(missing))}, which is not in "
+            f"{'the key ring' if ring else 'a key ring here'}; put the ring that has it to "
+            f"{data.key_ring_path} or name it with --keys, or say --force and bring it before you serve"
+        )
     _begin_epoch(draft)
     _tidy(draft)
     if not data.key_path.exists() and (database.parent / KEY_NAME).is_file():

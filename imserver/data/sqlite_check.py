@@ -4,14 +4,17 @@ Reads only, in one snapshot, beside a running server if there is one. It judges 
 own rules; whether bodies make sense is not its business.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from imserver.core.errors import StoreCorrupt, StoreUnavailable
+from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
+from imserver.core.key_ring import KeyRing
+from imserver.data.sealing import EventSeal, key_of
 from imserver.data.sqlite_file import (
     damaged_pages,
     extended_code,
@@ -19,7 +22,9 @@ from imserver.data.sqlite_file import (
     lost_commits,
     open_for_reading,
 )
+from imserver.data.sqlite_resealing import uses
 from imserver.data.sqlite_statements import load_statements
+from imserver.protocol.events import Event
 
 _SQL: Final = load_statements("sqlite_check.sql")
 _WITNESSES_MAX: Final = 5
@@ -31,6 +36,8 @@ RULES: Final = {
     "gap": "seq that are missing in a log",
     "duplicate_cid": "cids that stand more than once in a conversation",
     "dangling_ref": "events that refer to none before them",
+    "broken_seal": "bodies whose seal is broken: changed, or moved from another row",
+    "not_sealed": "bodies that are not sealed, where all the others are",
     "event_without_conversation": "logs that belong to no conversation",
     "conversation_without_events": "conversations without a first event",
     "cursor_beyond_head": "cursors beyond the head of their log",
@@ -59,17 +66,24 @@ class Finding(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What a check saw. The store is sound if there are no findings."""
+    """What a check saw. The store is sound if there are no findings.
+
+    Attributes:
+        unopened: how many bodies are sealed with keys that were not given, so that nothing was seen of them.
+    """
 
     path: str
     sqlite: str
     conversations: int
     events: int
     findings: tuple[Finding, ...]
+    unopened: int = 0
 
 
-def check(path: Path) -> Report:
+def check(path: Path, ring: KeyRing | None = None) -> Report:
     """Look through the store in the file ``path``, in time linear in its size. Blocks.
+
+    With a ``ring``, every body that is sealed is opened.
 
     Raises:
         StoreCorrupt: the file is not a store, or is too damaged to be read at all.
@@ -87,13 +101,16 @@ def check(path: Path) -> Report:
         with db:  # one snapshot for all questions
             conversations, events = _row(db, "totals")
             findings += [finding for rule in _SQL_RULES for finding in _broken(db, rule)]
+            seals, unopened = _broken_seals(db, ring)
+            findings += seals
     except apsw.Error as exc:
         if is_damage(exc):
             raise StoreCorrupt(f"{path} is too damaged to be checked further: {exc}") from exc
         raise StoreUnavailable(f"{path} cannot be read now: {exc}") from exc
     finally:
         db.close()
-    return Report(str(path), apsw.sqlite_lib_version(), conversations, events, tuple(findings))
+    version = apsw.sqlite_lib_version()
+    return Report(str(path), version, conversations, events, tuple(findings), unopened)
 
 
 def _damage(db: apsw.Connection, path: Path) -> list[Finding]:
@@ -125,6 +142,28 @@ def _broken(db: apsw.Connection, rule: str) -> list[Finding]:
         return []
     texts = tuple(text or "(unnamed)" for text in _texts(witnesses))
     return [Finding(rule, RULES[rule], count, texts)]
+
+
+def _broken_seals(db: apsw.Connection, ring: KeyRing | None) -> tuple[list[Finding], int]:
+    """Return what is wrong with the sealed bodies, and how many could not be looked into."""
+    if ring is None:
+        return [], sum(uses(db).keys.values())
+    seal = EventSeal(ring)
+    places: list[str] = []
+    broken = unopened = 0
+    rows: Iterable[Any] = db.execute(_SQL["sealed_bodies"])
+    for conv, seq, ts, sender, cid, kind, ref, key, body in rows:
+        if key_of(key) not in ring.ids:
+            unopened += 1
+            continue
+        try:
+            seal.open(conv, Event(seq, ts, sender, cid, kind, Raw(body), ref))
+        except SealBroken:
+            broken += 1
+            places += [f"{conv}: {seq}"] if broken <= _WITNESSES_MAX else []
+    if not broken:
+        return [], unopened
+    return [Finding("broken_seal", RULES["broken_seal"], broken, tuple(places))], unopened
 
 
 def _row(db: apsw.Connection, name: str, values: dict[str, int] | None = None) -> Any:

@@ -38,6 +38,19 @@ FROM (
   WHERE ref IS NOT NULL AND (ref < 1 OR ref >= seq)
 ) LEFT JOIN conversations ON id = conv;
 
+-- name: not_sealed
+-- Counts only where the store says that all bodies are sealed.
+SELECT count(*), json_group_array(name || ': ' || seq) FILTER (WHERE nth <= :limit)
+FROM (
+  SELECT conv, seq, row_number() OVER () AS nth FROM events
+  WHERE sealed IS NULL AND (SELECT value FROM meta WHERE name = 'sealed_with') > ''
+    AND (SELECT value FROM meta WHERE name = 'sealed_with') NOT LIKE '%plain%'
+) LEFT JOIN conversations ON id = conv;
+
+-- name: sealed_bodies
+SELECT coalesce(name, 'conversation ' || conv), seq, ts, sender, cid, kind, ref, sealed, body
+FROM events LEFT JOIN conversations ON id = conv WHERE sealed IS NOT NULL ORDER BY key;
+
 -- name: event_without_conversation
 SELECT count(*), json_group_array('event ' || key) FILTER (WHERE nth <= :limit)
 FROM (

@@ -5,15 +5,17 @@ the server reads, and believes in no rule that the rows might break.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 from msgspec import Raw, Struct
 
-from imserver.core.errors import StoreCorrupt, StoreUnavailable
+from imserver.core.errors import SealingKeyMissing, StoreCorrupt, StoreUnavailable
+from imserver.core.key_ring import KeyRing
 from imserver.core.model import Cursor
+from imserver.data.sealing import EventSeal, key_of
 from imserver.data.sqlite_file import is_damage, lost_commits, open_for_reading
 from imserver.data.sqlite_statements import load_statements
 from imserver.protocol.events import Event
@@ -34,17 +36,33 @@ class LogHeader(Struct, frozen=True):
 class StoreDump:
     """What is in a store; every iterator goes once over it."""
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, ring: KeyRing | None) -> None:
         self._db = db
+        self._seal = None if ring is None else EventSeal(ring)
 
     def conversations(self) -> list[LogHeader]:
         """Return the conversations, in no order."""
         return [LogHeader(*row) for row in self._db.execute(_SQL["conversations"])]
 
     def events(self) -> Iterator[tuple[int, Event]]:
-        """Yield all events, each with its conversation's number; of one conversation in order of seq."""
-        for conv, seq, ts, sender, cid, kind, ref, body in self._db.execute(_SQL["events"]):
-            yield conv, Event(seq, ts, sender, cid, kind, Raw(body), ref)
+        """Yield all events, each with its conversation's number; of one conversation in order of seq.
+
+        Raises:
+            SealBroken: of a body that is sealed.
+            SealingKeyMissing: a body is sealed, and there is no ring.
+        """
+        names = {header.id: header.conv for header in self.conversations()}
+        rows: Iterable[Any] = self._db.execute(_SQL["events"])
+        for conv, seq, ts, sender, cid, kind, ref, key, body in rows:
+            event = Event(seq, ts, sender, cid, kind, Raw(body), ref)
+            if key is None:
+                yield conv, event
+            elif self._seal is None:
+                raise SealingKeyMissing(
+                    f"bodies are sealed with key {key_of(key)}; name the key ring with --keys"
+                )
+            else:
+                yield conv, self._seal.open(ConversationName(names.get(conv, "")), event)
 
     def cursors(self) -> Iterator[Cursor]:
         """Yield all cursors."""
@@ -53,8 +71,10 @@ class StoreDump:
 
 
 @contextlib.contextmanager
-def open_dump(path: Path) -> Iterator[StoreDump]:
+def open_dump(path: Path, ring: KeyRing | None = None) -> Iterator[StoreDump]:
     """Open the store in the file ``path`` for as long as the context is entered. Blocks.
+
+    ``ring`` opens bodies that are sealed.
 
     Raises:
         StoreCorrupt: the file is not a store, or is too damaged to be read; also inside the context.
@@ -68,7 +88,7 @@ def open_dump(path: Path) -> Iterator[StoreDump]:
     db = open_for_reading(path)
     try:
         with db:  # one snapshot for all questions
-            yield StoreDump(db)
+            yield StoreDump(db, ring)
     except apsw.Error as exc:
         if is_damage(exc):
             raise StoreCorrupt(f"{path} is too damaged to be read: {exc}") from exc

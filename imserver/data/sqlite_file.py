@@ -323,6 +323,7 @@ def _make_schema(db: apsw.Connection) -> None:
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute(_WRITES["put_meta"], ("schema_version", str(SCHEMA_VERSION)))
         db.execute(_WRITES["put_meta"], ("epoch", secrets.token_hex(8)))
+        db.execute(_WRITES["put_meta"], ("sealed_with", ""))
 
 
 def _migrate(db: apsw.Connection) -> None:

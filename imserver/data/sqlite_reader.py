@@ -8,8 +8,9 @@ from typing import Any, Final, TypeAlias
 import apsw
 import msgspec
 
-from imserver.core.errors import StoreCorrupt, StoreUnavailable
+from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.model import ConversationRecord, GroupSummary, Keep, Membership, RobotRecord
+from imserver.data.sealing import EventSeal, refused
 from imserver.data.sqlite_file import SEQ_BITS, is_damage, open_for_reading
 from imserver.data.sqlite_rows import decode_events, encode_json
 from imserver.data.sqlite_statements import load_statements
@@ -47,8 +48,9 @@ _acked = msgspec.json.Decoder(dict[RobotName, int]).decode
 class ReadingConnection:
     """A connection that only reads, for its one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seal: EventSeal | None = None) -> None:
         self._path = path
+        self._seal = seal
         self._db = open_for_reading(path)
 
     def row(self, statement: str, values: _Values) -> Any:
@@ -89,7 +91,7 @@ class Reader(ReadingConnection):
             "limit": max(limit, 0),
             "bytes_max": bytes_max,
         }
-        return self._page("page_after", values)
+        return self._page("page_after", conv, values)
 
     def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
@@ -101,13 +103,13 @@ class Reader(ReadingConnection):
             "limit": max(limit, 0),
             "bytes_max": bytes_max,
         }
-        return self._page("page_before", values)
+        return self._page("page_before", conv, values)
 
     def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         values = {"conv": conv, "seqs": encode_json(seqs)}
         return {
             event.ref: event
-            for event in self._page("amendments", values)
+            for event in self._page("amendments", conv, values)
             if event.ref is not None  # always, by the query; here for the type
         }
 
@@ -147,9 +149,21 @@ class Reader(ReadingConnection):
     def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return _acked(self._text("acked", {"conv": conv}))
 
-    def _page(self, name: str, values: _Values) -> list[Event]:
+    def _page(self, name: str, conv: ConversationName, values: _Values) -> list[Event]:
         rows, bodies = self._row(name, values)
-        return decode_events(rows, bodies)
+        strict = self._seal is not None and self._seal.strict
+        return decode_events(
+            rows, bodies, lambda _, event: self._opened(conv, event), strict=strict
+        )
+
+    def _opened(self, conv: ConversationName, event: Event) -> Event:
+        try:
+            if self._seal is None:
+                raise refused(conv, event)
+            return self._seal.open(conv, event)
+        except SealBroken as exc:
+            _log.error("sealing.broken", extra={"path": str(self._path), "reason": str(exc)})
+            raise
 
     def _text(self, name: str, values: _Values) -> str:
         text: str = self._row(name, values)[0]

@@ -8,7 +8,7 @@
 WITH
   log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
   sizes AS NOT MATERIALIZED (
-    SELECT key, length(body) AS bytes FROM log CROSS JOIN events
+    SELECT key, body_bytes AS bytes FROM log CROSS JOIN events
     WHERE key > base + :after AND key < base + (1 << 38)
     ORDER BY key LIMIT :limit
   ),
@@ -24,7 +24,8 @@ WITH
     FROM sizes
   )
 SELECT
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
+    iif(sealed IS NULL, length(body), -length(body)))),
   CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
@@ -33,7 +34,7 @@ FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 WITH
   log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
   sizes AS NOT MATERIALIZED (
-    SELECT key, length(body) AS bytes FROM log CROSS JOIN events
+    SELECT key, body_bytes AS bytes FROM log CROSS JOIN events
     WHERE key > base AND key < base + :before
     ORDER BY key DESC LIMIT :limit
   ),
@@ -49,7 +50,8 @@ WITH
     FROM sizes
   )
 SELECT
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
+    iif(sealed IS NULL, length(body), -length(body)))),
   CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
@@ -67,7 +69,8 @@ WITH
     FROM log CROSS JOIN json_each(:seqs) AS asked
   )
 SELECT
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
+    iif(sealed IS NULL, length(body), -length(body)))),
   CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM deciding CROSS JOIN events USING (key);
 
@@ -90,7 +93,7 @@ WITH
          ORDER BY key LIMIT 1), head)) AS by_age,
       iif(:body_bytes IS NULL, NULL, coalesce(
         (SELECT min(key) - base FROM (
-           SELECT key, sum(length(body)) OVER (ORDER BY key DESC ROWS UNBOUNDED PRECEDING) AS bytes
+           SELECT key, sum(body_bytes) OVER (ORDER BY key DESC ROWS UNBOUNDED PRECEDING) AS bytes
            FROM events WHERE key >= base + floor AND key <= base + head)
          WHERE bytes <= :body_bytes), head)) AS by_size
     FROM log

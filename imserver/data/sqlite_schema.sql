@@ -28,6 +28,9 @@ CREATE TABLE conversations (
 -- The unique index is what makes a send exactly once. The cid comes first in it: cids that sort by time, as
 -- the SDK makes them, then all go to the end of the index, and a commit writes a few of its pages, however
 -- many robots it serves and however long the logs are. With the sender first it was a page for each robot.
+--
+-- `sealed` is null where the body stands as it is, or the number of the key that it is sealed with; the body is
+-- then 44 bytes longer. `body_bytes` is the size of what was sent; SQLite tells it without reading the body.
 CREATE TABLE events (
   key    INTEGER PRIMARY KEY,
   conv   INTEGER NOT NULL AS (key >> 38) VIRTUAL,
@@ -37,7 +40,9 @@ CREATE TABLE events (
   cid    TEXT    NOT NULL,
   kind   TEXT    NOT NULL,
   ref    INTEGER,
-  body   BLOB    NOT NULL
+  sealed INTEGER,
+  body   BLOB    NOT NULL,
+  body_bytes INTEGER NOT NULL AS (length(body) - iif(sealed IS NULL, 0, 44)) VIRTUAL
 ) STRICT;
 
 CREATE UNIQUE INDEX events_by_cid ON events (cid, sender, conv);

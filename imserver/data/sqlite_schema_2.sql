@@ -45,3 +45,8 @@ CREATE TABLE boots (
   noted    INTEGER NOT NULL,
   PRIMARY KEY (robot, device)
 ) STRICT, WITHOUT ROWID;
+
+ALTER TABLE events ADD COLUMN sealed INTEGER;
+
+ALTER TABLE events ADD COLUMN
+  body_bytes INTEGER NOT NULL AS (length(body) - iif(sealed IS NULL, 0, 44)) VIRTUAL;

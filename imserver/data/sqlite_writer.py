@@ -27,8 +27,9 @@ from imserver.core.acts import Act
 from imserver.core.errors import ImserverError, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Enrolment, Outcome, RobotRecord
 from imserver.data.enrolments import check_enrolment
+from imserver.data.sealing import EventSeal
 from imserver.data.sqlite_administration import record
-from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid, Run
+from imserver.data.sqlite_append import STATEMENTS, LogAppender, RepeatedCid
 from imserver.data.sqlite_file import (
     SEQ_BITS,
     Durability,
@@ -102,13 +103,22 @@ class StoreHealth:
 class Writer:
     """The writing half of a store, for its one thread. Methods are as in the ports, without the waiting."""
 
-    def __init__(self, path: Path, durability: Durability, health: StoreHealth) -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability,
+        health: StoreHealth,
+        seal: EventSeal | None = None,
+    ) -> None:
         self._health = health
         self._path = path
         self._in_doubt = has_log(path)
         self._db = open_for_writing(path, durability, statements=STATEMENTS)
         self._db.set_wal_hook(self._count_pages)
-        self._appender = LogAppender(self._db)
+        self._seal = seal
+        self._appender = LogAppender(self._db, seal)
+        if seal is not None:
+            self._db.pragma("secure_delete", 1)
         self._wal_pages = 0
         self._wal_pages_seen = 0
         if self._in_doubt:
@@ -122,7 +132,7 @@ class Writer:
         try:
             run = None if cursors else self._appender.plain_run(events)
             if run is not None:
-                return self._append_at_once(run)
+                return self._at_once(partial(self._appender.add, run))
             return self._append(events, cursors, check_first=False)
         except RepeatedCid:
             return self._append(events, cursors, check_first=True)
@@ -135,11 +145,11 @@ class Writer:
             self._appender.move_cursors(cursors)
         return outcomes
 
-    def _append_at_once(self, run: Run) -> list[Outcome]:
-        """Store plain events with one statement that commits by itself."""
+    def _at_once(self, work: Callable[[], R]) -> R:
+        """Do ``work``, which is one statement that commits by itself."""
         self._health.check()
         try:
-            return self._appender.add(run)
+            return work()
         except _DEFINITE as exc:
             self._roll_back()
             raise StoreUnavailable(_UNAVAILABLE.format(exc)) from exc
@@ -206,7 +216,7 @@ class Writer:
             self._db.execute(_SQL["begin_epoch"], (epoch,))
             self._db.execute(_SQL["put_meta"], ("epoch", epoch))
             self._db.execute(_SQL["cut_cursors"])
-        self._appender = LogAppender(self._db)
+        self._appender = LogAppender(self._db, self._seal)
 
     def halted(self) -> int:
         """Return how many conversations are halted; asked when a store is opened.
@@ -219,6 +229,15 @@ class Writer:
         except apsw.Error as exc:
             raise cannot_open(self._path, exc) from exc
         return count
+
+    def wipe(self, *, anew: bool) -> bool:
+        """Empty the WAL, and with ``anew`` write the whole file first, without what lies in its free places.
+
+        Returns whether the WAL is empty: a reader that looks at an older state keeps it from that.
+        """
+        if anew:
+            self._at_once(partial(self._db.execute, "VACUUM"))
+        return self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def probe(self) -> None:
         with self._transaction():
@@ -296,20 +315,21 @@ class Writer:
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
-    def _checkpoint(self, mode: int) -> None:
+    def _checkpoint(self, mode: int) -> bool:
+        """Copy the WAL into the database; return whether all that ``mode`` asks for was done."""
         try:
             pages, copied = self._db.wal_checkpoint(mode=mode)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError) as exc:
             # Nothing is lost: the WAL keeps everything until a later checkpoint succeeds.
             _log.warning("store.checkpoint_put_off", extra={"error": str(exc)})
             self._wal_pages_seen = self._wal_pages
+            return False
         except apsw.Error as exc:
             self._fail("a checkpoint", exc)
-        else:
-            self._wal_pages_seen = (
-                copied  # less than all when a reader still looks at an older state
-            )
-            _log.debug("store.checkpoint", extra={"pages": pages, "copied": copied})
+            return False
+        self._wal_pages_seen = copied  # less than all when a reader still looks at an older state
+        _log.debug("store.checkpoint", extra={"pages": pages, "copied": copied})
+        return pages == copied
 
     def _robot(self, name: RobotName) -> RobotRecord | None:
         row: Any = self._db.execute(_SQL["robot"], (name,)).fetchone()

@@ -17,11 +17,16 @@ INSERT INTO conversations (name, epoch, open, created_ms) VALUES (?, ?, ?, ?);
 -- whole transaction, which needs no journal of the statement as ABORT does, a third of its time.
 INSERT OR ROLLBACK INTO events (key, ts, sender, cid, kind, ref, body) VALUES
 
+-- name: add_sealed_events
+-- The same with groups of eight, the last but one being the number of the key that seals the body.
+INSERT OR ROLLBACK INTO events (key, ts, sender, cid, kind, ref, sealed, body) VALUES
+
 -- name: stored_already
 -- The parameter is a JSON array of [conv, sender, cid]; the answer, their conversations and events.
 SELECT
   json_group_array(conv),
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref, length(body))),
+  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
+    iif(sealed IS NULL, length(body), -length(body)))),
   CAST(coalesce(group_concat(body, ''), '') AS BLOB)
 FROM json_each(?) AS asked CROSS JOIN events
 WHERE sender = asked.value ->> 1 AND cid = asked.value ->> 2 AND conv = asked.value ->> 0;
@@ -59,7 +64,7 @@ SELECT id << 38, floor FROM conversations WHERE name = ?;
 SELECT max(key) FROM (
   SELECT key, row_number() OVER so_far AS row, sum(bytes) OVER so_far AS bytes
   FROM (
-    SELECT key, length(body) AS bytes FROM events
+    SELECT key, body_bytes AS bytes FROM events
     WHERE key > :base AND key < min(:base + :below, (
       SELECT max(key) FROM events WHERE key > :base AND key < :base + (1 << 38)))
     ORDER BY key LIMIT :limit

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from imserver.core.errors import ImserverError
+from imserver.core.key_ring import KeyRing
 from imserver.core.membership_changes import change_of
 from imserver.core.model import MembershipChange
 from imserver.data.directory import DATABASE_NAME
@@ -86,9 +87,9 @@ def no_log() -> Logs:
     return Logs()
 
 
-def read_data_directory(data: Path) -> Logs:
+def read_data_directory(data: Path, ring: KeyRing | None = None) -> Logs:
     """Return the logs and cursors of the store in a data directory, of a server that is stopped (or busy
-    with other conversations: what it stores from now on is not seen).
+    with other conversations: what it stores from now on is not seen). ``ring`` opens bodies that are sealed.
 
     Raises:
         HistoryUnusable: there is no store, or it cannot be read.
@@ -98,7 +99,7 @@ def read_data_directory(data: Path) -> Logs:
         raise HistoryUnusable(f"there is no store in {data}; name a server's data directory")
     logs = Logs(str(data))
     try:
-        with open_dump(path) as dump:
+        with open_dump(path, ring) as dump:
             loading = {head.id: _loading(head) for head in dump.conversations()}
             for number, event in dump.events():
                 target = loading.get(number)

@@ -20,10 +20,10 @@ _WRITER = "imserver/data/sqlite_writer.py"
 ACK_BEFORE_COMMIT = (
     Change(
         _WRITER,
-        "            return self._appender.add(run)\n",
+        "            return work()\n",
         """            if not self._db.in_transaction:
                 self._db.execute("BEGIN IMMEDIATE")
-            return self._appender.add(run)
+            return work()
 """,
     ),
     Change(

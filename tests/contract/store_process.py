@@ -6,12 +6,14 @@ for each error. Who started it compares that with what is in the file afterwards
 
 import asyncio
 import json
+import os
 import resource
 import sys
 from pathlib import Path
 
 from imserver.core.errors import ImserverError
 from imserver.core.model import Cursor
+from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.sqlite import SqliteStore
 from tests.contract.records import LINE, cursor, event, seqs, whole_log
 
@@ -63,6 +65,13 @@ async def fill_the_disk(path: Path, *, with_cursors: bool) -> None:
     await again.aclose()
 
 
+async def reseal(path: Path, keys: Path) -> None:
+    """Bring all bodies under the current key of a ring, until killed."""
+    store = await SqliteStore.open(path, ring=KeyRingFile(keys, random_bytes=os.urandom).load())
+    _say(began=True)
+    await store.sealing.run()
+
+
 async def _append(store: SqliteStore, number: int, *, with_cursors: bool = False) -> bool:
     batch = [event(f"{number}-{n}", LINE, body=bytes(1000)) for n in range(BATCH)]
     moved: list[Cursor] = [cursor((number + 1) * BATCH, LINE)] if with_cursors else []
@@ -85,6 +94,7 @@ SCENARIOS = {
     "limit-with-cursors": lambda path: outgrow_a_limit(path, with_cursors=True),
     "full": lambda path: fill_the_disk(path, with_cursors=False),
     "full-with-cursors": lambda path: fill_the_disk(path, with_cursors=True),
+    "reseal": lambda path: reseal(path, Path(sys.argv[3])),
 }
 
 if __name__ == "__main__":

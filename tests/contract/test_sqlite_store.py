@@ -1,47 +1,67 @@
 """The embedded store keeps the contract, and survives what only a file can suffer."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from imserver.core.key_ring import KeyRing, SealingKey
 from imserver.data.sqlite import SqliteStore
 from tests.contract.loss_contract import Fill
 from tests.contract.records import DOCK, YARD, created
 from tests.contract.store_contract import StoreContract
 
+KEY = SealingKey(bytes(range(32)))
 
-class TestSqliteStore(StoreContract):
+
+class OnDisk(StoreContract):
+    """The contract on a file; ``ring`` seals what is in it."""
+
+    ring: ClassVar[KeyRing | None] = None
+
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
-        store = await SqliteStore.open(tmp_path / "store.db")
+        store = await SqliteStore.open(tmp_path / "store.db", ring=self.ring)
         yield store
         await store.aclose()
 
-    @staticmethod
+    @classmethod
     @asynccontextmanager
-    async def fresh_store() -> AsyncIterator[SqliteStore]:
+    async def fresh_store(cls) -> AsyncIterator[SqliteStore]:
         with tempfile.TemporaryDirectory() as folder:
-            store = await SqliteStore.open(Path(folder) / "store.db", durability="os")
+            path = Path(folder) / "store.db"
+            store = await SqliteStore.open(path, durability="os", ring=cls.ring)
             yield store
             await store.aclose()
 
-    @staticmethod
+    @classmethod
     @asynccontextmanager
-    async def doubtful_store(fill: Fill) -> AsyncIterator[SqliteStore]:
+    async def doubtful_store(cls, fill: Fill) -> AsyncIterator[SqliteStore]:
         with tempfile.TemporaryDirectory() as folder:
             living, dead = Path(folder) / "living", Path(folder) / "dead"
             living.mkdir()
-            before = await SqliteStore.open(living / "store.db")
+            before = await SqliteStore.open(living / "store.db", ring=cls.ring)
             await fill(before)
             shutil.copytree(living, dead)  # what kill -9 leaves
             await before.aclose()
-            store = await SqliteStore.open(dead / "store.db")
+            store = await SqliteStore.open(dead / "store.db", ring=cls.ring)
             yield store
             await store.aclose()
+
+
+class TestSealedSqliteStore(OnDisk):
+    """Sealing changes nothing of what the contract promises."""
+
+    ring = KeyRing([KEY], KEY.id, random_bytes=os.urandom)
+
+
+class TestSqliteStore(OnDisk):
+    """The store as it is without sealing, and what is the file's own."""
 
     async def test_a_store_with_halted_conversations_says_so_when_it_is_opened(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

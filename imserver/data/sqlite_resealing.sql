@@ -1,0 +1,26 @@
+-- Bringing all bodies under the current key, and knowing which keys are in use.
+
+-- name: meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: put_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: forget_meta
+DELETE FROM meta WHERE name = ?;
+
+-- name: rows_after
+-- Events that follow :after in the order of the file, whatever they are sealed with.
+SELECT key, name, seq, ts, sender, cid, kind, ref, sealed, body
+FROM events JOIN conversations ON id = conv
+WHERE key > :after ORDER BY key LIMIT :limit;
+
+-- name: put_body
+UPDATE events SET sealed = ?, body = ? WHERE key = ?;
+
+-- name: uses
+-- How many bodies are sealed with each key; null are those that are not sealed.
+SELECT sealed, count(*) FROM events GROUP BY sealed;
+
+-- name: last
+SELECT coalesce(max(key), 0) FROM events;

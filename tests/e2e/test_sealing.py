@@ -1,0 +1,146 @@
+"""A server that seals what it stores: what operators do with its keys, and what its disk shows."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import StartServer
+from tests.e2e.server_process import ServerProcess
+from tests.e2e.test_recovery import imserver
+from tests.e2e.wire import Fleet, Peer
+
+SEALING = {"IMSERVER_SEALING_ENABLED": "true", "IMSERVER_LOG_LEVEL": "debug"}
+COUNT = 1_000
+BODIES = [{"note": f"MARKED-{number:04}"} for number in range(COUNT)]
+
+
+def done(*arguments: object) -> str:
+    """Run a command that must succeed, and return what it prints."""
+    process = imserver(*arguments)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def refused(*arguments: object) -> str:
+    """Run a command that must fail, and return what it says."""
+    process = imserver(*arguments)
+    assert process.returncode == 1
+    assert process.stderr.startswith("imserver: ")
+    return process.stderr
+
+
+def readable(*places: Path) -> list[Path]:
+    """Return the files, also those below folders, in which a marked body can be read."""
+    files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+    assert files
+    return [file for file in files if b"MARKED-" in file.read_bytes()]
+
+
+async def whole_log(peer: Peer, conv: str) -> list[object]:
+    """Return all bodies of messages in the log."""
+    found: list[object] = []
+    after = 0
+    while True:
+        answer = await peer.request("history", conv=conv, after=after, limit=500)
+        events = answer["events"]
+        if not events:
+            return found
+        found += [event["body"] for event in events if event["kind"] == "message"]
+        after = events[-1]["seq"]
+
+
+async def keys_left(server: ServerProcess, key: str) -> None:
+    """Wait until every body is sealed with ``key``."""
+    async with asyncio.timeout(20):
+        while True:
+            lines = await asyncio.to_thread(done, "keys", "list", "--data", server.data)
+            counts = {line.split()[0]: line.split()[2] for line in lines.splitlines()}
+            if all(count == "0" for name, count in counts.items() if name != key):
+                return
+
+
+@pytest.fixture
+def server(start_server: StartServer, tmp_path: Path) -> ServerProcess:
+    done("keys", "new", "--data", tmp_path / "sealed")
+    return start_server(data=tmp_path / "sealed", environment=SEALING)
+
+
+async def test_a_sealed_deployment_from_its_first_key_to_the_removal_of_it(
+    server: ServerProcess, own_fleet: Fleet, start_server: StartServer, tmp_path: Path
+) -> None:
+    data, killed, copy, restored = (
+        server.data,
+        *(tmp_path / name for name in ("killed", "copy", "restored")),
+    )
+    peer = await own_fleet.online("r1")
+    conv = await own_fleet.group(peer)
+    await peer.pipeline(conv, BODIES)
+    assert (data / "imserver.db-wal").stat().st_size > 0
+    assert readable(data, server.stderr_path) == []
+    shutil.copytree(data, killed)  # at any moment
+    done("backup", "--data", data, copy)
+    server.kill()
+    assert readable(data, killed, copy) == []
+
+    server.restart()
+    [old] = done("keys", "list", "--data", data).split()[:1]
+    new = done("keys", "rotate", "--data", data).split()[0]
+    message = refused("keys", "remove", old, "--data", data)
+    assert "bodies are sealed with it" in message
+    os.kill(server.pid, signal.SIGHUP)
+    await keys_left(server, new)
+    async with asyncio.timeout(20):
+        while "sealing.wiped" not in server.stderr():
+            await asyncio.sleep(0.02)
+    done("keys", "remove", old, "--data", data)
+    peer = await own_fleet.online("r1")
+    sent = await peer.send(conv, BODIES[0])
+    assert sent["seq"] == COUNT + 2
+    assert await whole_log(peer, conv) == [*BODIES, BODIES[0]]
+    server.restart()
+    peer = await own_fleet.online("r1")
+    assert await whole_log(peer, conv) == [*BODIES, BODIES[0]]
+    assert "is sound" in done("check", "--data", data)
+    assert server.stop() == 0
+    assert readable(data, server.stderr_path) == []
+
+    # The backup is sealed with the old key, and the ring of the killed directory's copy still has that.
+    assert old in refused("restore", "--from", copy, "--data", restored)
+    assert old in refused(
+        "restore", "--from", copy, "--data", restored, "--keys", data / "sealing.keys"
+    )
+    shutil.copy(killed / "sealing.keys", restored / "sealing.keys")
+    done("restore", "--from", copy, "--data", restored)
+    own_fleet.server = start_server(data=restored, environment=SEALING)
+    peer = await own_fleet.online("r1")
+    assert await whole_log(peer, conv) == BODIES
+
+
+async def test_a_repeated_cid_answers_as_it_would_without_seals(own_fleet: Fleet) -> None:
+    peer = await own_fleet.online("r1")
+    conv = await own_fleet.group(peer)
+    first = await peer.request("send", conv=conv, cid="c", body=BODIES[0])
+    again = await peer.request("send", conv=conv, cid="c", body=BODIES[0])
+    assert (again["seq"], again["dup"]) == (first["seq"], True)
+    assert await peer.refused_with("send", conv=conv, cid="c", body=BODIES[1]) == "conflict"
+
+
+async def test_a_server_does_not_start_without_the_keys_and_says_what_is_missing(
+    server: ServerProcess, own_fleet: Fleet, tmp_path: Path
+) -> None:
+    peer = await own_fleet.online("r1")
+    await peer.pipeline(await own_fleet.group(peer), BODIES[:10])
+    assert server.stop() == 0
+    serve = ("serve", "--listen", "127.0.0.1:0", "--data", server.data)
+    enabled = ("--set", "sealing.enabled=true")
+    ring = server.data / "sealing.keys"
+    [key] = done("keys", "list", "--data", server.data).split()[:1]
+    assert f"sealed (with key {key}), and sealing is off" in refused(*serve)
+    ring.rename(tmp_path / "elsewhere.keys")
+    assert "there is no key ring in" in refused(*serve, *enabled)
+    done("keys", "new", "--data", server.data)
+    assert f"sealed with key {key}, which is not in the key ring" in refused(*serve, *enabled)
