@@ -61,14 +61,29 @@ class Parts(NamedTuple):
 
 def application(parts: Parts) -> Litestar:
     """Return the application that answers every HTTP request of this node."""
-    cases, tolls, access = parts.cases, parts.context.tolls, parts.context.settings
-    bytes_max = parts.context.limits.frame_bytes_max
+    access = parts.context.settings
     operations = Operations(
         probe=parts.probe,
         is_draining=parts.is_draining,
         registry=parts.registry,
         clock=parts.clock,
     )
+    return Litestar(
+        [*operations.handlers(), _api(parts)],
+        cors_config=_cors(access.origins),
+        middleware=[lambda app: CompressedAnswers(app, _bytes_min(access))],
+        exception_handlers={Exception: answer_to},
+        openapi_config=openapi.configuration(),
+        plugins=[AnyValue()],
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _api(parts: Parts) -> Router:
+    """Return what asks who it is."""
+    cases, tolls, access = parts.cases, parts.context.tolls, parts.context.settings
+    bytes_max = parts.context.limits.frame_bytes_max
     of_any = _of_any_conversation(parts)
     group = Router(
         "/groups/{name:str}",
@@ -92,7 +107,7 @@ def application(parts: Parts) -> Litestar:
         route_handlers=FileRoutes(cases, parts.stays, parts.files).handlers(),
         exception_handlers={Exception: tus.answer_with_version},
     )
-    api = Router(
+    return Router(
         "/v1",
         route_handlers=[*whole, group, direct, files],
         middleware=[
@@ -104,16 +119,6 @@ def application(parts: Parts) -> Litestar:
         response_headers=[ResponseHeader(name=n, value=v) for n, v in HEADERS.items()],
         security=[{openapi.BEARER: []}],
         request_max_body_size=bytes_max,
-    )
-    return Litestar(
-        [*operations.handlers(), api],
-        cors_config=_cors(access.origins),
-        middleware=[lambda app: CompressedAnswers(app, _bytes_min(access))],
-        exception_handlers={Exception: answer_to},
-        openapi_config=openapi.configuration(),
-        plugins=[AnyValue()],
-        logging_config=None,
-        debug=False,
     )
 
 
