@@ -114,6 +114,7 @@ class BlockingRobot:
     unfollow = _waits(Robot.unfollow)
     whoami = _waits(Robot.whoami)
     ping = _waits(Robot.ping)
+    rotate_key = _waits(Robot.rotate_key)
     wait_online = _waits(Robot.wait_online)
     mark = _waits(Robot.mark)
     drop = _waits(Robot.drop)

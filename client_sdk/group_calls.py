@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import Struct
 
-from client_sdk.calls import Calls
+from client_sdk.key_calls import KeyCalls
 from client_sdk.outbox import Repeat
 from imserver.protocol import client_frames as wire
 from imserver.protocol import names
@@ -11,7 +11,7 @@ from imserver.protocol.events import Role
 from imserver.protocol.server_frames import Changed, GroupRow, MemberRow, RobotRow
 
 
-class GroupCalls(Calls):
+class GroupCalls(KeyCalls):
     """Requests about groups. All of it in `Robot`.
 
     Besides what `Calls` says, a change whose connection is lost on the way raises `OutcomeUnknown`:

@@ -3,13 +3,14 @@
 Sans-I/O: signing computes, nothing waits. Called by the machine when a connection is made.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from client_sdk.errors import Refused, WrongServer
 from client_sdk.memory import Bound
 from imserver.protocol import names
-from imserver.protocol.client_frames import Hello, Position, Prove, Register
-from imserver.protocol.proof import signed_text
+from imserver.protocol.client_frames import Hello, Position, Prove, Register, RotateKey
+from imserver.protocol.proof import rotation_text, signed_text
 from imserver.protocol.server_frames import Challenge
 
 
@@ -55,6 +56,9 @@ class Introduction:
     exist, or the token be spent, because an earlier answer got lost, and then the proof decides.
 
     Attributes:
+        proven: public half of the key by which the robot was let in last.
+        find_keys: gives the keys to try when the server refuses one.
+        on_proven: told at each welcome by which key the robot was let in.
         remembered: id of the server that the robot's memory belongs to; None until it is known.
         registration_refusal: why the server did not register the key, if it did not.
     """
@@ -79,6 +83,11 @@ class Introduction:
         self._server = server
         self._registers = credentials.token is not None
         self._shown: str | None = None
+        self._session = ""
+        self._tried: set[bytes] = set()
+        self.proven: bytes | None = None
+        self.find_keys: Callable[[], Sequence[Signer]] = tuple
+        self.on_proven: Callable[[bytes], None] = _ignore
         self.remembered: str | None = None
         self.registration_refusal: Refused | None = None
 
@@ -106,6 +115,44 @@ class Introduction:
             auto=self._auto,
             instance=self._instance,
         )
+
+    def adopt(self, key: Signer) -> None:
+        """Take in that this key is the one in force."""
+        self._credentials.key, self.proven = key, key.public_key
+
+    def other_key(self) -> bool:
+        """Turn to a key that was not tried since the last welcome; tell whether there is one."""
+        current = self._credentials.key
+        if current is None:
+            return False
+        self._tried.add(current.public_key)
+        for key in self.find_keys():
+            if key.public_key not in self._tried:
+                self._credentials.key = key
+                return True
+        return False
+
+    def welcomed(self, session: str) -> None:
+        """Take in that the session is open."""
+        self._session = session
+        self._tried.clear()
+        key = self._credentials.key
+        if key is not None:
+            self.proven = key.public_key
+            self.on_proven(key.public_key)
+
+    def rotation(self, request_id: int, new: Signer) -> RotateKey:
+        """Return the frame that puts a new key in the place of the one that opened this session."""
+        old = self._credentials.key
+        assert old is not None, "who rotates has a key"
+        text = rotation_text(
+            server=self._shown or "",
+            session=self._session,
+            robot=self._robot,
+            old=old.public_key,
+            new=new.public_key,
+        )
+        return RotateKey(request_id, new.public_key, old.sign(text), new.sign(text))
 
     def refused(self, refusal: Refused) -> Refused:
         """Return why the server does not want this robot, with what it said to its registration."""
@@ -157,3 +204,7 @@ class Introduction:
             server=challenge.server, nonce=challenge.nonce, robot=self._robot, device=self._device
         )
         return Prove(key.sign(text))
+
+
+def _ignore(_key: bytes) -> None:
+    """Stand in until somebody wants to know."""

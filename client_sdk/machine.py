@@ -45,16 +45,14 @@ class Machine:
 
     Attributes:
         inbox, requests, signals: what comes in and goes out.
-        notes: what goes into the robot's memory.
+        introduction, notes: how it says who it is; what goes into the robot's memory.
         ids, follows: numbers for requests; conversations that were asked for.
-        state: where the connection is.
-        limits: the server's; the protocol's defaults before the first welcome.
+        state, limits: where the connection is; the server's, or the protocol's before a welcome.
         failure: why it is over; None if it was closed.
         open_by_s: in CONNECTING, when this attempt is given up.
         hang_up: close code and reason, when the connection is to be closed.
         reconnect, retry_at_s: whether and when to come back; in WAITING, when.
-        last_problem: why the last connection ended, or did not come up.
-        connections: sessions opened.
+        last_problem, connections: why the last one ended, or did not come up; sessions opened.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class Machine:
         dice: random.Random,
         clock_ms: WallClock = wall_clock_ms,
     ) -> None:
-        self._introduction = introduction
+        self.introduction = introduction
         self._open_timeout_s = options.open_timeout_s
         self.reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
         self.inbox = Inbox(codec.decode_body, window=options.window)
@@ -89,7 +87,7 @@ class Machine:
     def recall(self, recollection: Recollection) -> None:
         """Begin with what the robot's memory holds; from now on it is kept."""
         self.notes.keeps = True
-        self._introduction.remembered = recollection.server
+        self.introduction.remembered = recollection.server
         self.inbox.recall(recollection.places, recollection.records)
         self.requests.recall(recollection.sends, self.ids)
 
@@ -101,7 +99,7 @@ class Machine:
 
     def connected(self) -> None:
         """The transport is open: say who we are."""
-        registration = self._introduction.registration(next(self.ids))
+        registration = self.introduction.registration(next(self.ids))
         if registration is None:
             self._say_hello()
         else:
@@ -217,14 +215,14 @@ class Machine:
     def _say_hello(self) -> None:
         self._move(State.AUTHENTICATING)
         positions = self.inbox.resume(self.limits.frame_bytes_max // 2)
-        self._frames.append(self._introduction.hello(positions))
+        self._frames.append(self.introduction.hello(positions))
 
     def _greeted(self, frame: wire.Challenge | wire.Welcome, now_s: float) -> None:
         if self.state is not State.AUTHENTICATING:
             _log.warning("frame.out_of_place", extra={"frame": type(frame).__name__})
             return
         try:
-            self._introduction.check(frame.server)
+            self.introduction.check(frame.server)
             if isinstance(frame, wire.Welcome):
                 self._welcomed(frame, now_s)
             else:
@@ -233,12 +231,12 @@ class Machine:
             self.fail(problem)
 
     def _challenged(self, challenge: wire.Challenge) -> None:
-        proof = self._introduction.proof(challenge)
+        proof = self.introduction.proof(challenge)
         self._bind(challenge.server, partial(self._say, self._attempt, [proof]))
 
     def _bind(self, server: str, then: Then) -> None:
         """Go on once the robot's memory, if it has one, belongs to this server for good."""
-        bound = self._introduction.bind(server) if self.notes.keeps else []
+        bound = self.introduction.bind(server) if self.notes.keeps else []
         self.notes.add(*bound, then=then)
 
     def _welcomed(self, frame: wire.Welcome, now_s: float) -> None:
@@ -247,6 +245,7 @@ class Machine:
         self.connections += 1
         self.limits = frame.limits
         self.requests.outbox.requests_max = min(REQUESTS_MAX, frame.limits.requests_max)
+        self.introduction.welcomed(frame.session)
         self.inbox.welcome(frame.conversations)
         self._frames += self.follows.ask_again(self.inbox)
         self.requests.outbox.is_held = True
@@ -254,7 +253,7 @@ class Machine:
 
     def _answered(self, frame: wire.Ok | wire.Pong) -> None:
         if self.state is State.REGISTERING:
-            self._introduction.registration_answered(None)
+            self.introduction.registration_answered(None)
             self._say_hello()
         elif self.follows.ended(frame.id) is None:
             self.requests.answered(frame)
@@ -275,16 +274,17 @@ class Machine:
     def _greeting_refused(self, refusal: Refused, *, passes: bool, fatal: bool) -> None:
         if passes:
             self.reconnect.retry_after_ms = refusal.retry_after_ms
-            self.hang_up = (CloseCode.NORMAL, "")
         elif self.state is State.AUTHENTICATING:
-            self.fail(self._introduction.refused(refusal))
+            self.reconnect.at_once = self.introduction.other_key()
+            if not self.reconnect.at_once:
+                self.fail(self.introduction.refused(refusal))
         else:
-            self._introduction.registration_answered(refusal)
-            if fatal:
-                self.reconnect.at_once = True
-                self.hang_up = (CloseCode.NORMAL, "")
-            else:
+            self.introduction.registration_answered(refusal)
+            self.reconnect.at_once = fatal
+            if not fatal:
                 self._say_hello()
+        if passes or self.reconnect.at_once:
+            self.hang_up = (CloseCode.NORMAL, "")
 
     def _ask_repairs(self) -> None:
         for conv, after in self.inbox.repairs.take():

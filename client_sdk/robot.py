@@ -112,6 +112,8 @@ class Robot(SealedCalls):
         self.name = name
         self._options = options
         self._cids = Cids(wall_clock_ms, instance)
+        if isinstance(key, str | Path):
+            self._use_key_file(Path(key), may_rotate=sealed is None)
         if sealed is not None:
             self._use_sealing(sealed, Owner(name, device), signer, self._cids)
 

@@ -38,7 +38,7 @@ class Node:
         self.conversations = Conversations()
         self.sessions: list[MemorySession] = []
         self.registered_ms: dict[str, int] = {}
-        self._keys: dict[str, bytes] = {}
+        self.keys: dict[str, bytes] = {}
         self.cursors: dict[tuple[str, str, str], int] = {}
         self._revision = 0
 
@@ -52,14 +52,14 @@ class Node:
         Raises:
             Refused: ``exists``.
         """
-        if robot in self._keys:
+        if robot in self.keys:
             raise Refused(ErrorCode.EXISTS, f"{robot} is registered; say hello with its key")
         self.know(robot)
-        self._keys[robot] = public_key
+        self.keys[robot] = public_key
 
     def verify(self, hello: Hello, signature: bytes) -> bool:
         """Tell whether the robot proved that it has its key."""
-        key = self._keys.get(hello.robot)
+        key = self.keys.get(hello.robot)
         if key is None:
             return False
         text = signed_text(server=SERVER, nonce="nonce", robot=hello.robot, device=hello.device)

@@ -34,6 +34,7 @@ class Requests:
     def __init__(
         self, cases: UseCases, *, admission: Admission, clock: Clock, limits: Limits, node: str
     ) -> None:
+        self._identity = cases.identity
         self._sessions = cases.sessions
         self._conversations = cases.conversations
         self._sending = cases.sending
@@ -56,6 +57,7 @@ class Requests:
             frames.Follow: self._follow,
             frames.Unfollow: self._unfollow,
             frames.WhoAmI: self._whoami,
+            frames.RotateKey: self._rotate_key,
             frames.Chunk: self._chunk,
             frames.Stop: self._stop,
         }
@@ -146,6 +148,12 @@ class Requests:
         row = IdentityRow(session.robot, session.device, session.id, self._node)
         connection.answer(Ok(frame.id, result=row))
         return None
+
+    async def _rotate_key(
+        self, connection: Connection, frame: frames.RotateKey, _codec: Codec
+    ) -> None:
+        await self._identity.rotate(_session(connection), frame)
+        connection.answer(Ok(frame.id))
 
     def _chunk(self, _connection: Connection, _frame: frames.Chunk, _codec: Codec) -> Work:
         raise Refusal(ErrorCode.UNSUPPORTED, "this server does not carry streams")

@@ -5,7 +5,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from imserver.core.acts import ActKind, key_fingerprint
+from imserver.core.acts import ActKind, KeyReplaced, key_fingerprint
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
@@ -16,12 +16,13 @@ from imserver.core.warrant import Warrant, warrant_of
 from imserver.data.store import Registry
 from imserver.logic.groups import Groups
 from imserver.logic.ledger import Ledger
+from imserver.logic.session import Session
 from imserver.logic.standing import Standing
 from imserver.protocol import names
-from imserver.protocol.client_frames import Hello, Register
+from imserver.protocol.client_frames import Hello, Register, RotateKey
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import DeviceName, RobotName
-from imserver.protocol.proof import signed_text
+from imserver.protocol.proof import rotation_text, signed_text
 
 # Checking a signature against this key takes as long as against a robot's: nobody learns from the time
 # an answer takes which names are registered. It is the base point of the curve, whose private key is no key.
@@ -123,6 +124,50 @@ class Identity:
         self._standing.check(warrant)
         await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
         return warrant
+
+    async def rotate(self, session: Session, frame: RotateKey) -> None:
+        """Put a new key in the place of the robot's own; what else the old one opened is closed.
+
+        A robot that lost the answer may ask again.
+
+        Raises:
+            Refusal: ``bad_frame`` for a key that is none; ``unauthenticated`` if a signature is not good;
+                ``forbidden`` for a robot without a key, and for a token without all its robot's rights;
+                ``conflict`` if the key was replaced or revoked meanwhile.
+        """
+        robot = session.robot
+        _check_key(frame.public_key)
+        record = await self._registry.robot(robot)
+        if session.scopes is not None or record is None or record.public_key is None:
+            raise Refusal(
+                ErrorCode.FORBIDDEN, f"{robot} has no key to replace, or this token is not for that"
+            )
+        old, new = record.public_key, frame.public_key
+        if old == new:
+            return
+        text = rotation_text(
+            server=self.server_id, session=session.id, robot=robot, old=old, new=new
+        )
+        if not (_verified(old, frame.signature, text) and _verified(new, frame.proof, text)):
+            raise _unauthenticated(
+                "`signature` must be by the robot's key and `proof` by the new one, both over `imserver.v1 "
+                "rotate <server> <session> <robot> <old> <new>` of this session"
+            )
+        act = self._ledger.act(
+            ActKind.KEY_ROTATED,
+            robot,
+            robot=robot,
+            facts={"old": key_fingerprint(old), "new": key_fingerprint(new)},
+            change=KeyReplaced(old, new),
+        )
+        before = session.warrant
+        session.warrant = before._replace(since_ms=act.at_ms + 1)  # this session has proven both
+        [is_done] = await self._ledger.perform([act])
+        if not is_done:
+            session.warrant = before
+            raise Refusal(
+                ErrorCode.CONFLICT, f"the key of {robot} was replaced or revoked meanwhile"
+            )
 
     async def vouch(self, hello: Hello) -> Warrant:
         """Take the name in ``hello`` as proven, since the client's certificate names it.

@@ -314,6 +314,24 @@ class WhoAmI(Frame, tag="whoami", frozen=True):
     id: RequestId
 
 
+class RotateKey(Frame, tag="rotate_key", frozen=True):
+    """Put a new key in the place of one's own. Other sessions that the old one opened are closed.
+
+    Both keys sign the UTF-8 text ``imserver.v1 rotate <server> <session> <robot> <old> <new>``, single
+    spaces, keys in lower hexadecimal digits, with the session of ``welcome``. Asking again is safe.
+
+    Attributes:
+        public_key: the new Ed25519 public key.
+        signature: by the old key, over that text.
+        proof: by the new key, over that text.
+    """
+
+    id: RequestId
+    public_key: PublicKey
+    signature: Signature
+    proof: Signature
+
+
 class Ping(Frame, tag="ping", frozen=True):
     """Ask for the server's clock."""
 
@@ -343,5 +361,6 @@ ClientFrame: TypeAlias = (
     | ListMembers
     | ListRobots
     | WhoAmI
+    | RotateKey
     | Ping
 )

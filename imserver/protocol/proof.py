@@ -12,3 +12,11 @@ def signed_text(*, server: str, nonce: str, robot: str, device: str) -> bytes:
     They bind the signature to this deployment, this connection's nonce, and the name and device claimed.
     """
     return f"imserver.v1 {server} {nonce} {robot} {device}".encode()
+
+
+def rotation_text(*, server: str, session: str, robot: str, old: bytes, new: bytes) -> bytes:
+    """Return the bytes under both signatures of ``rotate_key``.
+
+    They bind the rotation to this deployment and to one session, so that it cannot be shown again elsewhere.
+    """
+    return f"imserver.v1 rotate {server} {session} {robot} {old.hex()} {new.hex()}".encode()

@@ -44,6 +44,7 @@ IN_SESSION: Final[frozenset[type[Struct]]] = frozenset(
         frames.ListMembers,
         frames.ListRobots,
         frames.WhoAmI,
+        frames.RotateKey,
         frames.Ping,
     }
 )

@@ -17,7 +17,8 @@ from tests.hostile.refusals import assert_refused, error_to
 BEFORE_HELLO = {"register", "hello", "prove"}
 GOOD: dict[str, Any] = {
     "id": 1, "conv": "g/x", "cid": "c", "seq": 1, "robot": "r1", "device": "main", "token": "t",
-    "public_key": bytes(32), "signature": bytes(64), "resume": {}, "window": 10, "auto": True,
+    "public_key": bytes(32), "signature": bytes(64),
+    "proof": bytes(64), "boot": 1, "resume": {}, "window": 10, "auto": True,
     "instance": "i", "body": 0, "kind": "message", "ref": 1, "require": "all", "targets": ["r1"],
     "after": 1, "before": 2, "limit": 10, "view": "events", "key": "k", "n": 0, "data": "x",
     "seen": 0, "name": "x", "members": [], "open": False, "robots": ["r1"], "role": "member",
