@@ -8,6 +8,8 @@ import typer
 
 from imserver.cli.failure import CommandFailed
 from imserver.cli.options import DEFAULT_DATA, DataOption
+from imserver.cli.recording import act_of, leave_on_record
+from imserver.core.acts import ActKind
 from imserver.core.clock import SystemClock
 from imserver.core.key_ring import KeyId, KeyRing
 from imserver.data.directory import DataDirectory
@@ -56,6 +58,7 @@ def new(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     """Make a key ring with its first key. Keep a copy: without it, what it seals is lost."""
     file = ring_file(data, keys)
     key = file.create(now_ms=SystemClock().now_ms())
+    _record(data, ActKind.SEALING_KEY_ADDED, key)
     typer.echo(
         f"{key} seals from the next start on with sealing.enabled; keep a copy of {file.path}"
     )
@@ -65,6 +68,7 @@ def rotate(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     """Add a key, and have it seal from here on; the others go on to open."""
     file = ring_file(data, keys)
     key = file.rotate(now_ms=SystemClock().now_ms())
+    _record(data, ActKind.SEALING_KEY_ADDED, key)
     typer.echo(f"{key} is the key that seals now; {_NEXT}. Keep a copy of {file.path}")
 
 
@@ -99,6 +103,7 @@ def remove(
 
     file = ring_file(data, keys)
     remove_key(DataDirectory(data).database_path, file, KeyId(key))
+    _record(data, ActKind.SEALING_KEY_REMOVED, key)
     typer.echo(
         f"{key} is removed; backups that were made before need a copy of {file.path} with it"
     )
@@ -117,7 +122,12 @@ def unseal(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     from imserver.data import sqlite_keys  # noqa: PLC0415  (loads the engine)
 
     sqlite_keys.unseal(_database(data), ring_file(data, keys).load())
+    leave_on_record(data, act_of(ActKind.STORE_UNSEALED))
     typer.echo(f"no body in {data} is sealed any more; set sealing.enabled to false")
+
+
+def _record(data: Path, kind: ActKind, key: str) -> None:
+    leave_on_record(data, act_of(kind, facts={"key": key}))
 
 
 def _database(data: Path) -> Path:

@@ -29,6 +29,9 @@ class ActKind(enum.StrEnum):
     STORE_BACKED_UP = "store_backed_up"
     STORE_RESTORED = "store_restored"
     LOSS_ACCEPTED = "loss_accepted"
+    SEALING_KEY_ADDED = "sealing_key_added"
+    SEALING_KEY_REMOVED = "sealing_key_removed"
+    STORE_UNSEALED = "store_unsealed"
 
 
 MEANING: Final[dict[ActKind, str]] = {
@@ -42,6 +45,9 @@ MEANING: Final[dict[ActKind, str]] = {
     ActKind.STORE_BACKED_UP: "The store was copied.",
     ActKind.STORE_RESTORED: "A backup took the place of the store.",
     ActKind.LOSS_ACCEPTED: "A store that lost its end was put to use again.",
+    ActKind.SEALING_KEY_ADDED: "A key that seals what is stored was made.",
+    ActKind.SEALING_KEY_REMOVED: "A key that sealed what was stored was taken out of the ring.",
+    ActKind.STORE_UNSEALED: "What was sealed in the store was stored as it was before.",
 }
 
 
