@@ -6,12 +6,12 @@ from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from imserver.access.http.administration_shapes import Audit, NewToken, Token, Tokens
 from imserver.access.http.groups import LIMIT, After, Limit
 from imserver.access.http.json_body import JsonBody
 from imserver.access.http.problems import problems
 from imserver.access.http.readable import Asking
 from imserver.access.http.routes import Routes
-from imserver.access.http.shapes import Audit, NewToken, Token, Tokens
 from imserver.access.use_cases import UseCases
 from imserver.core.errors import Refusal
 from imserver.core.scopes import WHOLE
