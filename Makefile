@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn deflate-cases clean storm FORCE
+.PHONY: audit help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn deflate-cases clean storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -24,7 +24,7 @@ test: $(READY) ## set up, then run every test
 	@tools/set_up_tests.sh
 	@$(BIN)/python -m pytest
 
-CHECKS := lint format types tiers docs house
+CHECKS := lint format types tiers docs house security
 .PHONY: $(addprefix check-,$(CHECKS))
 
 check: $(READY) ## set up, then run every static check
@@ -47,6 +47,13 @@ check-docs: $(READY)
 
 check-house: $(READY)
 	@$(BIN)/python -m pytest --quiet tests/house
+
+check-security: $(READY)
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive imserver client_sdk && echo "bandit: ok"
+	@$(BIN)/python -m tools.audit
+
+audit: check-security ## look for insecure code, and for flaws known of what is installed
+	@if $(BIN)/python -c "import pip_audit" 2>/dev/null; then $(BIN)/python -m pip_audit --skip-editable; fi
 
 docs: $(READY) ## write the generated pages of docs/
 	@$(BIN)/python -m tools.write_docs

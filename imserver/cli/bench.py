@@ -1,6 +1,6 @@
 """``bench``: measure this server beside others. The bench is a folder of the project, not of the package."""
 
-import subprocess
+import subprocess  # nosec B404
 import sys
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ def bench(context: typer.Context) -> None:
             "the bench is not part of the installed package: run it in the project's folder, "
             "with `make bench`"
         )
-    answer = subprocess.run(  # noqa: S603 - ourselves, with what the user typed
+    answer = subprocess.run(  # noqa: S603 - ourselves, with what the user typed # nosec B603
         [sys.executable, "-m", "bench", *context.args], cwd=_PROJECT, check=False
     )
     if answer.returncode:

@@ -84,7 +84,8 @@ class SealingKey:
         digest = hashlib.sha256(b"imserver sealing key id\0" + secret).digest()
         self.secret: Final = secret
         self.id: Final = KeyId(digest[:_ID_BYTES].hex())
-        self._encrypt_block: Final = Cipher(algorithms.AES256(secret), modes.ECB())  # noqa: S305 - single blocks
+        single_blocks = modes.ECB()  # noqa: S305 # nosec B305
+        self._encrypt_block: Final = Cipher(algorithms.AES256(secret), single_blocks)
         self._subkey: Final = _doubled(self._blocks(bytes(16)))
         self._derived: dict[bytes, AESGCM] = {}
 
