@@ -6,8 +6,10 @@ loop runs through one batch of work goes out in a single one.
 What a client waits for goes out in the next tick, and so does what is pushed to a connection that was quiet.
 One that was pushed to in this beat gets what comes next when the next begins, all in one write. A beat is the
 longer the more connections it has to write to, so that their writes take a small part of the time: in a busy
-group of a hundred, nearly all that a delivery costs is its write. For as long as many wait for the beat, the
-next commit had better wait with them (`wait_for_beat`): what it brings could go out no earlier.
+group of a hundred, nearly all that a delivery costs is its write. Where pushes are so far apart that such a
+beat would gather one or two, it would do little but delay them, and it is as short as can be. For as long as
+many wait for the beat, the next commit had better wait with them (`wait_for_beat`): what it brings could go
+out no earlier.
 """
 
 import asyncio
@@ -44,6 +46,7 @@ class Flusher:
         self._beat = 0
         self._began_s = 0.0
         self._is_beating = False
+        self._gap_s = 0.0
         self._written = 0
         self._waiting: asyncio.Future[None] | None = None
 
@@ -57,8 +60,11 @@ class Flusher:
         """Have ``flushable`` flushed in the next tick if it was not pushed to in this beat, else with the
         next beat; return whether in the next tick."""
         if not self._is_beating:
+            self._gap_s = self._since_beat_s()
             self._begin_beat()
         if flushable.pushed_in == self._beat:
+            if not self._pushed:
+                self._gap_s = self._since_beat_s()
             self._pushed.append(flushable)
             return False
         flushable.pushed_in = self._beat
@@ -105,5 +111,12 @@ class Flusher:
             if not waiting.done():  # who waited may be gone
                 waiting.set_result(None)
 
+    def _since_beat_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._began_s
+
     def _length_s(self) -> float:
-        return min(max(BEAT_S_EACH * self._written, BEAT_S_MIN), self._beat_s_max)
+        """Return how long the beat is, if the next push comes as long after its begin as the last one did."""
+        length_s = max(BEAT_S_EACH * self._written, BEAT_S_MIN)
+        if 2 * self._gap_s > length_s:
+            length_s = BEAT_S_MIN
+        return min(length_s, self._beat_s_max)

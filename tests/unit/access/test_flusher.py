@@ -99,6 +99,19 @@ async def test_a_beat_is_the_longer_the_more_it_writes_up_to_the_limit(
     assert taps[0].count == 1
 
 
+async def test_what_is_pushed_so_seldom_that_a_beat_would_gather_one_or_two_is_not_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flusher_module, "BEAT_S_EACH", 10.0)
+    flusher, tap, loop = Flusher(beat_s_max=LONG_S), Tap(), asyncio.get_running_loop()
+    now_s = loop.time()
+    for seconds in (0.0, 6.0, 12.0):
+        monkeypatch.setattr(loop, "time", lambda seconds=seconds: now_s + seconds)
+        assert flusher.add_pushed(tap), "the beat before is over"
+        monkeypatch.setattr(loop, "time", lambda seconds=seconds: now_s + seconds + 5.0)
+        flusher._end_beat()
+
+
 async def test_a_commit_waits_for_the_beat_only_while_many_connections_do() -> None:
     flusher, taps = Flusher(beat_s_max=LONG_S), [Tap() for _ in range(MANY)]
     for tap in taps:
