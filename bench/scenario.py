@@ -52,7 +52,10 @@ class Scenario(Struct, frozen=True):
         task = self.task
         if task.load == "fanout" and not task.rate and not task.in_flight:
             task = structs.replace(task, in_flight=peer.in_flight)
-        return structs.replace(task, seconds=seconds) if seconds else task
+        # A stall lies within its window: the server is woken while the load goes on.
+        return (
+            structs.replace(task, seconds=max(seconds, 4 * task.stall_seconds)) if seconds else task
+        )
 
 
 def grain_us(deliveries_per_s: float) -> int:

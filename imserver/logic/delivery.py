@@ -323,7 +323,7 @@ def _parts(events: list[Event], bytes_max: int) -> list[list[Event]]:
     parts: list[list[Event]] = []
     size = bytes_max
     for event in events:
-        weight = len(memoryview(event.body)) + EVENT_BYTES
+        weight = len(event.body) + EVENT_BYTES
         if size + weight > bytes_max or len(parts[-1]) >= PAGE_EVENTS_MAX:
             parts.append([])
             size = 0

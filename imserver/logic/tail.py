@@ -83,8 +83,7 @@ def bytes_of(shared: SharedFrame, events: list[Event]) -> int:
 
 def body_bytes(events: list[Event]) -> int:
     """Return how long the bodies of events are together."""
-    lengths = [len(memoryview(event.body)) for event in events]  # faster than a generator
-    return sum(lengths)
+    return sum([len(event.body) for event in events])
 
 
 def cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:
