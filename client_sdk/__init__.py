@@ -7,6 +7,7 @@ network. It logs to ``client_sdk`` and configures nothing.
 from client_sdk.blocking import BlockingRobot
 from client_sdk.errors import (
     ConnectionLost,
+    FileDamaged,
     KeyFileError,
     MemoryFileError,
     MissedEvents,
@@ -19,7 +20,7 @@ from client_sdk.errors import (
 )
 from client_sdk.keys import RobotKey, create_key, load_key
 from client_sdk.options import Options
-from client_sdk.records import ClockReading, Event, Gap, Sent, Signal, Statistics, Waiting
+from client_sdk.records import ClockReading, Event, Gap, Sent, Signal, Statistics, Upload, Waiting
 from client_sdk.robot import Robot
 from client_sdk.sealed.outcome import Seal, Unopened, Why
 from client_sdk.sealed.sealing import Sealing
@@ -39,6 +40,7 @@ __all__ = [
     "ErrorCode",
     "Event",
     "EventStream",
+    "FileDamaged",
     "Gap",
     "GroupRow",
     "Identity",
@@ -66,6 +68,7 @@ __all__ = [
     "Statistics",
     "StayAway",
     "Unopened",
+    "Upload",
     "VolatileMemory",
     "Waiting",
     "Why",

@@ -97,6 +97,9 @@ class BlockingRobot:
             self._stop()
 
     send = _waits(Robot.send)
+    send_file = _waits(Robot.send_file)
+    upload = _waits(Robot.upload)
+    download = _waits(Robot.download)
     edit = _waits(Robot.edit)
     redact = _waits(Robot.redact)
     create_group = _waits(Robot.create_group)

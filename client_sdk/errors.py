@@ -8,6 +8,7 @@ RobotError
 ├── StayAway         the server told this robot not to come back
 ├── WrongServer      the server is not the one that was pinned
 ├── MissedEvents     part of a log will never be delivered; says which
+├── FileDamaged      what was downloaded is not what its digest says
 ├── KeyFileError     the key file is missing or is not a key
 └── MemoryFileError  the memory is somebody else's, in use, damaged, too new, or cannot be written
 
@@ -91,6 +92,10 @@ class MissedEvents(RobotError):
             what = f"the log of {gap.conv} goes on anew behind {gap.after}"
         super().__init__(f"{what}: {gap.why}")
         self.gap = gap
+
+
+class FileDamaged(RobotError):
+    """What was downloaded does not have the SHA-256 that was said of it; nothing of it is kept."""
 
 
 class KeyFileError(RobotError):

@@ -37,6 +37,7 @@ class Options(Struct, frozen=True, kw_only=True):
         pin: SHA-256 of the server's certificate, in hex; then it has to be this one. Without ``ca``, no
             authority is asked.
         client_cert, client_key: files of a certificate that names the robot, and its key, in PEM.
+        http: address of the server's HTTP port, for files, where ``url`` is of raw TCP.
         tls: context for TLS in place of one made of ``ca``, ``client_cert`` and ``client_key``.
     """
 
@@ -59,6 +60,7 @@ class Options(Struct, frozen=True, kw_only=True):
     pin: str | None = None
     client_cert: str | Path | None = None
     client_key: str | Path | None = None
+    http: str | None = None
     tls: ssl.SSLContext | None = None
 
 

@@ -91,6 +91,24 @@ class Sent(Struct, frozen=True, gc=False):
     dup: bool
 
 
+class Upload(Struct, frozen=True):
+    """An uploaded file, as the body of an event of kind ``file`` tells of it.
+
+    Attributes:
+        file: its id.
+        name: its name, without a path.
+        type: its media type, guessed from the name.
+        size: how many bytes it has.
+        sha256: digest of the whole, in hex.
+    """
+
+    file: str
+    name: str
+    type: str
+    size: int
+    sha256: str
+
+
 class Signal(Struct, frozen=True):
     """The latest value of a sender's signal; ``@presence`` is the server's own key."""
 

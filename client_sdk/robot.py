@@ -18,6 +18,7 @@ from client_sdk.address import connector_to
 from client_sdk.cids import Cids
 from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import KeyFileError
+from client_sdk.file_calls import FileCalls
 from client_sdk.introduction import Credentials, Introduction
 from client_sdk.keeper import Keeper
 from client_sdk.keys import RobotKey, create_key, load_key
@@ -41,7 +42,7 @@ from imserver.protocol.events import EDIT, MESSAGE, REDACT, SEQ_MAX, SERVER_CID_
 from imserver.protocol.limits import CID_CHARS_MAX, KIND_CHARS_MAX, SIGNAL_KEY_CHARS_MAX
 
 
-class Robot(SealedCalls):
+class Robot(SealedCalls, FileCalls):
     """A robot that is online while its context is entered, and comes back by itself when cut off.
 
     Its methods may be called by any number of tasks of one event loop at a time; `events` is for one.
@@ -114,6 +115,7 @@ class Robot(SealedCalls):
         self._cids = Cids(wall_clock_ms, instance)
         if isinstance(key, str | Path):
             self._use_key_file(Path(key), may_rotate=sealed is None)
+        self._use_files(url, options, bearer)
         if sealed is not None:
             self._use_sealing(sealed, Owner(name, device), signer, self._cids)
 

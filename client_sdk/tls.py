@@ -25,10 +25,14 @@ class Trust(NamedTuple):
 
     def problem_with(self, transport: asyncio.BaseTransport) -> str | None:
         """Return why the server is not the one that is pinned, or None."""
+        peer: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        return self.problem_of(None if self.pin is None else peer.getpeercert(binary_form=True))
+
+    def problem_of(self, certificate: bytes | None) -> str | None:
+        """Return why a server that shows this certificate is not the one that is pinned, or None."""
         if self.pin is None:
             return None
-        peer: ssl.SSLObject = transport.get_extra_info("ssl_object")
-        shown = hashlib.sha256(peer.getpeercert(binary_form=True) or b"").hexdigest()
+        shown = hashlib.sha256(certificate or b"").hexdigest()
         if hmac.compare_digest(shown, self.pin):
             return None
         return f"the server's certificate has the SHA-256 {shown}, not the one that is pinned"

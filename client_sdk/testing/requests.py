@@ -53,6 +53,8 @@ class Requests:
             case ask.WhoAmI():
                 identity = wire.Identity(robot, session.device, "memory", "memory")
                 return wire.Ok(frame.id, result=identity)
+            case ask.HttpToken():
+                raise Refused(ErrorCode.UNSUPPORTED, "the server in memory has no files")
             case ask.ListGroups() | ask.ListMembers() | ask.ListRobots():
                 return wire.Ok(frame.id, result=self._list(robot, frame))
         return self._change(robot, frame)

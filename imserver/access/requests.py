@@ -24,8 +24,8 @@ from imserver.protocol.client_frames import ClientFrame
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.limits import Limits
+from imserver.protocol.server_frames import HttpPass, Ok, Pong
 from imserver.protocol.server_frames import Identity as IdentityRow
-from imserver.protocol.server_frames import Ok, Pong
 
 
 class Requests:
@@ -42,6 +42,7 @@ class Requests:
         self._history = cases.history
         self._listings = cases.listings
         self._signals = cases.signals
+        self._tickets = cases.tickets
         self._clock = clock
         self._limits = limits
         self._node = node
@@ -58,6 +59,7 @@ class Requests:
             frames.Unfollow: self._unfollow,
             frames.WhoAmI: self._whoami,
             frames.RotateKey: self._rotate_key,
+            frames.HttpToken: self._http_token,
             frames.Chunk: self._chunk,
             frames.Stop: self._stop,
         }
@@ -154,6 +156,11 @@ class Requests:
     ) -> None:
         await self._identity.rotate(_session(connection), frame)
         connection.answer(Ok(frame.id))
+
+    def _http_token(self, connection: Connection, frame: frames.HttpToken, _codec: Codec) -> Work:
+        token, expires_ms = self._tickets.for_http(_session(connection))
+        connection.answer(Ok(frame.id, result=HttpPass(token, expires_ms)))
+        return None
 
     def _chunk(self, _connection: Connection, _frame: frames.Chunk, _codec: Codec) -> Work:
         raise Refusal(ErrorCode.UNSUPPORTED, "this server does not carry streams")

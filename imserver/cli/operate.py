@@ -1,11 +1,13 @@
-"""``send``, ``tail``, ``robots`` and ``groups``: look into a running server, as one of its clients.
+"""``send``, ``fetch``, ``tail``, ``robots``, ``groups``: look into a running server, as one of its clients.
 
 They speak the protocol over WebSocket like any robot, with a bearer token; an admin's token may read and send
 everywhere.
 """
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -13,12 +15,13 @@ import typer
 from msgspec import Struct
 
 from imserver.cli.access import Wanted, client_command, device_name
-from imserver.cli.failure import WrongUse
+from imserver.cli.failure import CommandFailed, WrongUse
 from imserver.cli.text import body_text, clock_time, columns, date_time
 from imserver.protocol import names
 
 if TYPE_CHECKING:
     from client_sdk import Event, Robot
+    from client_sdk.file_calls import Progress
 
 ConversationArgument = Annotated[
     str, typer.Argument(metavar="CONV", help="g/<group> or d/<robot>/<robot>.")
@@ -32,30 +35,78 @@ CONNECT_TIMEOUT_S: Final = 5.0
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (send, tail, robots, groups):
+    for command in (send, fetch, tail, robots, groups):
         app.command()(client_command(command))
 
 
 def send(
     wanted: Wanted,
     conv: ConversationArgument,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The message, as text.")],
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="The message, or what a file is.")
+    ] = None,
     *,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="Send a file, of which TEXT is the caption."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="TEXT is a JSON value.")] = False,
     kind: Annotated[str, typer.Option(help="The kind of the event.")] = "message",
     cid: Annotated[
         str | None, typer.Option(help="Your own name for it: sending it again is safe.")
     ] = None,
 ) -> None:
-    """Send a message and print its place, "CONV SEQ", once it is durable."""
+    """Send a message, or a file, and print its place, "CONV SEQ", once it is durable."""
     where = names.conversation(conv)
-    body = _json_value(text) if as_json else text
+    if text is None and file is None:
+        raise WrongUse("say what to send: TEXT, or --file FILE, or both")
+    if file is not None and not file.is_file():
+        raise WrongUse(f"there is no file {file}")
+    body = None if text is None else _json_value(text) if as_json else text
 
     async def work(client: "Robot") -> None:
-        sent = await client.send(where, body, kind=kind, cid=cid)
+        if file is None:
+            sent = await client.send(where, body, kind=kind, cid=cid)
+        else:
+            caption = {} if body is None else {"caption": body}
+            sent = await client.send_file(where, file, body=caption, cid=cid, progress=_shown())
         typer.echo(f"{sent.conv} {sent.seq}")
 
     _as_client(wanted, work)
+
+
+def fetch(
+    wanted: Wanted,
+    conv: ConversationArgument,
+    seq: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="The event of kind file.")],
+    *,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="PATH", help="A file, or a directory that is there.")
+    ] = Path(),
+) -> None:
+    """Fetch the file that an event refers to, and print where it is, whole and checked."""
+    where = names.conversation(conv)
+
+    async def work(client: "Robot") -> None:
+        page = await client.history(where, after=seq - 1, limit=1)
+        if not page or page[0].seq != seq:
+            raise CommandFailed(f"there is no event {seq} in {where}")
+        typer.echo(await client.download(page[0], to, progress=_shown()))
+
+    _as_client(wanted, work)
+
+
+def _shown() -> "Progress | None":
+    """Return what shows on a terminal how far a file came."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, size: int) -> None:
+        end = "\n" if done >= size else ""
+        typer.echo(f"\r{done * 100 // max(size, 1):3d} %", err=True, nl=False)
+        typer.echo(end, err=True, nl=False)
+
+    return show
 
 
 def tail(

@@ -23,6 +23,7 @@ from imserver.protocol.names import ConversationName, RobotName
 
 TICKET_TTL_MS: Final = 30_000
 PASS_TTL_MS: Final = 12 * 3_600_000
+HTTP_TTL_MS: Final = 10 * 60_000
 TICKETS_MAX: Final = 10_000
 """Tickets that are out at a time; with more of them the oldest ends early."""
 
@@ -76,6 +77,26 @@ class Tickets:
         ticket = self._ids.token()
         self._issued[ticket] = _Issued(session.warrant, conv, opens_until_ms, expires_ms)
         return ticket, opens_until_ms
+
+    def for_http(self, session: Session) -> tuple[str, int]:
+        """Return a bearer token for HTTP with the rights of a session, and until when it is good.
+
+        It is as old as what let the session in, and has its id if that was a token: what ends that one
+        ends both.
+        """
+        warrant, now_ms = session.warrant, self._clock.now_ms()
+        expires_ms = now_ms + HTTP_TTL_MS
+        if warrant.expires_ms is not None:
+            expires_ms = min(expires_ms, warrant.expires_ms)
+        claims = Claims(
+            "bearer",
+            warrant.robot,
+            warrant.token_id or self._ids.token(),
+            warrant.since_ms,
+            expires_ms,
+            scopes=warrant.scopes.texts,
+        )
+        return self._authority.mint(claims), expires_ms
 
     def redeem(self, ticket: str, *, kept_pass: str | None) -> Grant:
         """Return what a ticket allows, the first time, and again to who kept the pass.

@@ -332,6 +332,15 @@ class RotateKey(Frame, tag="rotate_key", frozen=True):
     proof: Signature
 
 
+class HttpToken(Frame, tag="http_token", frozen=True):
+    """Ask for a bearer token for HTTP, for a robot that proves who it is by a key.
+
+    It is good for some minutes, has the rights of this session, and ends with what let the robot in.
+    """
+
+    id: RequestId
+
+
 class Ping(Frame, tag="ping", frozen=True):
     """Ask for the server's clock."""
 
@@ -362,5 +371,6 @@ ClientFrame: TypeAlias = (
     | ListRobots
     | WhoAmI
     | RotateKey
+    | HttpToken
     | Ping
 )

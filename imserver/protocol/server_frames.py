@@ -312,6 +312,18 @@ class Identity(Struct, frozen=True):
     node: str
 
 
+class HttpPass(Struct, frozen=True):
+    """The answer to ``http_token``.
+
+    Attributes:
+        token: a bearer token.
+        expires: until when it is good, in milliseconds since 1970.
+    """
+
+    token: str
+    expires: int
+
+
 class Changed(Struct, frozen=True, omit_defaults=True):
     """The answer to a change of a group: the seq of the event that records it.
 

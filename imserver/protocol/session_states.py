@@ -45,6 +45,7 @@ IN_SESSION: Final[frozenset[type[Struct]]] = frozenset(
         frames.ListRobots,
         frames.WhoAmI,
         frames.RotateKey,
+        frames.HttpToken,
         frames.Ping,
     }
 )

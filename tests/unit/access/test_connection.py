@@ -58,6 +58,7 @@ EXAMPLES: dict[type, Any] = {
     frames.ListRobots: frames.ListRobots(9),
     frames.WhoAmI: frames.WhoAmI(9),
     frames.RotateKey: frames.RotateKey(9, bytes(range(32)), bytes(64), bytes(64)),
+    frames.HttpToken: frames.HttpToken(9),
     frames.Ping: frames.Ping(9),
 }
 PROVE = frames.Prove(bytes(64))

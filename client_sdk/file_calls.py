@@ -1,0 +1,288 @@
+"""Files: sending them with an event that refers to them, and fetching what others sent.
+
+An upload goes by tus 1.0 and a download in ranges, so both go on where they were when a connection breaks, or
+the server restarts. Both are checked by the SHA-256 of the whole.
+"""
+
+import asyncio
+import base64
+import hashlib
+import mimetypes
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import msgspec
+
+from client_sdk.backoff import Backoff
+from client_sdk.clock import wall_clock_ms
+from client_sdk.errors import ConnectionLost, FileDamaged
+from client_sdk.kept_calls import KeptCalls
+from client_sdk.options import Options
+from client_sdk.records import Event, Sent, Upload
+from client_sdk.web import PIECE_BYTES, Answer, Cut, Request, Web
+from imserver.protocol import client_frames as wire
+from imserver.protocol.events import FILE
+from imserver.protocol.server_frames import HttpPass
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told how many bytes of how many are done, now and then, on the event loop."""
+
+_TUS: Final = {"Tus-Resumable": "1.0.0"}
+_BYTES: Final = "application/offset+octet-stream"
+_TOKEN_SPARE_MS: Final = 30_000
+
+
+class FileCalls(KeptCalls):
+    """What a robot can do with files. All of it in `Robot`."""
+
+    _web: Web | None = None
+
+    def _use_files(self, url: str, options: Options, bearer: str | None) -> None:
+        self._url = url
+        self._file_options = options
+        self._http_token = HttpPass(bearer or "", 2**53 if bearer else 0)
+
+    async def send_file(
+        self,
+        conv: str,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        body: Mapping[str, Any] | None = None,
+        cid: str | None = None,
+        progress: Progress | None = None,
+        timeout_s: float = 300.0,
+    ) -> Sent:
+        """Upload a file and append an event of kind ``file`` that refers to it; return its place.
+
+        Args:
+            conv: where the event goes.
+            path: the file; it must not change meanwhile.
+            name: under which name others see it; the file's own if None.
+            body: what else the event's body is to have, such as a caption.
+            cid: name of the event, as for `Robot.send`.
+            progress: told how many bytes of how many have been sent.
+            timeout_s: gives up after so many seconds without a byte's progress.
+
+        Raises:
+            Refused: the server does not take it, and why.
+            ConnectionLost: no progress for ``timeout_s``.
+            OutcomeUnknown: the file is there, and the event may be.
+        """
+        upload = await self.upload(path, name=name, progress=progress, timeout_s=timeout_s)
+        refers = msgspec.to_builtins(upload)
+        return await self.send(conv, {**(body or {}), **refers}, kind=FILE, cid=cid)
+
+    async def send(
+        self,
+        conv: str,
+        body: object,
+        *,
+        kind: str,
+        ref: int | None = None,
+        cid: str | None = None,
+        timeout_s: float = 30.0,
+    ) -> Sent:
+        """Append an event; `Robot` says how."""
+        raise NotImplementedError
+
+    async def upload(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+        timeout_s: float = 300.0,
+    ) -> Upload:
+        """Upload a file that only this robot sees, until an event refers to it; see `send_file`."""
+        path = Path(path)
+        with path.open("rb") as source:  # noqa: ASYNC230 - opened here, read in a thread
+            digest, size = await asyncio.to_thread(_digest, source)
+            name = path.name if name is None else name
+            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            said = {"filename": name, "filetype": media_type, "sha256": digest}
+            headers = _TUS | {"Upload-Length": str(size), "Upload-Metadata": _metadata(said)}
+            patience = _Patience(timeout_s)
+            begun = await self._insist(Request("POST", "/v1/files", headers), patience)
+            file = begun.headers["Location"].rpartition("/")[2]
+            await self._send_all(file, source, size, _told(progress, size), patience=patience)
+        return Upload(file, name, media_type, size, digest)
+
+    async def download(
+        self,
+        file: Event | str,
+        path: str | Path,
+        *,
+        progress: Progress | None = None,
+        timeout_s: float = 300.0,
+    ) -> Path:
+        """Fetch a file, check it by its digest, and return where it is, whole and durable.
+
+        Args:
+            file: an event of kind ``file``, or the id of one.
+            path: where to put it: a file, which is replaced, or a directory, in which it gets the name that
+                its event says, without any path.
+            progress: told how many bytes of how many are here.
+            timeout_s: gives up after so many seconds without a byte's progress.
+
+        Raises:
+            Refused: there is no such file for this robot.
+            ConnectionLost: no progress for ``timeout_s``; a later call goes on where this one stopped.
+            FileDamaged: what came is not what the digest says.
+            ValueError: the event refers to no file.
+        """
+        said = file.body if isinstance(file, Event) else {"file": file}
+        if not isinstance(said, dict) or not isinstance(said.get("file"), str):
+            raise ValueError("this event refers to no file: its body has none under `file`")  # noqa: TRY004
+        where, patience = f"/v1/files/{said['file']}", _Patience(timeout_s)
+        head = await self._insist(Request("HEAD", where, {}), patience)
+        size, etag = int(head.headers["Content-Length"]), head.headers["ETag"]
+        target = _target(Path(path), said)
+        # Named after the content, so that parts of two files never meet.
+        draft = target.with_name(f".{target.name[:120]}.{etag[1:17]}.part")
+        with draft.open("ab") as sink:
+            await self._fetch_rest(where, etag, sink, size, _told(progress, size), patience)
+            os.fsync(sink.fileno())
+        with draft.open("rb") as fetched:
+            digest, _ = await asyncio.to_thread(_digest, fetched)
+        if f'"{digest}"' != etag or said.get("sha256", digest) != digest:
+            draft.unlink()
+            raise FileDamaged(f"{said['file']} has the SHA-256 {digest}, not the one that was said")
+        draft.replace(target)
+        return target
+
+    async def _send_all(
+        self,
+        file: str,
+        source: BinaryIO,
+        size: int,
+        told: Callable[[int], None],
+        *,
+        patience: "_Patience",
+    ) -> None:
+        where, offset = f"/v1/files/{file}", 0
+        while offset < size:
+            try:
+                await self._send_from(where, source, offset, size, told)
+            except Cut as cut:
+                await patience.wait(cut)
+            else:
+                return
+            head = await self._insist(Request("HEAD", where, dict(_TUS)), patience)
+            if "ETag" in head.headers:
+                return  # only the answer was lost
+            offset = int(head.headers["Upload-Offset"])
+            patience.note(offset)
+
+    async def _send_from(
+        self, where: str, source: BinaryIO, offset: int, size: int, told: Callable[[int], None]
+    ) -> None:
+        def on_sent(sent: int) -> None:
+            told(offset + sent)
+
+        source.seek(offset)
+        headers = _TUS | {"Upload-Offset": str(offset), "Content-Type": _BYTES}
+        await self._over_http(Request("PATCH", where, headers, source, size - offset, on_sent))
+
+    async def _fetch_rest(
+        self,
+        where: str,
+        etag: str,
+        sink: BinaryIO,
+        size: int,
+        told: Callable[[int], None],
+        patience: "_Patience",
+    ) -> None:
+        while (here := sink.tell()) < size:
+            patience.note(here)
+
+            def take(piece: bytes) -> None:
+                sink.write(piece)
+                told(sink.tell())
+
+            headers = {"Range": f"bytes={here}-", "If-Range": etag}
+            try:
+                await self._over_http(Request("GET", where, headers, take=take))
+            except Cut as cut:
+                await patience.wait(cut)
+        await asyncio.to_thread(sink.flush)
+
+    async def _insist(self, request: Request, patience: "_Patience") -> Answer:
+        while True:
+            try:
+                return await self._over_http(request)
+            except Cut as cut:
+                await patience.wait(cut)
+
+    async def _over_http(self, request: Request) -> Answer:
+        self._link.check_not_over()
+        if self._web is None:
+            self._web = Web(self._url, self._file_options)
+        if self._http_token.expires < wall_clock_ms() + _TOKEN_SPARE_MS:
+            self._http_token = await self._result(wire.HttpToken(self._id()), HttpPass)
+        token = {"Authorization": f"Bearer {self._http_token.token}"}
+        return await self._web.ask(request._replace(headers=token | request.headers))
+
+
+class _Patience:
+    """How long to go on trying: as long as something moves, and for a while after."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._backoff = Backoff(0.2, 10.0, random.Random())
+        self._best = -1
+        self._until_s = asyncio.get_running_loop().time() + timeout_s
+
+    def note(self, done: int) -> None:
+        """Take in how far it came."""
+        if done > self._best:
+            self._best = done
+            self._backoff.reset()
+            self._until_s = asyncio.get_running_loop().time() + self._timeout_s
+
+    async def wait(self, cut: Cut) -> None:
+        """Wait before the next try.
+
+        Raises:
+            ConnectionLost: it has been long enough.
+        """
+        wait_s = max(self._backoff.next_s(), cut.retry_after_s or 0.0)
+        if asyncio.get_running_loop().time() + wait_s > self._until_s:
+            raise ConnectionLost(f"no progress for {self._timeout_s:g} s: {cut}") from cut
+        await asyncio.sleep(wait_s)
+
+
+def _digest(source: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while piece := source.read(PIECE_BYTES):
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size
+
+
+def _metadata(said: Mapping[str, str]) -> str:
+    pairs = (f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in said.items())
+    return ",".join(pairs)
+
+
+def _told(progress: Progress | None, size: int) -> Callable[[int], None]:
+    """Return what a thread tells of how far it came, to be passed on in the loop."""
+    loop = asyncio.get_running_loop()
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            loop.call_soon_threadsafe(progress, done, size)
+
+    return tell
+
+
+def _target(path: Path, said: Mapping[str, Any]) -> Path:
+    if not path.is_dir():
+        return path
+    # What others call their file must not lead elsewhere.
+    name = str(said.get("name") or said["file"]).replace("\\", "/").rpartition("/")[2]
+    name = "".join(char for char in name if char.isprintable()).lstrip(".")[:200]
+    return path / (name or str(said["file"]))
