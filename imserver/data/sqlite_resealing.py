@@ -12,7 +12,7 @@ others may be removed from the ring.
 What the old bytes leave behind is wiped: SQLite overwrites what it deletes (``secure_delete``), and the
 write-ahead log is emptied at the end. Where bodies were plain, the file is also written anew (VACUUM),
 because pages that were freed before sealing was turned on still hold them; that makes writers wait, some
-seconds a gigabyte, once.
+twenty seconds a gigabyte, once, and so is left to the operator where the file is large.
 
 A body whose seal is broken is left as it is and named in the log; its key stays in use.
 """

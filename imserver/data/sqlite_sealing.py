@@ -24,7 +24,8 @@ _REST: Final = 3.0
 _TOLD_EVERY_S: Final = 10.0
 _READER_S: Final = 1.0
 _PUT_OFF_S: Final = 30.0
-_WRITTEN_ANEW_BYTES_MAX: Final = 1024 * 1024 * 1024
+_WRITTEN_ANEW_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Which file is written anew while the server runs: some 20 s a GiB, in which sends wait."""
 _UNWIPED: Final = (
     "free pages of the file still have bodies from before sealing was turned on; `imserver keys wipe` writes "
     "it anew while no server runs"

@@ -18,16 +18,19 @@ from imserver.core.key_ring import KeyRing, SealingKey
 from imserver.core.model import Append, Mismatch, RobotRecord, Stored
 from imserver.data.directory import DATABASE_NAME, DataDirectory
 from imserver.data.key_ring_file import KeyRingFile
+from imserver.data.sealing import EventSeal
 from imserver.data.sqlite import SqliteStore
 from imserver.data.sqlite_backup import backup, restore
 from imserver.data.sqlite_check import check
 from imserver.data.sqlite_file import load_page_checksums
 from imserver.data.sqlite_keys import count_uses, keys_required, remove_key, unseal, wipe
+from imserver.data.sqlite_resealing import Resealing
+from imserver.data.sqlite_writer import StoreHealth, Writer
 from tests.contract.records import DOCK, EVERYTHING, LINE, R1, R2, YARD, created, event, store_all
 from tests.contract.records import whole_log as log_of
 
 ROOT = Path(__file__).parents[2]
-OLD, NEW = SealingKey(bytes(32)), SealingKey(bytes([9] * 32))
+OLD, NEW, NEWEST = (SealingKey(bytes([number] * 32)) for number in (0, 9, 19))
 MARK = b"\xc4\x1eMARKED-"  # a MessagePack value of 30 bytes
 COUNT = 1_000
 
@@ -181,6 +184,22 @@ async def test_after_a_rotation_and_without_the_old_key_all_can_be_read(tmp_path
     await assert_whole(store, COUNT + 1)
     await store.aclose()
     assert check(path, file.load()).unopened == 0
+
+
+async def test_a_key_that_changes_again_half_way_has_all_rows_gone_through_anew(tmp_path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path, OLD) as store:
+        await fill(store)
+    seal = EventSeal(ring(OLD, NEW))
+    writer, half_way = Writer(path, "full", StoreHealth(), seal), Resealing(seal)
+    writer.transact(half_way.begin)
+    assert 0 < writer.transact(half_way.step).part < 1
+    writer.close()
+    assert count_uses(path).keys.keys() == {OLD.id, NEW.id}
+    async with opened(path, OLD, NEW, NEWEST) as store:
+        await resealed(store, path, NEWEST)
+        await assert_whole(store)
+    assert count_uses(path).keys == {NEWEST.id: COUNT + 2}
 
 
 async def test_the_old_ciphertext_is_wiped_with_the_old_key(tmp_path) -> None:
