@@ -17,6 +17,7 @@ from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.logic.permissions import Operation, admit, require
+from imserver.logic.room import for_follow
 from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
@@ -135,6 +136,7 @@ class Requests:
         role = None if conversation is None else role_of(conversation, session)
         require(role, Operation.READ, conv)
         assert conversation is not None, "who has a role has a conversation"
+        for_follow(session.readers, conv, self._limits.follows_max)
         connection.answer(Ok(frame.id))
         after = conversation.head if frame.after == "latest" else frame.after
         if connection.session is session:

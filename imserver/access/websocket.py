@@ -31,6 +31,9 @@ from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
 COMPRESSED_BYTES_AT_ONCE: Final = 4_096
+SURPLUS_BYTES_MAX: Final = 64 * 1024
+"""So much is parsed in search of the client's goodbye after ours; of more, nothing is read any more."""
+
 _REASON_BYTES_MAX: Final = 120
 _INVALID_DATA: Final = 1007
 _NOT_UTF8: Final = Error(
@@ -59,7 +62,7 @@ FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
 class WebSocketLink(BufferedLink):
     """One WebSocket connection; a `Link` for its session shell."""
 
-    __slots__ = ("_heard", "_held", "_pinged", "_websocket")
+    __slots__ = ("_heard", "_held", "_pinged", "_surplus", "_websocket")
 
     form: WebSocketForm | DeflateForm
 
@@ -69,6 +72,7 @@ class WebSocketLink(BufferedLink):
         self._heard = True
         self._held = b""
         self._pinged = False
+        self._surplus = 0
 
     # asyncio.Protocol
 
@@ -97,10 +101,21 @@ class WebSocketLink(BufferedLink):
         if websocket is None or websocket.eof_sent:
             return
         self._heard = True
+        if self._close_by is not None and self._has_said_enough(len(data)):
+            return
         if self._held:
             self._held += data
         else:
             self._take(websocket, data)
+
+    def _has_said_enough(self, size: int) -> bool:
+        """Tell whether a client goes on and on after our goodbye: then the deadline for its own ends it."""
+        self._surplus += size
+        if self._surplus <= SURPLUS_BYTES_MAX:
+            return False
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        return True
 
     def _take(self, websocket: Messages, data: bytes) -> None:
         if websocket.is_between and websocket.state is OPEN:

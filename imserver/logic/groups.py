@@ -25,6 +25,7 @@ from imserver.logic import membership, permissions
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.permissions import Operation
+from imserver.logic.room import Belonging
 from imserver.logic.send import checked_name, refusal_of, role_of
 from imserver.logic.session import Session
 from imserver.protocol import events, names
@@ -54,6 +55,7 @@ class Groups:
         self._clock = clock
         self._ids = ids
         self._limits = limits
+        self._belonging = Belonging(registry, clock, most=limits.groups_max)
 
     async def create(
         self, session: Session, name: str, members: Sequence[str], *, is_open: bool
@@ -65,6 +67,7 @@ class Groups:
         roles = dict.fromkeys(robots, Role.MEMBER) | {owner: Role.OWNER}
         if len(roles) > self._limits.members_max:
             raise self._too_many()
+        await self._belonging.require_room(owner)
         change = Created(roles, is_open)
         seq = await self._create(self._event(conv, owner, events.GROUP_CREATED, change))
         return Changed(seq, conv)
@@ -81,6 +84,7 @@ class Groups:
             raise permissions.not_found(conv)
         if session.robot in group.members:
             raise Refusal(ErrorCode.EXISTS, f"{session.robot} is a member of {conv} already")
+        await self._belonging.require_room(session.robot)
         _require_settled(group, session.robot)
         self._check_room(group, 1 + len(group.changing))
         change = Added((session.robot,), Role.MEMBER)

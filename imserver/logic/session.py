@@ -13,6 +13,7 @@ from imserver.core.ids import Ids
 from imserver.core.model import Membership
 from imserver.core.warrant import Warrant
 from imserver.data.store import Registry
+from imserver.logic import room
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import PAGES_IN_FLIGHT_MAX, Delivery, Reader
@@ -188,7 +189,7 @@ class Sessions:
         ``welcome`` says and what is delivered.
 
         Raises:
-            Refusal: ``unauthenticated``, the warrant was revoked meanwhile.
+            Refusal: ``unauthenticated``, the warrant was revoked meanwhile; ``too_large``, too many devices.
         """
         robot = warrant.robot
         await self._committer.settle_cursors(robot)
@@ -198,6 +199,7 @@ class Sessions:
         if peer.is_closed:
             return None
         self._standing.check(warrant)
+        room.for_device(self._by_robot.get(robot, {}), device, self._limits.devices_max)
         session = Session(peer, warrant, device, session_id=self._ids.token())
         session.auto = hello.auto
         session.window = min(hello.window, self._limits.window_max)

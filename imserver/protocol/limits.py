@@ -25,6 +25,10 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
         page_max: most events in one ``history`` answer, most rows in one list.
         members_max: most members of one group.
         presence_members_max: groups larger than this get no ``@presence`` signals; ask ``list_members``.
+        groups_max: a robot that is in so many conversations creates and joins no further groups; others may
+            still add it.
+        devices_max: most devices of one robot that are online at a time.
+        follows_max: most conversations that one connection receives by ``follow``.
         requests_max: most requests of one connection that wait for their answer; beyond it, reading pauses.
     """
 
@@ -34,4 +38,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     page_max: _Count = 1_000
     members_max: _Count = 10_000
     presence_members_max: _Count = 1_000
+    groups_max: _Count = 20_000
+    devices_max: _Count = 256
+    follows_max: _Count = 20_000
     requests_max: _Count = 1_024

@@ -286,3 +286,18 @@ async def test_a_full_node_is_empty_when_its_last_link_is_gone(node: NodeInMemor
     client.feed(frame(Opcode.CLOSE, Close(1000, "").serialize()))
     await client.tick()
     await empty
+
+
+async def test_a_client_that_goes_on_and_on_after_our_goodbye_is_not_listened_to(
+    node: NodeInMemory,
+) -> None:
+    client = await opened(node)
+    client.link.close(CloseCode.OVERLOADED, "too much")
+    client.feed(message(ping(1)) * 10)
+    reading = client.transport.reading
+    assert reading, "its own goodbye is waited for"
+    client.feed(message(ping(1)) * 10_000)
+    await client.tick()
+    assert not client.transport.reading and not client.transport.is_closing()
+    node.turn_wheel(6)
+    assert client.transport.is_aborted()
