@@ -135,11 +135,11 @@ class MongoSet:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fail(self, commands: list[str], **how: Any) -> None:
-        """Have the primary fail the next of these commands, as its ``failCommand`` can."""
+        """Have the primary fail the next ``times`` of these commands, as its ``failCommand`` can; 0: none."""
         times = how.pop("times", 1)
         point = {
             "configureFailPoint": "failCommand",
-            "mode": {"times": times},
+            "mode": {"times": times} if times else "off",
             "data": {"failCommands": commands, **how},
         }
         with self.direct(self.wait_for_primary()) as client:

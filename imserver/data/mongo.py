@@ -9,6 +9,7 @@ and what every call is promised of it. Knows nothing of other nodes but that the
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -153,26 +154,24 @@ class MongoStore:
 
     async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
         self._check()
-        async with self._database.session() as session:
-            return await self._records.conversation(conv, session)
+        return await self._database.until_known(partial(self._records.conversation, conv))
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         self._check()
-        async with self._database.session() as session:
-            logs = await self._records.logs(convs, session)
+        logs = await self._database.until_known(partial(self._records.logs, convs))
         return {conv: log.head for conv, log in logs.items() if log is not None}
 
     async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
         self._check()
-        async with self._database.session() as session:
-            return await self._records.memberships(robot, device, session)
+        return await self._database.until_known(partial(self._records.memberships, robot, device))
 
     async def groups(
         self, *, member: RobotName | None, after: str, limit: int
     ) -> list[GroupSummary]:
         self._check()
-        async with self._database.session() as session:
-            return await self._records.groups(session, member=member, after=after, limit=limit)
+        return await self._database.until_known(
+            partial(self._records.groups, member=member, after=after, limit=limit)
+        )
 
     async def note_loss(self, conv: ConversationName, seen: int) -> bool:
         async def halt(session: Session) -> bool:

@@ -90,23 +90,18 @@ class _Batch:
         """Return the events whose outcomes are not known, with their places in the batch."""
         return list(enumerate(self.events[self.begin :], self.begin))
 
-    def note_begun(self, inserts: Sequence[Insert]) -> None:
-        """Take note that these may be in the log from now on."""
+    @property
+    def may_be_stored(self) -> bool:
+        """Whether any of it is stored by now, or may be."""
+        return bool(self.own)
+
+    def note_own(self, inserts: Sequence[Insert]) -> None:
+        """Take note that this batch has stored these, or may have."""
         for insert in inserts:
             asked = self.events[insert.nth]
             self.own.setdefault(key_of(asked), set()).add(insert.outcome.event.seq)
             if "change" in insert.document:
                 self.changed.add(asked.conv)
-
-    @property
-    def may_be_stored(self) -> bool:
-        """Whether any of it is stored by now, or may be."""
-        return any(self.own.values())
-
-    def note_refused(self, inserts: Sequence[Insert]) -> None:
-        """Take note that these are not."""
-        for insert in inserts:
-            self.own[key_of(self.events[insert.nth])].discard(insert.outcome.event.seq)
 
     def settle(self, plan: Plan, end: int) -> None:
         """Take in that a plan was carried out up to ``end``, the index of the first event that is left."""
@@ -236,7 +231,6 @@ class Appender:
         passed = await self._passed_by_floor(stored, session)
         if passed:
             end = min(end, passed[0].nth)
-            batch.note_refused(passed)
             self._counts.taken_back += len(passed)
             for insert in passed:
                 await self._delete(insert.document["_id"], session)
@@ -250,32 +244,33 @@ class Appender:
             StoreUnavailable: none is stored.
         """
         documents = [insert.document for insert in inserts]
-        batch.note_begun(inserts)
         try:
             await self._database.events.insert_many(documents, ordered=True, session=session)
         except ServerSelectionTimeoutError as exc:
-            batch.note_refused(inserts)
             raise StoreUnavailable(f"no primary of the MongoDB set answers: {exc}") from exc
         except BulkWriteError as exc:
-            return self._stopped_at(batch, inserts, exc)
+            count, reason = self._stopped_at(exc), str(exc)
         except (PyMongoError, BSONError) as exc:
+            count, reason = None, str(exc)
+        else:
+            count = len(inserts)
+        batch.note_own(inserts[:count])
+        if count is None:
             self._counts.unknown += 1
-            raise _OutcomeUnknown(str(exc)) from exc
-        return len(inserts)
+            raise _OutcomeUnknown(reason)
+        return count
 
-    def _stopped_at(self, batch: _Batch, inserts: list[Insert], exc: BulkWriteError) -> int:
+    def _stopped_at(self, exc: BulkWriteError) -> int | None:
+        """Return which document a unique index refused, or None if it was not that alone."""
         details = exc.details
         [error] = details["writeErrors"] or [{}]
         if details["writeConcernErrors"] or error.get("code") != _DUPLICATE_KEY:
-            self._counts.unknown += 1
-            raise _OutcomeUnknown(str(exc)) from exc
-        count: int = error["index"]
-        batch.note_refused(inserts[count:])
+            return None
         if "_id" in error.get("keyPattern", ()):
             self._counts.overtaken += 1
         else:
             self._counts.repeated += 1
-        return count
+        return int(error["index"])
 
     async def _passed_by_floor(self, stored: list[Insert], session: Session) -> list[Insert]:
         """Return those of the inserts that landed below the floor of their log."""

@@ -188,7 +188,7 @@ class Database:
             yield
 
     async def until_known(self, write: Callable[[Session], Awaitable[T]]) -> T:
-        """Run a write that may be repeated until its outcome is known.
+        """Run what may be repeated, a write or what comes with one, until its outcome is known.
 
         Raises:
             StoreUnavailable: it did not become known in time; to be asked again.

@@ -1,0 +1,272 @@
+"""What only a store on MongoDB can suffer: answers that do not come, and other nodes that append beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from imserver.core.errors import Refusal, StoreTooNew, StoreUnavailable
+from imserver.core.model import Halted, Missing, Outcome, Stored
+from imserver.data.mongo import MongoStore
+from imserver.protocol.events import Role
+from imserver.protocol.names import RobotName
+from tests.contract.records import (
+    DOCK,
+    LINE,
+    MAIN,
+    R1,
+    R2,
+    added,
+    created,
+    cursor,
+    deleted,
+    event,
+    events,
+    members,
+    robot,
+    seqs,
+    store_all,
+    stored,
+    whole_log,
+)
+from tests.mongo_server import MongoSet
+
+LOST_ANSWERS = {
+    "the connection breaks before": {"closeConnection": True},
+    "nobody confirms in time": {"writeConcernError": {"code": 64, "errmsg": "waiting timed out"}},
+    "the primary steps down before": {"errorCode": 10107},
+}
+
+
+@pytest.fixture
+def url(mongo_set: MongoSet) -> str:
+    url = mongo_set.url("faults")
+    mongo_set.empty(url)
+    return url
+
+
+@pytest.fixture
+async def nodes(url: str) -> AsyncIterator[tuple[MongoStore, MongoStore]]:
+    """Two stores on one database, as two nodes have them."""
+    one, other = await MongoStore.open(url), await MongoStore.open(url)
+    yield one, other
+    await one.aclose()
+    await other.aclose()
+
+
+def is_new(outcome: Outcome) -> bool:
+    return isinstance(outcome, Stored) and not outcome.dup
+
+
+class TestLostAnswers:
+    """An insert whose outcome is unknown is looked for, and told as what it is."""
+
+    @pytest.mark.parametrize("how", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
+    @pytest.mark.parametrize("times", [1, 3])
+    async def test_events_are_stored_once_and_told_as_stored(
+        self, mongo_set: MongoSet, nodes, how: dict[str, Any], times: int
+    ) -> None:
+        one, _ = nodes
+        await one.append([created()], [])
+        mongo_set.fail(["insert"], times=times, **how)
+        outcomes = await one.append(events(20), [])
+        assert all(map(is_new, outcomes))
+        assert seqs(outcomes) == seqs(await whole_log(one))[1:] == list(range(2, 22))
+        assert one.counts.unknown >= 1
+
+    @pytest.mark.parametrize("how", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
+    async def test_a_change_of_members_counts_once(
+        self, mongo_set: MongoSet, nodes, how: dict[str, Any]
+    ) -> None:
+        one, other = nodes
+        await one.append([created()], [])
+        for command in ("insert", "update"):
+            mongo_set.fail([command], times=2, **how)
+            outcomes = await one.append([added(command, R2), event(f"after {command}")], [])
+            assert all(map(is_new, outcomes))
+        assert await members(other) == {R1: (Role.OWNER, 1), R2: (Role.MEMBER, 2)}
+        assert len(await other.memberships(R2, MAIN)) == 1
+
+    async def test_a_robot_is_registered_once(self, mongo_set: MongoSet, nodes) -> None:
+        one, other = nodes
+        how = {"writeConcernError": {"code": 64, "errmsg": "waiting timed out"}}
+        mongo_set.fail(["insert"], **how)
+        assert await one.register(robot("r1"), token_id="t", token_expires_ms=9) == robot("r1")
+        with pytest.raises(Refusal):
+            await other.register(robot("r2"), token_id="t", token_expires_ms=9)
+
+    async def test_cursors_that_could_not_be_written_go_with_the_next(
+        self, mongo_set: MongoSet, nodes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, _ = nodes
+        await one.append([created()], [])
+        monkeypatch.setattr("imserver.data.mongo_database.WRITE_TIMEOUT_S", 0.2)
+        mongo_set.fail(["update"], times=1_000, errorCode=20, namespace="faults.cursors")
+        assert all(map(is_new, await one.append([event("m")], [cursor(2)])))
+        mongo_set.fail(["update"], times=0)
+        await one.append([event("n")], [])
+        assert await one.acked(DOCK) == {R1: 2}
+
+
+class TestTwoNodes:
+    """Nodes that append to one conversation make one log."""
+
+    async def test_appends_at_the_same_time_make_one_order_without_a_gap(self, nodes) -> None:
+        await nodes[0].append([created()], [])
+
+        async def send(node: MongoStore, name: str) -> list[int]:
+            own: list[int] = []
+            for number in range(30):
+                own += seqs(await node.append(events(5, prefix=f"{name}-{number}-"), []))
+            return own
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(send(node, str(n))) for n, node in enumerate(nodes)]
+        given = [task.result() for task in tasks]
+        assert all(own == sorted(own) for own in given)
+        assert sorted(given[0] + given[1]) == list(range(2, 302))
+        assert seqs(await whole_log(nodes[0])) == list(range(1, 302))
+        assert nodes[0].counts.overtaken + nodes[1].counts.overtaken > 0
+
+    async def test_the_same_send_through_both_is_stored_once(self, nodes) -> None:
+        await nodes[0].append([created()], [])
+        for number in range(20):
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(node.append([event(f"c{number}")], [])) for node in nodes
+                ]
+            [one], [other] = (task.result() for task in tasks)
+            assert stored(one).event == stored(other).event
+            assert stored(one).dup != stored(other).dup
+        assert seqs(await whole_log(nodes[0])) == list(range(1, 22))
+
+    async def test_of_two_that_make_a_group_one_does(self, nodes) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(node.append([created(), *events(3, prefix=str(n))], []))
+                for n, node in enumerate(nodes)
+            ]
+        first = [task.result()[0] for task in tasks]
+        assert sorted(stored(outcome).dup for outcome in first) == [False, True]
+        assert seqs(await whole_log(nodes[0])) == list(range(1, 8))
+
+    async def test_a_node_that_slept_while_a_group_ended_learns_it(self, nodes) -> None:
+        asleep, awake = nodes
+        await asleep.append([created(), event("m")], [])
+        await awake.append([deleted("end")], [])
+        assert await asleep.append([event("late"), event("m")], []) == [
+            Missing(),
+            *await asleep.append([event("m")], []),
+        ]
+
+    async def test_a_place_that_retention_freed_is_not_taken_again(self, nodes) -> None:
+        asleep, awake = nodes
+        await store_all(asleep, events(2, LINE))
+        await store_all(asleep, [event("third", LINE)])
+        await store_all(awake, events(40, LINE, prefix="later"))
+        assert await awake.trim(LINE, 30, limit=1_000) == 30
+        first, second = await asleep.append([event("a", LINE), event("b", LINE)], [])
+        assert (stored(first).event.seq, stored(second).event.seq) == (44, 45)
+        assert not stored(first).dup
+        assert seqs(await whole_log(awake, LINE)) == list(range(30, 46))
+        assert asleep.counts.taken_back == 2
+
+    async def test_what_landed_below_the_floor_unseen_is_stored_anew(self, url: str, nodes) -> None:
+        """As when a node dies between its insert and its look at the fence."""
+        one, other = nodes
+        await store_all(one, events(40, LINE))
+        await one.trim(LINE, 30, limit=1_000)
+        with MongoClient[Any](url) as client:
+            kept = client.get_default_database().events
+            row = kept.find_one({"_id": {"c": LINE, "s": 35}})
+            kept.insert_one(row | {"_id": {"c": LINE, "s": 7}, "cid": "new"})
+        assert seqs(await whole_log(other, LINE)) == list(range(30, 41))
+        outcome = stored((await other.append([event("new", LINE)], []))[0])
+        assert (outcome.dup, outcome.event.seq) == (False, 41)
+        assert seqs(await whole_log(other, LINE)) == list(range(30, 42))
+
+    async def test_a_change_that_a_dead_node_left_is_done_by_whoever_reads(
+        self, mongo_set: MongoSet, nodes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dying, other = nodes
+        await dying.append([created(members=["r3"])], [])
+        monkeypatch.setattr(dying._records, "catch_up", _nothing)
+        await dying.append([added("a", R2, role=Role.ADMIN), added("b", R2)], [])
+        [membership] = await other.memberships(R2, MAIN)
+        assert (membership.role, membership.since, membership.head) == (Role.MEMBER, 2, 3)
+        assert set(await members(other)) == {R1, R2, RobotName("r3")}
+
+    async def test_a_group_that_a_dead_node_made_is_there(
+        self, nodes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dying, other = nodes
+        monkeypatch.setattr(dying._records, "catch_up", _nothing)
+        await dying.append([created(members=["r2"])], [])
+        assert [item.conv for item in await other.memberships(R2, MAIN)] == [DOCK]
+        assert [item.conv for item in await other.groups(member=None, after="", limit=9)] == [DOCK]
+        assert seqs(await other.append([event("m")], [])) == [2]
+
+    async def test_a_halt_reaches_the_other_nodes(self, nodes) -> None:
+        doubtful, other = nodes
+        await store_all(other, events(5, LINE))
+        doubtful._pulse.is_behind = True
+        assert await doubtful.note_loss(LINE, 9)
+        assert await doubtful.append([event("x", LINE)], []) == [Halted(9)]
+        await other.append([event("y", LINE)], [])
+        assert await other.append([event("z", LINE)], []) == [Halted(9)]
+
+    async def test_one_of_two_registrations_with_one_token_is_refused(self, nodes) -> None:
+        for number in range(10):
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_registered(node, f"r{number}-{n}", f"t{number}"))
+                    for n, node in enumerate(nodes)
+                ]
+            assert sorted(task.result() for task in tasks) == [False, True]
+
+
+class TestOpening:
+    """A store that is made, or cannot be."""
+
+    async def test_nodes_that_open_a_new_database_at_once_agree(self, mongo_set: MongoSet) -> None:
+        url = mongo_set.url()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(MongoStore.open(url)) for _ in range(5)]
+        nodes = [task.result() for task in tasks]
+        assert len({node._database.epoch for node in nodes}) == 1
+        for node in nodes:
+            await node.aclose()
+
+    async def test_a_newer_schema_is_refused(self, url: str, nodes) -> None:
+        with MongoClient[Any](url) as client:
+            client.get_default_database().meta.update_one(
+                {"_id": "store"}, {"$set": {"schema": 99}}
+            )
+        with pytest.raises(StoreTooNew, match="schema 99"):
+            await MongoStore.open(url)
+
+    async def test_a_url_that_is_none_is_refused(self) -> None:
+        with pytest.raises(StoreUnavailable, match="no URL of a MongoDB"):
+            await MongoStore.open("mongodb://[nonsense")
+
+    async def test_without_a_server_writes_are_definitely_refused(
+        self, nodes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, _ = nodes
+        await one.aclose()
+        with pytest.raises(StoreUnavailable):
+            await one.append([event("m", LINE)], [])
+
+
+async def _nothing(*_: Any) -> None:
+    """Do nothing, as the dead do."""
+
+
+async def _registered(node: MongoStore, name: str, token: str) -> bool:
+    try:
+        await node.register(robot(name), token_id=token, token_expires_ms=9)
+    except Refusal:
+        return False
+    return True
