@@ -1,19 +1,16 @@
 """One process of the server: opens the store, builds a node around it, listens, and drains it at the end.
 
-Besides `cli` the only place that names concrete engines.
+Besides `cli` and `stores` the only place that names concrete engines.
 """
 
 import asyncio
 import contextlib
 import gc
 import logging
-import os
 import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from imserver.access.door import Door
@@ -21,19 +18,15 @@ from imserver.access.http.application import Parts, application
 from imserver.access.listener import Listener
 from imserver.core.clock import SystemClock
 from imserver.core.ids import RandomIds
-from imserver.core.sealing_settings import SealingSettings
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
-from imserver.data.disk_content import DiskContent
-from imserver.data.file_store import FileContent, FileStore
-from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.spool import ActSpool
-from imserver.data.sqlite import SqliteStore
 from imserver.node import Collaborators, Node, build
 from imserver.protocol.errors import CloseCode
 from imserver.route.local import LocalRouter
+from imserver.stores import OpenedStore, open_store
 
 _log = logging.getLogger("imserver.process")
 
@@ -57,33 +50,19 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
     """
     directory = DataDirectory(settings.server.data)
     authority = TokenAuthority(directory.signing_key())
-    keys = _key_ring_file(settings.sealing, directory)
-    store = await SqliteStore.open(
-        directory.database_path,
-        durability=settings.store.durability,
-        ring=keys.load() if keys else None,
-    )
-    content = DiskContent(
-        directory.files_path,
-        free_bytes_min=settings.files.free_bytes_min,
-        on_failure=store.health.fail,
-    )
-    await content.start()
+    opened = await open_store(settings, directory)
     with _first_of_group(), _signals_left_to_listener():
         try:
-            await _run(settings, store, content, authority, keys=keys, on_ready=on_ready)
+            await _run(settings, opened, authority, on_ready=on_ready)
         finally:
-            await content.aclose()
-            await store.aclose()
+            await opened.aclose()
 
 
 async def _run(
     settings: Settings,
-    store: SqliteStore,
-    content: FileContent,
+    opened: OpenedStore,
     authority: TokenAuthority,
     *,
-    keys: KeyRingFile | None,
     on_ready: Callable[[list[str]], None],
 ) -> None:
     async with TaskScope() as scope:
@@ -94,12 +73,13 @@ async def _run(
             except RuntimeError:  # the scope is ending: what comes now is not begun any more
                 work.close()
 
-        files = FileStore(store.files, store.files, content)
         clock, ids = SystemClock(), RandomIds()
-        given = Collaborators(store, files, LocalRouter(), authority, clock, ids, spawn)
+        given = Collaborators(
+            opened.store, opened.files, LocalRouter(), authority, clock, ids, spawn
+        )
         node = build(settings, given)
         await _keep_ledger(node, settings, spawn)
-        committing = _spawn_all(scope, node, store, settings)
+        committing = _spawn_all(scope, node, opened, settings)
         draining = asyncio.Event()
 
         async def drain() -> None:
@@ -111,7 +91,7 @@ async def _run(
             node.stays,
             registry=node.registry,
             clock=clock,
-            probe=store.probe,
+            probe=opened.store.probe,
             is_draining=draining.is_set,
             context=node.door.context,
             http=settings.http,
@@ -122,7 +102,7 @@ async def _run(
         listener = Listener(
             web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
         )
-        listener.on_hangup += [partial(store.sealing.renew, keys)] if keys else []
+        listener.on_hangup += opened.on_hangup
         _tune_interpreter()
         _fit_to_files(node.door)
         await listener.serve()
@@ -139,24 +119,19 @@ async def _keep_ledger(
 
 
 def _spawn_all(
-    scope: TaskScope, node: Node, store: SqliteStore, settings: Settings
+    scope: TaskScope, node: Node, opened: OpenedStore, settings: Settings
 ) -> asyncio.Task[None]:
     """Start what runs as long as the process, and return the task that a drain waits for."""
     scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
-    scope.spawn(store.health.watch(), name="store")
-    scope.spawn(store.sealing.run(), name="sealing")
+    for name, work in opened.work.items():
+        scope.spawn(work(), name=name)
+    if opened.metrics is not None:
+        node.registry.register(opened.metrics)
     scope.spawn(node.door.wheel.run(), name="wheel")
     scope.spawn(_sweep(node), name="sweep")
     scope.spawn(node.retention.run(), name="retention")
     scope.spawn(node.file_sweep.run(), name="files")
     return scope.spawn(node.committer.run(), name="committer")
-
-
-def _key_ring_file(settings: SealingSettings, directory: DataDirectory) -> KeyRingFile | None:
-    if not settings.enabled:
-        return None
-    path = Path(settings.keys) if settings.keys else directory.key_ring_path
-    return KeyRingFile(path, random_bytes=os.urandom)
 
 
 def _fit_to_files(door: Door) -> None:

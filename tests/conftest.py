@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.mongo_server import MongoSet
+
 SEED = int(os.environ.get("IMSERVER_TEST_SEED") or secrets.randbits(32))
 BLOCKED_LOOP_S = 2.0
 """How long one step of the loop may take in a unit test; shorter ones are noise on a busy machine."""
@@ -28,6 +30,14 @@ def pytest_report_header() -> str:
 def rng(request: pytest.FixtureRequest) -> random.Random:
     """Randomness of this test's own: the same for the same seed, whichever tests run beside it."""
     return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def mongo_set() -> Iterator[MongoSet]:
+    """A MongoDB replica set of one member, for all tests of a run; each takes a database of its own."""
+    servers = MongoSet().start()
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,11 @@ class MongoSet:
         with self.direct(self.wait_for_primary()) as client, contextlib.suppress(PyMongoError):
             client.admin.command("replSetStepDown", seconds, force=True)
 
+    def stop_member(self, member: int) -> None:
+        """End a member in good order."""
+        self._processes[member].terminate()
+        self._processes[member].wait()
+
     def kill(self, member: int) -> None:
         """End a member as a power cut would, but for what the system has cached."""
         self._processes[member].kill()

@@ -34,7 +34,7 @@ def serve(in_force: Settings) -> None:
     from imserver import process  # noqa: PLC0415
     from imserver.cli.logs import logging_to_stderr  # noqa: PLC0415
 
-    is_first = not DataDirectory(in_force.server.data).database_path.exists()
+    is_first = not DataDirectory(in_force.server.data).has_served
 
     def on_ready(urls: list[str]) -> None:
         if is_first:
@@ -57,8 +57,8 @@ def serve(in_force: Settings) -> None:
 
 
 def check_config(in_force: Settings) -> None:
-    """Print every setting that serve would run with, as a configuration file."""
-    typer.echo(settings.to_toml(in_force), nl=False)
+    """Print every setting that serve would run with, as a configuration file; passwords are left out."""
+    typer.echo(settings.to_toml(settings.masked(in_force)), nl=False)
 
 
 def _print_admin_token(in_force: Settings) -> None:

@@ -42,6 +42,7 @@ FLAGS: Final = (
     Flag("--tls-client-ca", "server.tls_client_ca", "FILE", "Who vouches for clients"),
     Flag("--insecure", "server.insecure", None, "Plain text on other addresses than loopback"),
     Flag("--data", "server.data", "DIR", "The data directory"),
+    Flag("--store", "store.url", "URL", "A MongoDB to keep it in instead"),
     Flag("--durability", "store.durability", "full|os", "When an event is acked"),
     Flag("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
 )

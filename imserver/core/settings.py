@@ -6,6 +6,7 @@ in text and mappings. The ``Attributes`` of the docstrings below are the table o
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -34,14 +35,24 @@ Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
 
 
 class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The embedded store.
+    """Where everything is kept.
 
     Attributes:
-        durability: ``full`` acks after fsync and survives a power cut; ``os`` acks after the write and
-            survives the death of the process only.
+        url: a MongoDB replica set that keeps it for any number of nodes, as
+            mongodb://HOST,HOST/DATABASE?replicaSet=NAME; empty for the embedded store in the data directory.
+        durability: of the embedded store: ``full`` acks after fsync and survives a power cut; ``os`` acks
+            after the write and survives the death of the process only.
     """
 
+    url: str = ""
     durability: Literal["full", "os"] = "full"
+
+    def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError(
+                f"store.url must begin with mongodb:// or mongodb+srv://, not {clip(self.url, 12)!r}; "
+                "the embedded store is what `server.data` names"
+            )
 
 
 class GroupRetention(Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,6 +265,17 @@ def load(
         return msgspec.convert(sections, Settings)
     except msgspec.ValidationError as exc:
         raise InvalidSettings(_without_path(str(exc))) from None
+
+
+def masked(settings: Settings) -> Settings:
+    """Return the settings without the passwords that stand in URLs."""
+    store = structs.replace(settings.store, url=_without_passwords(settings.store.url))
+    return structs.replace(settings, store=store)
+
+
+def _without_passwords(url: str) -> str:
+    url = re.sub(r"(://[^/?#@]*?):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*password=)[^&]*", r"\1***", url)
 
 
 def to_toml(settings: Settings) -> str:

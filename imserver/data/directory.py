@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from imserver.core.errors import DataDirectoryUnusable
 
 DATABASE_NAME: Final = "imserver.db"
+PULSE_NAME: Final = "store.pulse"
 KEY_NAME: Final = "server.key"
 SPOOL_NAME: Final = "acts.jsonl"
 FILES_NAME: Final = "files"
@@ -58,6 +59,16 @@ class DataDirectory:
     def files_path(self) -> Path:
         """Where the bytes of files are."""
         return self.path / FILES_NAME
+
+    @property
+    def pulse_path(self) -> Path:
+        """Where a node notes how far it has seen a store that others share."""
+        return self.path / PULSE_NAME
+
+    @property
+    def has_served(self) -> bool:
+        """Whether a server has run on this directory before."""
+        return self.database_path.exists() or self.pulse_path.exists()
 
     @property
     def key_path(self) -> Path:

@@ -28,6 +28,7 @@ from imserver.data.mongo_append import Appender
 from imserver.data.mongo_counts import MongoCounts
 from imserver.data.mongo_cursors import Cursors
 from imserver.data.mongo_database import Database, Session
+from imserver.data.mongo_files import MongoContent, MongoFiles
 from imserver.data.mongo_pulse import Pulse
 from imserver.data.mongo_reader import Reader
 from imserver.data.mongo_records import Records
@@ -37,6 +38,7 @@ from imserver.data.store import Administration, Boots
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
 _BATCH_EVENTS_MAX: Final = 1_000
+_PROBE_S: Final = 3.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -59,6 +61,7 @@ class MongoStore:
 
     Attributes:
         counts: what it has counted.
+        files, content: the catalogue of files and their bytes, in the same database.
     """
 
     def __init__(self, database: Database, pulse: Pulse) -> None:
@@ -75,6 +78,8 @@ class MongoStore:
         self._closed = False
         self.administration: Administration = MongoAdministration(database, self._check)
         self.boots: Boots = MongoBoots(database, self._check)
+        self.files = MongoFiles(database, self._records, self._check)
+        self.content = MongoContent(database)
 
         self.read_after = self._reader.read_after
         self.read_before = self._reader.read_before
@@ -144,6 +149,7 @@ class MongoStore:
                 await self._database.conversations.update_one(
                     {"_id": conv}, {"$max": {"floor": end}}, session=session
                 )
+                await self.files.let_go_below(conv, end, session)
                 await self._database.events.delete_many(
                     {"_id": {"$gt": place(conv, 0), "$lt": place(conv, end)}}, session=session
                 )
@@ -192,13 +198,11 @@ class MongoStore:
             return await self._database.until_known(halt)
 
     async def probe(self) -> None:
-        async def write(session: Session) -> None:
+        self._check()
+        async with self._database.session(_PROBE_S) as session:
             await self._database.meta.update_one(
                 {"_id": "probe"}, {"$inc": {"n": 1}}, upsert=True, session=session
             )
-
-        self._check()
-        await self._database.until_known(write)
 
     async def aclose(self) -> None:
         self._closed = True

@@ -288,7 +288,7 @@ class Appender:
         async for record in found:
             conv, floors[record["_id"]] = record["_id"], record["floor"]
             if record.get("seen") is None:
-                log = self._logs[conv].log._replace(floor=record["floor"])
+                log = self._logs[conv].log._replace(floor=floors[conv])
                 self._logs[conv] = _Known(log, fence)
             else:
                 del self._logs[conv]  # halted: the next batch reads that

@@ -17,7 +17,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import pymongo
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.errors import BSONError
+from bson.int64 import Int64
 from bson.timestamp import Timestamp
 from pymongo import AsyncMongoClient, IndexModel
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -51,6 +53,15 @@ _MAJORITY: Final = WriteConcern(w="majority", j=True)
 _log: Final = logging.getLogger(__name__)
 
 
+class _PlainInt(TypeDecoder):
+    """Large integers come as a class of the driver's own, which no other encoder knows."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: int) -> int:
+        return int(value)
+
+
 def _where(field: str, condition: Any) -> Document:
     return {"partialFilterExpression": {field: condition}}
 
@@ -60,6 +71,7 @@ _INDEXES: Final = {
     "events": [
         IndexModel([("_id.c", 1), ("sender", 1), ("cid", 1)], name="cid", unique=True),
         IndexModel("_id.c", name="unapplied", **_where("change", _IS_THERE)),
+        IndexModel("file", name="refers", **_where("file", _IS_THERE)),
         IndexModel(
             [("_id.c", 1), ("ref", 1)],
             name="amending",
@@ -75,6 +87,12 @@ _INDEXES: Final = {
         IndexModel("token", name="token", unique=True, **_where("token", _IS_THERE)),
         IndexModel("revoked_ms", name="revoked", **_where("revoked_ms", _IS_THERE)),
     ],
+    "files": [
+        IndexModel("owner", name="owner"),
+        IndexModel([("digest", 1), ("size", 1)], name="content"),
+        IndexModel("expires_ms", name="expiry"),
+    ],
+    "blobs": [IndexModel("uses", name="dropped", **_where("uses", 0))],
     "acts": [IndexModel("number", name="number", unique=True), IndexModel("at_ms", name="at")],
     "tokens": [IndexModel("robot", name="robot"), IndexModel("expires_ms", name="expiry")],
 }
@@ -95,6 +113,10 @@ class Database:
         acts: administrative acts, by their ids.
         tokens: tokens on record, by their ids.
         boots: robots, each with the last starts of its devices.
+        files: by their ids.
+        blobs: how many files have each; none: its bytes may go.
+        segments: the bytes, ``_id`` {b: blob, i: index}.
+        owners: robots, touched by whatever must not happen twice at a time for one of them.
         meta: single documents: ``acts``, ``store``, ``fence``, ``pulse``, ``probe``.
         epoch: the epoch of conversations that begin now.
     """
@@ -102,7 +124,11 @@ class Database:
     def __init__(self, client: AsyncMongoClient[Document]) -> None:
         self.client = client
         name = client.get_default_database(_DATABASE).name
-        options: Any = {"write_concern": _MAJORITY, "read_preference": ReadPreference.PRIMARY}
+        options: Any = {
+            "codec_options": CodecOptions(type_registry=TypeRegistry([_PlainInt()])),
+            "read_preference": ReadPreference.PRIMARY,
+            "write_concern": _MAJORITY,
+        }
         self._db = client.get_database(name, read_concern=ReadConcern("majority"), **options)
         self._as_of_one_moment = client.get_database(
             name, read_concern=ReadConcern("snapshot"), **options
@@ -116,6 +142,10 @@ class Database:
         self.acts: Collection = self._db.acts
         self.tokens: Collection = self._db.tokens
         self.boots: Collection = self._db.boots
+        self.files: Collection = self._db.files
+        self.blobs: Collection = self._db.blobs
+        self.segments: Collection = self._db.segments
+        self.owners: Collection = self._db.owners
         self.meta: Collection = self._db.meta
         self.epoch = ""
         self._seen: tuple[Timestamp, Any] | None = None

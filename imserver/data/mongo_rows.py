@@ -12,6 +12,7 @@ from imserver.core.model import (
     Deleted,
     Member,
     MembershipChange,
+    Refers,
     Removed,
     RobotRecord,
 )
@@ -46,6 +47,8 @@ def event_document(asked: Append, seq: int, change: Document | None) -> Document
     }
     if asked.ref is not None:
         document["ref"] = asked.ref
+    if isinstance(asked.change, Refers):
+        document["file"] = asked.change.file
     if change is not None:
         document["change"] = change
     return document

@@ -1,4 +1,4 @@
-"""What only a store on MongoDB can suffer: answers that do not come, and other nodes that append beside it."""
+"""What only a store on MongoDB can suffer: answers that do not come, and nodes that append beside it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,6 +22,7 @@ from tests.contract.records import (
     created,
     cursor,
     deleted,
+    enrolment,
     event,
     events,
     members,
@@ -93,9 +94,9 @@ class TestLostAnswers:
         one, other = nodes
         how = {"writeConcernError": {"code": 64, "errmsg": "waiting timed out"}}
         mongo_set.fail(["insert"], **how)
-        assert await one.register(robot("r1"), token_id="t", token_expires_ms=9) == robot("r1")
+        assert await one.register(robot("r1"), enrolment=enrolment("t")) == robot("r1")
         with pytest.raises(Refusal):
-            await other.register(robot("r2"), token_id="t", token_expires_ms=9)
+            await other.register(robot("r2"), enrolment=enrolment("t"))
 
     async def test_cursors_that_could_not_be_written_go_with_the_next(
         self, mongo_set: MongoSet, nodes, monkeypatch: pytest.MonkeyPatch
@@ -181,6 +182,7 @@ class TestTwoNodes:
         with MongoClient[Any](url) as client:
             kept = client.get_default_database().events
             row = kept.find_one({"_id": {"c": LINE, "s": 35}})
+            assert row is not None
             kept.insert_one(row | {"_id": {"c": LINE, "s": 7}, "cid": "new"})
         assert seqs(await whole_log(other, LINE)) == list(range(30, 41))
         outcome = stored((await other.append([event("new", LINE)], []))[0])
@@ -266,7 +268,7 @@ async def _nothing(*_: Any) -> None:
 
 async def _registered(node: MongoStore, name: str, token: str) -> bool:
     try:
-        await node.register(robot(name), token_id=token, token_expires_ms=9)
+        await node.register(robot(name), enrolment=enrolment(token))
     except Refusal:
         return False
     return True

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from pymongo import MongoClient
 
 from imserver.data.mongo import MongoStore
+from imserver.data.mongo_files import MongoContent
+from tests.contract.file_contract import FileContract, Place
 from tests.contract.loss_contract import Fill
 from tests.contract.store_contract import StoreContract, any_calls
 from tests.mongo_server import MongoSet
@@ -59,3 +61,22 @@ class TestMongoStore(StoreContract):
                 yield store
             finally:
                 await store.aclose()
+
+
+class TestMongoFiles(FileContract):
+    @pytest.fixture
+    async def place(self, mongo_set: MongoSet) -> AsyncIterator[Place]:
+        url = mongo_set.url("contract")
+        mongo_set.empty(url)
+        store = await MongoStore.open(url)
+        yield Place(store, store.files, store.content)
+        await store.aclose()
+
+    @pytest.fixture
+    async def full(self, mongo_set: MongoSet, place: Place) -> AsyncIterator[MongoContent]:
+        """A set whose disk is full, as it tells that."""
+        out_of_space = {"errorCode": 14031, "namespace": "contract.segments"}
+        mongo_set.fail(["update"], times=1_000, **out_of_space)
+        assert isinstance(place.content, MongoContent)
+        yield place.content
+        mongo_set.fail(["update"], times=0)

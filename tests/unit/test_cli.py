@@ -98,6 +98,13 @@ def test_check_config_prints_what_is_in_force_as_a_configuration_file(run, tmp_p
     assert (in_force.log.level, in_force.limits.page_max) == ("debug", 9)
 
 
+def test_check_config_prints_no_password(run):
+    url = "mongodb://robots:s3cret@h1,h2/db?replicaSet=rs0&tlsCertificateKeyFilePassword=s3cret"
+    _, out, _ = run("check-config", "--store", url)
+    assert "s3cret" not in out
+    assert "mongodb://robots:***@h1,h2/db?replicaSet=rs0&" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -111,6 +118,7 @@ def test_check_config_prints_what_is_in_force_as_a_configuration_file(run, tmp_p
         (["serve", "--set", "limits.page_max"], "must be KEY=VALUE"),
         (["check-config", "--set", "limits.pagemax=1"], "did you mean limits.page_max?"),
         (["check-config", "--listen", "7400"], "server.listen"),
+        (["check-config", "--store", "sqlite:x"], "store.url must begin with mongodb://"),
         (["send", "dock", "hi"], "must be g/<group>"),
         (["send", "g/dock", "hi", "--data", "{data}/none"], "give --token"),
         (["send", "g/dock", "hi", "--token", "x"], "the token is malformed"),
