@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -119,10 +120,10 @@ async def json_attacker(gang: Fleet) -> Peer:
     return await bearer(gang, "json-attacker", JSON)
 
 
-async def bearer(gang: Fleet, robot: str, codec: Codec) -> Peer:
+async def bearer(gang: Fleet, robot: str, codec: Codec, **fields: Any) -> Peer:
     """Return a robot that came online with a bearer token, which is the quickest way."""
     peer = await gang.stranger(codec)
     peer.robot = gang.name(robot)
     token = gang.server.token(peer.robot)
-    peer.welcome = await peer.hello(peer.robot, key=None, token=token)
+    peer.welcome = await peer.hello(peer.robot, key=None, token=token, **fields)
     return peer

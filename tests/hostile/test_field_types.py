@@ -52,10 +52,10 @@ TYPED = [pair for pair in fields() if not isinstance(pair[1].type, inspect.RawTy
 NAMES = [f"{struct.tag}.{field.name}" for struct, field in TYPED]
 
 
-async def fresh(gang: Fleet, codec: Codec, tag: str) -> Peer:
+async def fresh(gang: Fleet, codec: Codec, tag: str, device: str = "main") -> Peer:
     if tag in BEFORE_HELLO:
         return await gang.stranger(codec)
-    return await bearer(gang, "attacker", codec)
+    return await bearer(gang, "attacker", codec, device=device)
 
 
 @pytest.mark.parametrize(("struct", "field"), TYPED, ids=NAMES)
@@ -70,7 +70,8 @@ async def test_a_wrong_type_in_any_field_is_refused_by_its_name(
     assert values
     good = {other.name: GOOD[other.name] for other in struct.fields if other.required}
     for start in range(0, len(values), 2):  # the third offence would end the session
-        peer = await fresh(gang, codec, tag)
+        # A device of its own: one that changes hands again and again is made to wait.
+        peer = await fresh(gang, codec, tag, device=f"d{start}")
         for value in values[start : start + 2]:
             frame = {"t": tag, **good, field.name: value}
             error = await error_to(peer, codec.dumps(frame))

@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import re
+import socket
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -10,7 +13,7 @@ from tests.e2e.conftest import StartServer
 from tests.e2e.http.conftest import NewRobot
 from tests.e2e.http.robot_over_http import TIMEOUT_S, HttpRobot, said_by
 from tests.e2e.server_process import ServerProcess
-from tests.server_sent_events import parsed
+from tests.server_sent_events import Said, parsed
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 LONG_WAITS = {"IMSERVER_HTTP_WAIT_MAX_S": "3600"}
@@ -143,27 +146,109 @@ async def test_a_flood_of_polls_is_held_back_and_harms_nobody(
     assert refusal.headers["Retry-After"] == "1"
 
 
-async def test_a_slow_reader_of_a_real_socket_is_not_waited_for(
-    start_server: StartServer, new_robot: NewRobot
+BODY = "x" * 100_000
+MANY = 60
+"""Together far more than sockets and server hold for a reader that takes nothing."""
+
+
+class Taken:
+    """What a slow reader was given in the end: each event once, or told as skipped, in order."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self.events = 0
+        self.skipped = 0
+        self.bye: str | None = None
+
+    def take(self, said: Said) -> None:
+        """Take in what a stream says."""
+        if said.type == "bye":
+            self.bye = said.data["reason"]
+            return
+        if said.type == "gap":
+            assert (said.data["from"], said.data["why"]) == (self.at + 1, "slow")
+            assert said.data["count"] == said.data["to"] - self.at > 0
+            self.skipped += said.data["count"]
+        else:
+            assert said.data["seq"] == self.at + 1
+            self.events += 1
+        self.at = int(said.id)
+
+
+@pytest.fixture(scope="module")
+def narrow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that holds little for a slow reader."""
+    data = tmp_path_factory.mktemp("narrow") / "data"
+    server = ServerProcess(data, environment={"IMSERVER_DELIVERY_WRITE_BUFFER_BYTES_MAX": "65536"})
+    server.start()
+    yield server
+    server.stop()
+
+
+async def slow_reader(server: ServerProcess, robot: HttpRobot, policy: str, group: str) -> Taken:
+    """Let a reader take nothing while much is sent, and then everything that it is given."""
+    answer = await robot.ask("POST", "/groups", json={"name": group})
+    assert answer.status_code == 201, answer.text
+    taken = Taken()
+    small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)]
+    transport = httpx.AsyncHTTPTransport(socket_options=small)
+    token = {"Authorization": f"Bearer {server.token('r1')}"}
+    url = f"{server.url}/v1/groups/{group}/events/stream?policy={policy}"
+    async with (
+        httpx.AsyncClient(transport=transport, headers=token, timeout=TIMEOUT_S) as http,
+        http.stream("GET", url) as answer,
+    ):
+        said = said_by(answer)
+        taken.take(await anext(said))
+        for number in range(MANY):
+            await robot.send(group, BODY, key=f"c{number}")
+        sending: asyncio.Task[object] | None = None
+        while taken.at < MANY + 2 and taken.bye is None:
+            taken.take(await anext(said))
+            if sending is None:  # by which the reader that drops sees where it goes on
+                sending = asyncio.create_task(robot.send(group, "last", key="last"))
+        assert sending is not None
+        await sending
+    return taken
+
+
+@pytest.mark.parametrize("policy", ["buffer", "missing"])
+async def test_a_slow_reader_that_wants_all_gets_all(
+    narrow_server: ServerProcess, new_robot: NewRobot, policy: str
 ):
-    server = start_server(environment={"IMSERVER_DELIVERY_WRITE_BUFFER_BYTES_MAX": "65536"})
-    robot = new_robot(server, "r1")
-    await dock(robot)
-    body, count = "x" * 100_000, 150
-    async with robot.following("dock", "policy=latest") as answer:
-        events = said_by(answer)
-        await anext(events)
-        for number in range(
-            count
-        ):  # far more than what sockets hold for a reader that takes nothing
-            await robot.send("dock", body, key=f"c{number}")
-        at = 1
-        skipped = 0
-        while at < count + 1:
-            said = await anext(events)
-            if said.type == "gap":
-                assert said.data["from"] == at + 1
-                assert said.data["why"] == "slow"
-                skipped += said.data["count"]
-            at = int(said.id)
-    assert skipped > 0
+    robot = new_robot(narrow_server, "r1")
+    taken = await slow_reader(narrow_server, robot, policy, policy)
+    assert (taken.events, taken.skipped, taken.bye) == (MANY + 2, 0, None)
+
+
+@pytest.mark.parametrize("policy", ["drop", "latest"])
+async def test_a_slow_reader_that_skips_is_told_how_much_and_so_is_its_operator(
+    narrow_server: ServerProcess, new_robot: NewRobot, policy: str
+):
+    robot = new_robot(narrow_server, "r1")
+    before = await skipped_by(narrow_server)
+    taken = await slow_reader(narrow_server, robot, policy, policy)
+    assert taken.skipped > 0
+    assert (taken.events + taken.skipped, taken.bye) == (MANY + 2, None)
+    assert await skipped_by(narrow_server) - before == taken.skipped
+
+
+async def test_a_slow_reader_that_wants_no_hole_is_ended_and_goes_on_when_it_comes_again(
+    narrow_server: ServerProcess, new_robot: NewRobot
+):
+    robot = new_robot(narrow_server, "r1")
+    taken = await slow_reader(narrow_server, robot, "error", "error")
+    assert (
+        taken.bye
+        == f"you fell behind after seq {taken.at}; with the policy `error` the stream ends"
+    )
+    robot.events = [{"seq": taken.at}]
+    await robot.stream_until("error", MANY + 2)
+
+
+async def skipped_by(server: ServerProcess) -> int:
+    """Return how many events the server has skipped for slow readers."""
+    (count,) = re.findall(
+        r"^imserver_http_events_skipped_total (\S+)$", await metrics(server), re.MULTILINE
+    )
+    return int(float(count))
