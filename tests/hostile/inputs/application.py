@@ -29,6 +29,15 @@ async def verbatim(stage: Stage) -> None:
         assert (await peer.until_seq(conv, sent["seq"]))[-1]["body"] == text
 
 
+async def twice(stage: Stage) -> None:
+    peer, reader = await stage.robot(), await stage.robot("reader", JSON)
+    conv = await stage.gang.group(peer, reader)
+    said = b"\x85\xa1t\xa4send\xa2id\x07\xa4conv" + msgpack.packb(conv)
+    await peer.socket.send(said + b"\xa3cid\xa1c\xa4body\x82\xa1a\x01\xa1a\x02")
+    for each in (peer, reader):
+        assert (await each.until_seq(conv, 2))[-1]["body"] == {"a": 2}
+
+
 async def odd_cids(stage: Stage) -> None:
     peer = await stage.robot()
     conv = await own_group(peer)
@@ -219,6 +228,7 @@ INPUTS: Final = (
         ("nil", b"\xc0"), ("cut", msgpack.packb({"t": "ping", "id": 1})[:-1]),
         ("a map of 2^32 pairs", b"\xdf\xff\xff\xff\xff"),
         ("an extension", b"\x81\xa1t\xd4\x01\x00"), ("JSON", b'{"t":"ping","id":1}'))),
+    Input("a key twice in a body", Story("the last one counts, for every reader alike", twice)),
     Input("a frame of no known type", Refused(fields("fly"), "bad_frame", "fly")),
     Input("a frame without its fields", Refused(fields("send"), "bad_frame")),
     Input("10,000 fields that nobody knows", Story("ignores them", extra_fields)),
