@@ -22,11 +22,13 @@ from imserver.core.errors import (
 from imserver.core.key_ring import KeyRing
 from imserver.data.directory import (
     DATABASE_NAME,
+    FILES_NAME,
     KEY_NAME,
     KEY_RING_NAME,
     SPOOL_NAME,
     DataDirectory,
 )
+from imserver.data.disk_files import copy_files, forget_files, remove_strays
 from imserver.data.sqlite_check import Report, check
 from imserver.data.sqlite_file import (
     StoreLock,
@@ -61,6 +63,7 @@ def backup(data: DataDirectory, target: Path, *, with_key: bool) -> Report:
     draft = copy.path / _DRAFT
     try:
         _copy_database(data.database_path, draft)
+        _copy_files(draft, data.files_path, copy.files_path)
         if with_key:
             _copy_file(data.key_path, copy.key_path)
             copy.key_path.chmod(0o600)
@@ -140,6 +143,7 @@ def _restore(database: Path, data: DataDirectory, *, ring: KeyRing | None, force
     for stale in (draft, wal_path(draft), index_path(draft)):
         stale.unlink(missing_ok=True)
     _copy_database(database, draft)
+    _copy_files(draft, database.with_name(FILES_NAME), data.files_path)
     report = check(draft, ring)
     if report.findings and not force:
         _remove(draft)
@@ -163,7 +167,25 @@ def _restore(database: Path, data: DataDirectory, *, ring: KeyRing | None, force
     _sync(data.path)
     draft.rename(data.database_path)
     _sync(data.path)
+    _remove_strays(data)
     return report
+
+
+def _copy_files(draft: Path, source: Path, target: Path) -> None:
+    """Bring the bytes of files to a copy of the store, and strike from it what has none."""
+    writer = Writer(draft, "full", StoreHealth())
+    try:
+        writer.transact(lambda db: forget_files(db, copy_files(db, source, target)))
+    finally:
+        writer.close()
+
+
+def _remove_strays(data: DataDirectory) -> None:
+    db = open_for_reading(data.database_path)
+    try:
+        remove_strays(db, data.files_path)
+    finally:
+        db.close()
 
 
 def _begin_epoch(path: Path) -> None:

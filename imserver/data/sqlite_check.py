@@ -14,6 +14,8 @@ from msgspec import Raw, Struct
 
 from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.key_ring import KeyRing
+from imserver.data.directory import FILES_NAME
+from imserver.data.disk_files import flaws
 from imserver.data.sealing import EventSeal, key_of
 from imserver.data.sqlite_file import (
     damaged_pages,
@@ -43,6 +45,11 @@ RULES: Final = {
     "cursor_beyond_head": "cursors beyond the head of their log",
     "member_of_ended_group": "members of a group that has ended",
     "unregistered_member": "members that are not registered",
+    "file_ref_without_event": "references to files by events that are not there",
+    "blob_without_file": "bytes that are kept for no file",
+    "missing_content": "finished files whose bytes are not there",
+    "damaged_content": "finished files whose bytes are damaged",
+    "stray_content": "bytes beside the store that it does not know",
 }
 """What is looked for besides damage of the file, and what it means."""
 
@@ -103,6 +110,7 @@ def check(path: Path, ring: KeyRing | None = None) -> Report:
             findings += [finding for rule in _SQL_RULES for finding in _broken(db, rule)]
             seals, unopened = _broken_seals(db, ring)
             findings += seals
+        findings += _file_findings(db, path.with_name(FILES_NAME))
     except apsw.Error as exc:
         if is_damage(exc):
             raise StoreCorrupt(f"{path} is too damaged to be checked further: {exc}") from exc
@@ -111,6 +119,16 @@ def check(path: Path, ring: KeyRing | None = None) -> Report:
         db.close()
     version = apsw.sqlite_lib_version()
     return Report(str(path), version, conversations, events, tuple(findings), unopened)
+
+
+def _file_findings(db: apsw.Connection, folder: Path) -> list[Finding]:
+    found: dict[str, list[str]] = {}
+    for flaw in flaws(db, folder):
+        found.setdefault(flaw.rule, []).append(flaw.witness)
+    return [
+        Finding(rule, RULES[rule], len(places), tuple(places[:_WITNESSES_MAX]))
+        for rule, places in found.items()
+    ]
 
 
 def _damage(db: apsw.Connection, path: Path) -> list[Finding]:

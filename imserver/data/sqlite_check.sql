@@ -101,3 +101,18 @@ FROM (
   SELECT conv, robot, row_number() OVER () AS nth FROM members
   WHERE robot NOT IN (SELECT name FROM robots)
 ) LEFT JOIN conversations ON id = conv;
+
+-- name: file_ref_without_event
+SELECT count(*), json_group_array(file || ' by ' || coalesce(name, 'conversation ' || conv) || ' ' || seq)
+  FILTER (WHERE nth <= :limit)
+FROM (
+  SELECT file, conv, seq, row_number() OVER () AS nth FROM file_refs
+  WHERE NOT EXISTS (SELECT 1 FROM events WHERE key = conv << 38 | file_refs.seq)
+) LEFT JOIN conversations ON id = conv;
+
+-- name: blob_without_file
+SELECT count(*), json_group_array(id) FILTER (WHERE nth <= :limit)
+FROM (
+  SELECT id, row_number() OVER () AS nth FROM blobs
+  WHERE NOT EXISTS (SELECT 1 FROM files WHERE blob = blobs.id)
+);
