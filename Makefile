@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: audit help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn deflate-cases clean storm FORCE
+.PHONY: audit help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -96,6 +96,11 @@ chaos: $(READY) ## break things under load for MINUTES=20 (or SECONDS=…); as r
 
 pressure: $(READY) ## press on delivery: readers that stall, floods, long backlogs; eight minutes (ONLY=name)
 	@exec $(BIN)/python -m tests.pressure $(addprefix --only ,$(ONLY))
+
+MIB ?= 200
+CUTS ?= 20
+files: $(READY) ## upload a video of MIB=200, killed at CUTS=20 random bytes, and watch the server's memory
+	@exec $(BIN)/python -m tests.files --mib $(MIB) --cuts $(CUTS) --seed $(or $(SEED),0)
 
 clean: ## remove what the commands above made, except data
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

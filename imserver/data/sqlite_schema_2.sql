@@ -50,3 +50,46 @@ ALTER TABLE events ADD COLUMN sealed INTEGER;
 
 ALTER TABLE events ADD COLUMN
   body_bytes INTEGER NOT NULL AS (length(body) - iif(sealed IS NULL, 0, 44)) VIRTUAL;
+
+-- Files, finished (their blob has a digest) or on their way. Their bytes lie outside, in blobs; files of the
+-- same content share one. `metadata` is what the owner said of it. What expires never has a null there.
+CREATE TABLE files (
+  id         TEXT PRIMARY KEY,
+  owner      TEXT    NOT NULL,
+  blob       TEXT    NOT NULL REFERENCES blobs,
+  size       INTEGER NOT NULL,
+  offset     INTEGER NOT NULL,
+  metadata   BLOB    NOT NULL,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX files_by_owner ON files (owner);
+
+CREATE INDEX files_by_blob ON files (blob);
+
+CREATE INDEX files_by_expiry ON files (expires_ms) WHERE expires_ms IS NOT NULL;
+
+CREATE TABLE blobs (
+  id     TEXT PRIMARY KEY,
+  size   INTEGER NOT NULL,
+  digest BLOB
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX blobs_by_digest ON blobs (digest, size) WHERE digest IS NOT NULL;
+
+-- Blobs that belong to no file any more, until their bytes are gone.
+CREATE TABLE dropped_blobs (
+  id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+-- Which events refer to which files, and so, who may see them. The first order asks for a file's
+-- conversations, the second for what goes with events that are let go.
+CREATE TABLE file_refs (
+  file TEXT    NOT NULL REFERENCES files ON DELETE CASCADE,
+  conv INTEGER NOT NULL REFERENCES conversations,
+  seq  INTEGER NOT NULL,
+  PRIMARY KEY (file, conv, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX file_refs_by_event ON file_refs (conv, seq);
