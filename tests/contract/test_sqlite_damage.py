@@ -205,6 +205,9 @@ async def test_a_store_of_schema_1_gets_checksums_and_keeps_its_events(tmp_path)
     assert sqlite_file.damaged_pages(path) == []
 
 
+_NEWER_TABLES = ("file_refs", "files", "blobs", "dropped_blobs", "acts", "tokens", "boots")
+
+
 def _make_old(path: Path) -> None:
     """Write the store anew as the first version did: without the columns and without checksums."""
     new = path.rename(path.with_name("new.db"))
@@ -212,6 +215,11 @@ def _make_old(path: Path) -> None:
     db.execute(load_script("sqlite_schema.sql"))
     db.execute("ALTER TABLE conversations DROP COLUMN floor")
     db.execute("ALTER TABLE conversations DROP COLUMN seen")
+    db.execute("ALTER TABLE robots DROP COLUMN revoked_ms")
+    db.execute("ALTER TABLE events DROP COLUMN body_bytes")
+    db.execute("ALTER TABLE events DROP COLUMN sealed")
+    for table in _NEWER_TABLES:
+        db.execute(f"DROP TABLE {table}")
     db.execute("ATTACH ? AS new", (str(new),))
     db.execute("INSERT INTO meta SELECT * FROM new.meta")
     db.execute("INSERT INTO members SELECT * FROM new.members")
