@@ -55,6 +55,7 @@ PARTS: tuple[type[Struct], ...] = (
     server_frames.MemberRow,
     server_frames.RobotRow,
     server_frames.Identity,
+    server_frames.HttpPass,
     server_frames.Changed,
     server_frames.Presence,
 )
