@@ -20,9 +20,10 @@ run: $(READY) ## set up, then start a server and a small fleet of robots that ta
 
 demo: run ## the same
 
-test: $(READY) ## set up, then run every test
+WORKERS ?= 2
+test: $(READY) ## set up, then run every test, in WORKERS=2 processes
 	@tools/set_up_tests.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
 CHECKS := lint format types tiers docs house security
 .PHONY: $(addprefix check-,$(CHECKS))

@@ -6,13 +6,16 @@ import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from tests.mongo_server import MongoSet
 
-SEED = int(os.environ.get("IMSERVER_TEST_SEED") or secrets.randbits(32))
+_SEED = pytest.StashKey[int]()
 BLOCKED_LOOP_S = 2.0
 """How long one step of the loop may take in a unit test; shorter ones are noise on a busy machine."""
 
@@ -22,14 +25,47 @@ hypothesis.settings.register_profile("imserver", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("imserver")
 
 
-def pytest_report_header() -> str:
-    return f"random seed: {SEED} (repeat with IMSERVER_TEST_SEED={SEED})"
+ENGINES_SHARED = ("tests/contract",)
+"""Folders whose tests share a server that is slow to start: they stay in one process."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the seed of the run; where several processes share the work, all have the same."""
+    given = os.environ.get("IMSERVER_TEST_SEED") or secrets.randbits(32)
+    config.stash[_SEED] = int(getattr(config, "workerinput", {}).get("seed", given))
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a process that shares the work the seed."""
+    node.workerinput["seed"] = node.config.stash[_SEED]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Keep the tests of a file in one process, since they share servers."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return next((folder for folder in ENGINES_SHARED if path.startswith(folder)), path)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    seed = config.stash[_SEED]
+    return f"random seed: {seed} (repeat with IMSERVER_TEST_SEED={seed})"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of the run, for those who pass it on to other programs."""
+    return request.config.stash[_SEED]
 
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
     """Randomness of this test's own: the same for the same seed, whichever tests run beside it."""
-    return random.Random(f"{SEED} {request.node.nodeid}")
+    return random.Random(f"{request.config.stash[_SEED]} {request.node.nodeid}")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.chaos.mutants import ACK_BEFORE_COMMIT, FSYNC_RETRIED, broken_copy
-from tests.conftest import SEED
 
 ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 600
@@ -30,15 +29,15 @@ needs_strace = pytest.mark.skipif(
 )
 
 
-def chaos(folder: Path, *, faults: str, found_out: bool = False, **more: str) -> Any:
+def chaos(folder: Path, first: int, *, faults: str, found_out: bool = False, **more: str) -> Any:
     """Do a run in a process of its own and return what its ``report.json`` says.
 
     It goes by faults and has a lot of slack: what is judged is the server, and not the machine's speed.
     A breach that a fault hits only by chance gets several chances.
     """
     more |= {"patience": "5"} if found_out else {"slack": str(SLACK)}
-    for seed in range(SEED, SEED + (TRIES if found_out else 1)):
-        place = folder if seed == SEED else folder / f"seed-{seed}"
+    for seed in range(first, first + (TRIES if found_out else 1)):
+        place = folder if seed == first else folder / f"seed-{seed}"
         command = [sys.executable, "-m", "tests.chaos", "--folder", str(place)]
         command += ["--seed", str(seed), "--faults", faults, "--once", "--rate", "20"]
         command += [word for name, value in more.items() for word in (f"--{name}", value)]
@@ -63,55 +62,55 @@ def count_of(report: Any, name: str) -> int:
     return sum(row["count"] for row in report["faults"] if row["name"] == name)
 
 
-def test_kills_decay_and_a_spoilt_network_lose_and_double_nothing(tmp_path):
+def test_kills_decay_and_a_spoilt_network_lose_and_double_nothing(tmp_path, seed):
     faults = "kill,reset all,flipped bit,cut at a byte,log cut short,half close,kill client,drain"
-    report = chaos(tmp_path, faults=faults)
+    report = chaos(tmp_path, seed, faults=faults)
     assert_nothing_is_missing(report)
     assert all(count_of(report, fault) == 1 for fault in faults.split(","))
     assert report["acked"] > 0
     page = (tmp_path / "report.html").read_text()
-    assert str(SEED) in page
+    assert str(seed) in page
     assert "Chaos: clean" in page
 
 
 @needs_a_disk
-def test_power_cuts_take_nothing_that_was_acked(tmp_path):
-    report = chaos(tmp_path, faults="power cut,power cut,file system breaks")
+def test_power_cuts_take_nothing_that_was_acked(tmp_path, seed):
+    report = chaos(tmp_path, seed, faults="power cut,power cut,file system breaks")
     assert_nothing_is_missing(report)
     assert report["power_cuts"] == 2
 
 
 @needs_strace
-def test_a_server_whose_fsync_fails_ends_and_acks_nothing_more(tmp_path):
-    report = chaos(tmp_path, faults="fsync fails")
+def test_a_server_whose_fsync_fails_ends_and_acks_nothing_more(tmp_path, seed):
+    report = chaos(tmp_path, seed, faults="fsync fails")
     assert_nothing_is_missing(report)
     assert count_of(report, "fsync fails") == 1
 
 
 @needs_a_disk
-def test_acks_before_the_disk_has_it_are_found_out_by_a_power_cut(tmp_path):
+def test_acks_before_the_disk_has_it_are_found_out_by_a_power_cut(tmp_path, seed):
     faults = "power cut,power cut"
-    report = chaos(tmp_path, faults=faults, found_out=True, durability="os")
+    report = chaos(tmp_path, seed, faults=faults, found_out=True, durability="os")
     assert report["lost"] > 0
 
 
-def test_acks_before_the_commit_are_found_out_by_a_kill(tmp_path):
+def test_acks_before_the_commit_are_found_out_by_a_kill(tmp_path, seed):
     package = broken_copy(tmp_path / "broken", ACK_BEFORE_COMMIT)
-    report = chaos(tmp_path, faults="kill,kill", found_out=True, package=str(package))
+    report = chaos(tmp_path, seed, faults="kill,kill", found_out=True, package=str(package))
     assert report["lost"] > 0
 
 
 @needs_strace
-def test_a_retried_fsync_is_found_out_by_one_that_fails(tmp_path):
+def test_a_retried_fsync_is_found_out_by_one_that_fails(tmp_path, seed):
     package = broken_copy(tmp_path / "broken", FSYNC_RETRIED)
     faults = "fsync fails,fsync fails,fsync fails"
-    report = chaos(tmp_path, faults=faults, found_out=True, package=str(package))
+    report = chaos(tmp_path, seed, faults=faults, found_out=True, package=str(package))
     assert any("still runs" in finding for finding in report["findings"])
 
 
-def test_a_fault_that_this_machine_cannot_do_is_named(tmp_path, monkeypatch):
+def test_a_fault_that_this_machine_cannot_do_is_named(tmp_path, seed, monkeypatch):
     monkeypatch.setenv("PATH", "")  # as if nothing were installed
-    report = chaos(tmp_path, faults="fsync fails,kill")
+    report = chaos(tmp_path, seed, faults="fsync fails,kill")
     row = next(row for row in report["faults"] if row["name"] == "fsync fails")
     assert "strace is not installed" in row["skipped"]
     assert "SKIPPED" in (tmp_path / "report.md").read_text()

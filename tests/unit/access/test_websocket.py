@@ -206,7 +206,7 @@ async def test_fragments_are_one_message(node: NodeInMemory, codec: Codec) -> No
     assert client.control(Opcode.PONG) == [b"between"]
 
 
-@pytest.mark.parametrize("between", [b"", frame(Opcode.PING, b"beat")])
+@pytest.mark.parametrize("between", [b"", frame(Opcode.PING, b"beat")], ids=["nothing", "a ping"])
 async def test_a_message_within_another_breaks_the_rfc(node: NodeInMemory, between: bytes) -> None:
     client = await opened(node)
     client.feed(message(b"\x82", fin=False) + between)
@@ -236,7 +236,9 @@ async def test_a_message_in_far_too_many_empty_fragments_is_closed(
     assert client.close_code == CloseCode.POLICY and client.transport.is_closed()
 
 
-@pytest.mark.parametrize("first", [message(b"x", JSON), message(b"x", JSON, fin=False)])
+@pytest.mark.parametrize(
+    "first", [message(b"x", JSON), message(b"x", JSON, fin=False)], ids=["whole", "a fragment"]
+)
 async def test_text_on_a_binary_subprotocol_is_a_bad_frame(
     node: NodeInMemory, first: bytes
 ) -> None:

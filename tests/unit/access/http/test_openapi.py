@@ -36,7 +36,9 @@ def fields_of(shape: type[Struct]) -> dict[str, tuple[Any, Any, Any]]:
     }
 
 
-@pytest.mark.parametrize(("shape", "frame", "left_out"), REQUESTS, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "frame", "left_out"), REQUESTS, ids=[shape.__name__ for shape, *_ in REQUESTS]
+)
 def test_a_request_takes_what_its_frame_takes(
     shape: type[Struct], frame: type[Struct], left_out: set[str]
 ):
@@ -45,7 +47,9 @@ def test_a_request_takes_what_its_frame_takes(
     assert here == on_the_wire
 
 
-@pytest.mark.parametrize(("shape", "frame", "left_out"), ANSWERS, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "frame", "left_out"), ANSWERS, ids=[shape.__name__ for shape, *_ in ANSWERS]
+)
 def test_an_answer_tells_what_its_frame_tells(
     shape: type[Struct], frame: type[Struct], left_out: set[str]
 ):
