@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from imserver.core.model import ConversationRecord, Member, Membership, Run
 from imserver.data.store import Registry
 from imserver.logic.crowding import Crowding
+from imserver.logic.last_values import LastValues
 from imserver.logic.tail import Tail
 from imserver.protocol.names import ConversationName, RobotName
 
@@ -36,6 +37,7 @@ class Conversation:
         changing: robots that are on their way to a role, as new members or from another one.
         appending: appends that are on their way into the store.
         readers: the local sessions that receive it, in the order they came.
+        signals: the latest values of its signals; None as long as there was none.
         used: the last sweep at which it was in use.
         announced: the head at the last announcement of heads.
         is_crowded: it was beyond its rate when last something was committed to it.
@@ -57,6 +59,7 @@ class Conversation:
         "open",
         "readers",
         "revoking",
+        "signals",
         "tail",
         "used",
     )
@@ -76,6 +79,7 @@ class Conversation:
         self.appending = 0
         self.readers: dict[Reader, None] = {}
         self.tail: Tail | None = None
+        self.signals: LastValues | None = None
         self.used = 0
         self.announced = head
         self.is_crowded = False

@@ -5,14 +5,15 @@ value that comes late.
 """
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Raw
 
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.logic import permissions
-from imserver.logic.conversations import Conversations
+from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.last_values import LastValues
 from imserver.logic.permissions import Operation
 from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
@@ -21,6 +22,9 @@ from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import SignalValue
 from imserver.protocol.shared_frame import SharedFrame
 from imserver.route.router import Router
+
+SERVERS_OWN: Final = "@"
+"""With what the keys of the server's own signals begin."""
 
 
 class Signals:
@@ -41,7 +45,7 @@ class Signals:
         Raises:
             Refusal: not a member who may send, or a key that is the server's own.
         """
-        if key.startswith("@"):
+        if key.startswith(SERVERS_OWN):
             raise Refusal(
                 ErrorCode.FORBIDDEN, "signal keys that begin with '@' are the server's own"
             )
@@ -62,6 +66,12 @@ class Signals:
         permissions.require(role, Operation.SIGNAL, conv)
         self.publish(name, sender=session.robot, key=key, body=body)
 
+    @staticmethod
+    def last(conversation: Conversation) -> list[SignalValue]:
+        """Return the latest values of its members' signals, as far as they are known here, oldest first."""
+        values = [] if conversation.signals is None else conversation.signals.values()
+        return [value for value in values if value.sender in conversation.members]
+
     def publish(self, conv: ConversationName, *, sender: str, key: str, body: bytes) -> None:
         """Send a signal on its way to all readers of ``conv``, on every node."""
         self._rev = max(self._rev + 1, self._clock.now_ms() * 1_000)
@@ -72,6 +82,10 @@ class Signals:
         conversation = self._conversations.known(signal.conv)
         if conversation is None:
             return
+        if not signal.key.startswith(SERVERS_OWN):
+            if conversation.signals is None:
+                conversation.signals = LastValues()
+            conversation.signals.keep(signal)
         shared = SharedFrame(signal)
         key = (signal.conv, signal.sender, signal.key)
         for reader in conversation.readers:

@@ -1,18 +1,27 @@
 """Conversations over HTTP beside their events: members, acks, signals, and one's own places."""
 
 from litestar import get, post
+from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, JSONBody
 
 from imserver.access.http.groups import LIMIT, After, Limit
 from imserver.access.http.json_body import JsonBody
 from imserver.access.http.problems import problems
-from imserver.access.http.readable import Asking, Conv
+from imserver.access.http.readable import Asking, Conv, Readable, Reading
 from imserver.access.http.routes import Routes
-from imserver.access.http.shapes import Conversations, Members, NewAck, NewAcks, NewSignal
+from imserver.access.http.shapes import (
+    Conversations,
+    LatestSignals,
+    Members,
+    NewAck,
+    NewAcks,
+    NewSignal,
+    SignalRow,
+)
 from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
-from imserver.protocol import limits
+from imserver.protocol import bodies, limits
 from imserver.protocol.codec import JSON
 from imserver.protocol.errors import ErrorCode
 
@@ -58,6 +67,11 @@ class ConversationRoutes(Routes):
             post("/acks", status_code=204, dto=JsonBody, return_dto=None, responses=acking)(
                 self.ack
             ),
+            get(
+                "/signals",
+                dependencies={"conversation": Provide(Reading(self._cases).conversation)},
+                responses=problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT),
+            )(self.signals),
             post("/signals", status_code=204, dto=JsonBody, return_dto=None, responses=refusals)(
                 self.signal
             ),
@@ -73,6 +87,15 @@ class ConversationRoutes(Routes):
     async def ack(self, request: Asking, conv: Conv, data: JSONBody[NewAck]) -> None:
         """Say that everything up to ``seq`` is processed on a device. Durable at most a second later."""
         await self._cases.places.ack(request.user, {conv: data.seq}, device=data.device)
+
+    async def signals(self, conversation: Readable) -> LatestSignals:
+        """Tell the latest value of each signal of the members, as far as this server remembers it."""
+        return LatestSignals(
+            [
+                SignalRow(value.sender, value.key, bodies.to_json(value.body), value.rev)
+                for value in self._cases.signals.last(conversation)
+            ]
+        )
 
     async def signal(self, request: Asking, conv: Conv, data: JSONBody[NewSignal]) -> None:
         """Tell the members who are online a value of which only the latest counts; not stored."""

@@ -31,6 +31,7 @@ from imserver.core.warrant import Warrant
 from imserver.logic.conversations import Conversation
 from imserver.logic.delivery import Reader
 from imserver.logic.session import Session, Sessions
+from imserver.logic.signals import Signals
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import AHEAD, Error, Gap
@@ -139,6 +140,8 @@ class LogStream(Visit):
             self.send(Gap(name, epoch, from_=head + 1, to=after, why=AHEAD))
         self._has_begun = True
         self._sessions.follow(self.session, conversation, after)
+        for value in Signals.last(conversation):
+            self.signal((value.conv, value.sender, value.key), SharedFrame(value))
 
     def on_room(self) -> None:
         """Go on with what there was no room for."""

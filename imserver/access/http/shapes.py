@@ -213,6 +213,32 @@ class NewSignal(Struct, frozen=True):
     body: Raw
 
 
+class SignalRow(Struct, frozen=True):
+    """The latest value of a signal.
+
+    Attributes:
+        sender: the robot whose signal it is.
+        key: which of the sender's values this is.
+        body: the value.
+        rev: grows with each value of the signal.
+    """
+
+    sender: str
+    key: str
+    body: Raw
+    rev: int
+
+
+class LatestSignals(Struct, frozen=True):
+    """The latest values of a conversation's signals, as far as this server remembers them.
+
+    Attributes:
+        signals: the oldest first.
+    """
+
+    signals: list[SignalRow]
+
+
 class Caller(Struct, frozen=True):
     """Who asks, as the bearer token says.
 

@@ -7,6 +7,7 @@ from imserver.protocol.client_frames import Hello
 from imserver.protocol.names import DeviceName, RobotName
 from imserver.protocol.server_frames import SignalValue, Welcome
 from tests.unit.access.http.api_in_memory import Api
+from tests.unit.access.http.streaming import follow
 from tests.unit.logic.recording_peer import RecordingPeer
 
 DOCK = "/v1/groups/dock"
@@ -118,6 +119,45 @@ async def test_a_signal_reaches_the_members_who_are_online(api: Api):
     assert answer.status == 204
     signals = [frame for frame in peer.frames if isinstance(frame, SignalValue)]
     assert [(signal.sender, signal.key) for signal in signals] == [("r1", "battery")]
+
+
+async def signalled(api: Api, robot: str, key: str, value: object) -> None:
+    """Let a robot tell a value."""
+    body = {"key": key, "body": value}
+    answer = await api.ask("POST", f"{DOCK}/signals", robot=robot, body=body)
+    assert answer.status == 204
+    await api.node.settle()
+
+
+async def test_the_latest_value_of_each_signal_can_be_asked_for(api: Api):
+    for robot, key, value in (("r1", "pose", 1), ("r2", "pose", 2), ("r1", "pose", 3)):
+        await signalled(api, robot, key, value)
+    rows = (await api.ask("GET", f"{DOCK}/signals", robot="r2")).json["signals"]
+    assert [(row["sender"], row["key"], row["body"]) for row in rows] == [
+        ("r2", "pose", 2),
+        ("r1", "pose", 3),
+    ]
+    assert rows[0]["rev"] < rows[1]["rev"]
+    stranger = await api.ask("GET", f"{DOCK}/signals", robot="r3")
+    assert stranger.code == "not_found"
+
+
+async def test_who_is_a_member_no_longer_has_no_values(api: Api):
+    await signalled(api, "r2", "pose", 2)
+    await api.ask("DELETE", f"{DOCK}/members/r2", robot="r1")
+    assert (await api.ask("GET", f"{DOCK}/signals", robot="r1")).json == {"signals": []}
+
+
+async def test_a_stream_of_signals_begins_with_the_latest_values(api: Api):
+    await signalled(api, "r1", "pose", 1)
+    await signalled(api, "r1", "pose", 2)
+    stream = await follow(api, "signals=true")
+    await stream.until(lambda: stream.of("signal"))
+    await signalled(api, "r1", "pose", 3)
+    await stream.until(lambda: len(stream.of("signal")) == 2)
+    assert [signal["body"] for signal in stream.of("signal")] == [2, 3]
+    stream.lose()
+    await stream.end()
 
 
 async def test_a_signal_of_the_servers_own_is_refused(api: Api):
