@@ -4,6 +4,7 @@ import logging
 import os
 import random
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,13 @@ ENGINES_SHARED = ("tests/contract",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw the seed of the run; where several processes share the work, all have the same."""
+    """Draw the seed of the run; where several processes share the work, all have the same.
+
+    And have the programs that tests start hear of Ctrl-C, however the run itself was started.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     given = os.environ.get("IMSERVER_TEST_SEED") or secrets.randbits(32)
     config.stash[_SEED] = int(getattr(config, "workerinput", {}).get("seed", given))
 
