@@ -104,8 +104,9 @@ def _fuzz(described: Described, operation: Any) -> None:
     @given(case=operation.as_strategy(), is_known=st.booleans())
     def ask(case: Any, *, is_known: bool) -> None:
         if is_known:
-            for name in case.path_parameters:
-                case.path_parameters[name] = KNOWN[name]
+            case.path_parameters |= {
+                name: KNOWN[name] for name in case.path_parameters if name in KNOWN
+            }
         answer = case.call(headers=described.auth, timeout=TIMEOUT_S)
         case.validate_response(answer, checks=CHECKS)
 

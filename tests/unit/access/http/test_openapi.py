@@ -85,7 +85,10 @@ async def test_the_description_asks_for_a_bearer_token(api: Api):
     assert description["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
 
 
-NEED_A_CONNECTION = {"hello", "prove", "follow", "unfollow", "chunk", "stop"}
+NEED_A_CONNECTION = {
+    *("hello", "prove", "follow", "unfollow", "chunk", "stop"),
+    *("rotate_key", "http_token"),  # they are about the session itself
+}
 
 
 async def test_every_frame_that_needs_no_connection_has_a_route(api: Api):
