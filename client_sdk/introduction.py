@@ -4,14 +4,17 @@ Sans-I/O: signing computes, nothing waits. Called by the machine when a connecti
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from client_sdk.errors import Refused, WrongServer
-from client_sdk.memory import Bound
+from client_sdk.memory import Bound, KeptRecord, Recollection
 from imserver.protocol import names
 from imserver.protocol.client_frames import Hello, Position, Prove, Register, RotateKey
 from imserver.protocol.proof import rotation_text, signed_text
 from imserver.protocol.server_frames import Challenge
+
+BOOT_RECORD: Final = "boot"
+"""Under which name a memory counts the starts of its robot's program."""
 
 
 class Signer(Protocol):
@@ -56,6 +59,7 @@ class Introduction:
     exist, or the token be spent, because an earlier answer got lost, and then the proof decides.
 
     Attributes:
+        boot: which start of the robot's program this is; None if nobody counts.
         proven: public half of the key by which the robot was let in last.
         find_keys: gives the keys to try when the server refuses one.
         on_proven: told at each welcome by which key the robot was let in.
@@ -86,10 +90,17 @@ class Introduction:
         self._session = ""
         self._tried: set[bytes] = set()
         self.proven: bytes | None = None
+        self.boot: int | None = None
         self.find_keys: Callable[[], Sequence[Signer]] = tuple
         self.on_proven: Callable[[bytes], None] = _ignore
         self.remembered: str | None = None
         self.registration_refusal: Refused | None = None
+
+    def recall(self, recollection: Recollection) -> list[KeptRecord]:
+        """Begin with what the memory holds; return the count of this start, to be kept."""
+        self.remembered = recollection.server
+        self.boot = int(recollection.records.get(BOOT_RECORD, b"0")) + 1
+        return [KeptRecord(BOOT_RECORD, b"%d" % self.boot)]
 
     def registration(self, request_id: int) -> Register | None:
         """Return the frame that registers the key, or None if there is no need."""
@@ -114,6 +125,7 @@ class Introduction:
             window=self._window,
             auto=self._auto,
             instance=self._instance,
+            boot=self.boot,
         )
 
     def adopt(self, key: Signer) -> None:

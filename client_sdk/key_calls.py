@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+from client_sdk.boots import next_boot
 from client_sdk.calls import Calls
 from client_sdk.errors import OutcomeUnknown
 from client_sdk.introduction import Introduction
@@ -54,11 +55,13 @@ class KeyCalls(Calls):
             "the server did not say whether the key was replaced; call again", None
         )
 
-    def _use_key_file(self, path: Path, *, may_rotate: bool) -> None:
-        """Log in with whichever key of the files is in force."""
+    def _use_key_file(self, path: Path, *, may_rotate: bool, counts: bool) -> None:
+        """Log in with whichever key of the files is in force; count the starts beside them."""
         files = KeyFile(path)
         introduction: Introduction = self._link.machine.introduction
         introduction.find_keys = files.keys
         introduction.on_proven = files.adopt
         if may_rotate:
             self._key_file = files
+        if counts:
+            introduction.boot = next_boot(path)

@@ -87,7 +87,7 @@ class Machine:
     def recall(self, recollection: Recollection) -> None:
         """Begin with what the robot's memory holds; from now on it is kept."""
         self.notes.keeps = True
-        self.introduction.remembered = recollection.server
+        self.notes.add(*self.introduction.recall(recollection))
         self.inbox.recall(recollection.places, recollection.records)
         self.requests.recall(recollection.sends, self.ids)
 
@@ -215,7 +215,7 @@ class Machine:
     def _say_hello(self) -> None:
         self._move(State.AUTHENTICATING)
         positions = self.inbox.resume(self.limits.frame_bytes_max // 2)
-        self._frames.append(self.introduction.hello(positions))
+        self.notes.add(then=partial(self._say, self._attempt, [self.introduction.hello(positions)]))
 
     def _greeted(self, frame: wire.Challenge | wire.Welcome, now_s: float) -> None:
         if self.state is not State.AUTHENTICATING:

@@ -99,8 +99,7 @@ class Robot(SealedCalls, FileCalls):
             auto=options.auto,
             server=options.server,
         )
-        if connector is None:
-            connector = connector_to(url, codec, options)
+        connector = connector or connector_to(url, codec, options)
         machine = Machine(introduction, options, codec=codec, dice=random.Random())
         link = Link(
             machine,
@@ -114,7 +113,7 @@ class Robot(SealedCalls, FileCalls):
         self._options = options
         self._cids = Cids(wall_clock_ms, instance)
         if isinstance(key, str | Path):
-            self._use_key_file(Path(key), may_rotate=sealed is None)
+            self._use_key_file(Path(key), may_rotate=sealed is None, counts=memory is None)
         self._use_files(url, options, bearer)
         if sealed is not None:
             self._use_sealing(sealed, Owner(name, device), signer, self._cids)

@@ -26,6 +26,7 @@ from imserver.core.tokens import TokenAuthority
 from imserver.data.file_store import FileStore
 from imserver.data.store import Store
 from imserver.logic.administering import Administering
+from imserver.logic.clones import CloneGuard
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.crowding import Crowding
@@ -39,7 +40,7 @@ from imserver.logic.intake import Intake
 from imserver.logic.ledger import Ledger
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
-from imserver.logic.metrics import IntakeMetrics, LogicMetrics
+from imserver.logic.metrics import AuditMetrics, IntakeMetrics, LogicMetrics
 from imserver.logic.places import Places
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.retention import Retention
@@ -92,8 +93,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
     given.router.attach(
         Intake(given.store, conversations, delivery, signals, given.spawn, IntakeMetrics(registry))
     )
-    standing = Standing(given.clock)
-    ledger = Ledger(given.store.administration, standing, clock=given.clock, ids=given.ids)
+    ledger = _ledger(given, registry)
     presence = _presence(settings, given, signals, conversations)
     sessions = Sessions(
         given.store,
@@ -101,7 +101,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         delivery,
         committer,
         losses=LossWatch(given.store, metrics),
-        standing=standing,
+        standing=ledger.standing,
         presence=presence,
         clock=given.clock,
         ids=given.ids,
@@ -113,9 +113,9 @@ def build(settings: Settings, given: Collaborators) -> Node:
     context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)
     door = _door(settings, context)
     committer.pause = door.flusher.wait_for_beat
-    stays = Stays(settings.http.stays_max, HttpMetrics(registry), standing)
-    standing.watch(lambda: standing.close_ended(sessions.all()))
-    standing.watch(stays.end_ended)
+    stays = Stays(settings.http.stays_max, HttpMetrics(registry), ledger.standing)
+    ledger.standing.watch(lambda: ledger.standing.close_ended(sessions.all()))
+    ledger.standing.watch(stays.end_ended)
     return Node(
         cases,
         stays,
@@ -137,6 +137,12 @@ def _conversations(
 ) -> Conversations:
     crowding, router = Crowding(settings.rates, given.clock, registry), given.router
     return Conversations(given.store, crowding, on_held=router.follow, on_dropped=router.unfollow)
+
+
+def _ledger(given: Collaborators, registry: CollectorRegistry) -> Ledger:
+    standing, metrics = Standing(given.clock), AuditMetrics(registry)
+    administration, clock, ids = given.store.administration, given.clock, given.ids
+    return Ledger(administration, standing, metrics=metrics, clock=clock, ids=ids)
 
 
 def _door(settings: Settings, context: Context) -> Door:
@@ -247,6 +253,7 @@ def _use_cases(
         administering=Administering(
             authority, store.administration, store, ledger, clock=clock, ids=ids, limits=limits
         ),
+        clones=CloneGuard(store.boots, ledger, policy=settings.access.clones, clock=clock),
         tickets=Tickets(authority, ledger.standing, clock=clock, ids=ids),
         files=files,
     )

@@ -14,6 +14,7 @@ from imserver.logic.identity import claimed
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CloseCode
+from imserver.protocol.names import DeviceName, RobotName
 from imserver.protocol.server_frames import Challenge, Ok
 from imserver.protocol.session_states import SessionState
 
@@ -26,6 +27,7 @@ class Greeting:
     def __init__(self, cases: UseCases, clock: Clock, *, admission: Admission) -> None:
         self._identity = cases.identity
         self._sessions = cases.sessions
+        self._clones = cases.clones
         self._takeovers = Takeovers(clock)
         self._openings = admission.openings
         self._registrations = admission.registrations
@@ -69,9 +71,22 @@ class Greeting:
             warrant = await self._identity.vouch(hello)
         await self._open(connection, hello, warrant)
 
+    async def _may_take(
+        self, connection: Connection, hello: frames.Hello, robot: RobotName, device: DeviceName
+    ) -> bool:
+        """Tell whether a client may have the place of a device; who may not is told why."""
+        held = self._sessions.here(robot, device)
+        holder = None if held is None else held.instance
+        refused = await self._clones.judge(robot, device, hello, holder)
+        if refused is not None:
+            connection.close(refused.code, refused.reason, retry_after_ms=refused.retry_after_ms)
+        return refused is None
+
     async def _open(self, connection: Connection, hello: frames.Hello, warrant: Warrant) -> None:
         robot, device = claimed(hello.robot, hello.device)
-        if self._sessions.is_here(robot, device):
+        if not await self._may_take(connection, hello, robot, device):
+            return
+        if self._sessions.here(robot, device) is not None:
             wait_s = self._takeovers.wait_s(robot, device)
             if wait_s > WAIT_MAX_S:
                 reason = f"device {device} of {robot} changes hands too often: is it used twice?"

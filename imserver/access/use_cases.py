@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from imserver.logic.administering import Administering
+from imserver.logic.clones import CloneGuard
 from imserver.logic.conversations import Conversations
 from imserver.logic.files import Files
 from imserver.logic.groups import Groups
@@ -29,5 +30,6 @@ class UseCases(NamedTuple):
     signals: Signals
     places: Places
     administering: Administering
+    clones: CloneGuard
     tickets: Tickets
     files: Files

@@ -156,6 +156,9 @@ class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
         offences_max: malformed frames of one connection after which it is closed.
         deflate: compress for clients that ask for it: frames over WebSockets and raw TCP, answers over HTTP.
         deflate_bytes_min: smallest frame or answer that is compressed then.
+        clones: what becomes of a device that two machines claim with one identity: who is there keeps it
+            (``keep``), the newcomer takes it (``replace``), or both are out until the robot is enrolled anew
+            (``revoke``).
         origins: web pages that may connect, as https://host[:port]; other browsers' pages are refused.
             Programs send no Origin and are not concerned.
     """
@@ -166,6 +169,7 @@ class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     offences_max: Annotated[int, Meta(ge=1, le=1_000)] = 3
     deflate: bool = True
     deflate_bytes_min: Annotated[int, Meta(ge=0, le=2**30)] = 1_024
+    clones: Literal["keep", "replace", "revoke"] = "keep"
     origins: tuple[str, ...] = ()
 
 

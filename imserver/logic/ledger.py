@@ -19,6 +19,7 @@ from imserver.core.errors import StoreUnavailable
 from imserver.core.ids import Ids
 from imserver.core.settings import RetentionSettings
 from imserver.data.store import Administration
+from imserver.logic.metrics import AuditMetrics
 from imserver.logic.standing import Standing
 
 _log = logging.getLogger("imserver.audit")
@@ -46,10 +47,17 @@ class Ledger:
     """
 
     def __init__(
-        self, administration: Administration, standing: Standing, *, clock: Clock, ids: Ids
+        self,
+        administration: Administration,
+        standing: Standing,
+        *,
+        metrics: AuditMetrics,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._administration = administration
         self.standing = standing
+        self._metrics = metrics
         self._clock = clock
         self._ids = ids
 
@@ -72,6 +80,7 @@ class Ledger:
     def note(self, act: Act) -> None:
         """Put an act that is stored into force here, and log it."""
         self.standing.note(act)
+        self._metrics.acts.labels(act.kind.value).inc()
         facts = {"act": act.kind.value, "by": act.by, "robot": act.robot, "token": act.token_id}
         _log.info("act.performed", extra=facts | {"facts": act.facts})
 

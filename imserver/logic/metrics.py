@@ -66,3 +66,15 @@ class IntakeMetrics:
             "Events of other nodes that were read from the store, since no hint brought them",
             registry=registry,
         )
+
+
+class AuditMetrics:
+    """What is counted of administrative acts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.acts = Counter(
+            "imserver_acts",
+            "Administrative acts that were carried out or reported",
+            ["act"],
+            registry=registry,
+        )

@@ -33,15 +33,13 @@ class Session:
     """An authenticated connection.
 
     Attributes:
-        warrant: as whom it was opened, and on what ground.
-        admin: its token lets it act as an owner of every group.
-        scopes: what its token leaves of its robot's rights; None for all of them.
+        warrant: as whom it was opened, and on what ground; ``admin`` and ``scopes`` follow from it.
         window: most events of a conversation in flight beyond its acks.
         auto: it receives every conversation of its robot that it may read, also those to come.
+        instance: what its robot's program calls this start, if it said so.
         readers: what it receives, by conversation.
         groups: the robot's conversations, kept only if it does not receive them all.
-        behind: readers that wait for the connection or for a free page read, in order.
-        loads: page reads on their way.
+        behind, loads: readers that wait for the connection or a free page read; page reads on their way.
         left: how far conversations were delivered that its robot has left meanwhile, the last few.
     """
 
@@ -52,6 +50,7 @@ class Session:
         "device",
         "groups",
         "id",
+        "instance",
         "left",
         "loads",
         "peer",
@@ -66,6 +65,7 @@ class Session:
         self, peer: Peer, warrant: Warrant, device: DeviceName, *, session_id: str
     ) -> None:
         self.id = session_id
+        self.instance = ""
         self.peer = peer
         self.warrant = warrant
         self.robot = warrant.robot
@@ -171,9 +171,9 @@ class Sessions:
         """Tell whether any device of ``robot`` has a session here."""
         return robot in self._by_robot
 
-    def is_here(self, robot: RobotName, device: DeviceName) -> bool:
-        """Tell whether a device has a session here."""
-        return device in self._by_robot.get(robot, {})
+    def here(self, robot: RobotName, device: DeviceName) -> Session | None:
+        """Return the session that a device has here."""
+        return self._by_robot.get(robot, {}).get(device)
 
     def all(self) -> list[Session]:
         """Return every open session."""
@@ -201,7 +201,7 @@ class Sessions:
         self._standing.check(warrant)
         room.for_device(self._by_robot.get(robot, {}), device, self._limits.devices_max)
         session = Session(peer, warrant, device, session_id=self._ids.token())
-        session.auto = hello.auto
+        session.auto, session.instance = hello.auto, hello.instance or ""
         session.window = min(hello.window, self._limits.window_max)
         how = self._take_place(session)
         visible = _visible(adopted, warrant)

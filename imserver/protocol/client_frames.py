@@ -13,6 +13,8 @@ Kind = Annotated[str, Meta(min_length=1, max_length=KIND_CHARS_MAX)]
 SignalKey = Annotated[str, Meta(min_length=1, max_length=SIGNAL_KEY_CHARS_MAX)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Instance = Annotated[str, Meta(max_length=64)]
+Boot = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Limit = Annotated[int, Meta(ge=1)]
 Window = Annotated[int, Meta(ge=1)]
 
@@ -76,6 +78,8 @@ class Hello(Frame, tag="hello", frozen=True):
         auto: deliver all conversations of the robot, also those to come; otherwise ``follow`` them
             one by one.
         instance: random text chosen anew by each process of the robot; free to leave out.
+        boot: how many times the robot's program was started, this time included, counted beside its key;
+            with ``instance``, by it a restart is told from a second machine. Free to leave out.
     """
 
     robot: str
@@ -84,7 +88,8 @@ class Hello(Frame, tag="hello", frozen=True):
     resume: dict[str, Position] = {}
     window: Window = 1024
     auto: bool = True
-    instance: str | None = None
+    instance: Instance | None = None
+    boot: Boot | None = None
 
 
 class Prove(Frame, tag="prove", frozen=True):

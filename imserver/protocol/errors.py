@@ -81,12 +81,14 @@ class CloseCode(enum.IntEnum):
     IDLE = 4000
     DRAINING = 4100
     OVERLOADED = 4101
+    CONTESTED = 4102
     HELLO_TIMEOUT = 4200
     UNAUTHENTICATED = 4201
     TOKEN_ENDED = 4202
     KEY_REPLACED = 4203
     REPLACED = 4300
     REVOKED = 4301
+    CLONED = 4302
 
 
 CLOSE_MEANING: Final[dict[CloseCode, str]] = {
@@ -100,12 +102,14 @@ CLOSE_MEANING: Final[dict[CloseCode, str]] = {
     CloseCode.IDLE: "The connection was silent for too long.",
     CloseCode.DRAINING: "This node is being shut down in good order.",
     CloseCode.OVERLOADED: "This node has too much to do.",
+    CloseCode.CONTESTED: "Two machines claim this device, and the other one has it.",
     CloseCode.HELLO_TIMEOUT: "`hello` was not completed in time.",
     CloseCode.UNAUTHENTICATED: "Who you are was not proven.",
     CloseCode.TOKEN_ENDED: "The bearer token was revoked, or has expired.",
     CloseCode.KEY_REPLACED: "The robot has another key now.",
     CloseCode.REPLACED: "The same device opened a newer session.",
     CloseCode.REVOKED: "The robot was revoked: neither its key nor its tokens are good any more.",
+    CloseCode.CLONED: "Another machine has this robot's identity, and keeps the device.",
 }
 
 

@@ -16,7 +16,7 @@ from client_sdk.errors import (
 from client_sdk.introduction import Credentials, Introduction
 from client_sdk.keys import RobotKey
 from client_sdk.machine import Machine
-from client_sdk.memory import Bound, KeptSend, Recollection
+from client_sdk.memory import Bound, KeptRecord, KeptSend, Recollection
 from client_sdk.options import Options
 from client_sdk.outbox import Repeat
 from client_sdk.records import Sent
@@ -231,6 +231,9 @@ def test_a_memory_is_bound_by_a_welcome_too_before_anything_is_sent():
     driver = Driver()
     driver.machine.recall(Recollection(None, [], []))
     driver.connect()
+    assert driver.frames() == [], "no hello before the count of this start is kept"
+    assert driver.keep() == [KeptRecord("boot", b"1")]
+    assert [frame.boot for frame in driver.frames()] == [1]
     frame = driver.send()
     driver.receive(msgspec.structs.replace(welcome(), server="ours"))
     assert driver.frames() == []
@@ -241,8 +244,10 @@ def test_a_memory_is_bound_by_a_welcome_too_before_anything_is_sent():
 def test_nothing_that_waited_in_a_memory_is_sent_before_the_memory_is_bound():
     driver = Driver()
     waiting = KeptSend(1, CONV, "c", "message", None, msgspec.msgpack.encode({"a": 1}), 0)
-    driver.machine.recall(Recollection(None, [waiting], []))
+    driver.machine.recall(Recollection(None, [waiting], [], {"boot": b"6"}))
     driver.connect()
+    assert driver.keep() == [KeptRecord("boot", b"7")]
+    driver.frames()
     driver.receive(msgspec.structs.replace(welcome(), server="ours"))
     assert driver.frames() == []
     assert driver.keep() == [Bound("ours")]
@@ -253,6 +258,7 @@ def test_a_memory_of_another_server_is_not_used_whoever_vouches_for_the_robot():
     driver = Driver()
     driver.machine.recall(Recollection("theirs", [], []))
     driver.connect()
+    driver.keep()
     driver.receive(msgspec.structs.replace(welcome(), server="ours"))
     assert isinstance(driver.machine.failure, WrongServer)
 

@@ -27,7 +27,7 @@ from imserver.logic.intake import Intake
 from imserver.logic.ledger import Ledger
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
-from imserver.logic.metrics import IntakeMetrics, LogicMetrics
+from imserver.logic.metrics import AuditMetrics, IntakeMetrics, LogicMetrics
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.send import Sending
 from imserver.logic.session import Session, Sessions
@@ -112,7 +112,11 @@ class LogicTier:
         self.standing = Standing(self.clock)
         self.standing.watch(lambda: self.standing.close_ended(self.sessions.all()))
         self.ledger = Ledger(
-            self.store.administration, self.standing, clock=self.clock, ids=self.ids
+            self.store.administration,
+            self.standing,
+            metrics=AuditMetrics(self.registry),
+            clock=self.clock,
+            ids=self.ids,
         )
         self.sessions = Sessions(
             self.store,

@@ -1,0 +1,181 @@
+"""Two machines with one identity: noticed, settled by a stated policy, and reported.
+
+Each start of a robot's program counts itself, beside its key or in its memory, and tells the count (`boot`)
+and random text of its own (`instance`) in `hello`. Of two starts the later one has the higher count. So a
+start that shows a count which was reached before, by another instance, is a second program that began from a
+copy; and so is an instance that comes back after a later one took its place.
+
+Who is there keeps the place by default; that ends the fight, and it does not begin again when the one that
+was refused is started anew and counts on: while a device is contested, nobody takes it from a session that is
+open.
+"""
+
+import enum
+import logging
+from typing import Final, NamedTuple
+
+from imserver.core.acts import ActKind, Fact, RobotEnded
+from imserver.core.clock import Clock
+from imserver.core.model import Boot
+from imserver.data.store import Boots
+from imserver.logic.ledger import SERVER, Ledger
+from imserver.protocol.client_frames import Hello
+from imserver.protocol.errors import CloseCode
+from imserver.protocol.names import DeviceName, RobotName
+
+_log = logging.getLogger("imserver.clones")
+
+CONTESTED_S: Final = 3_600.0
+"""How long a device stays contested after the last sign of a second machine."""
+
+REPORT_EVERY_S: Final = 60.0
+RETRY_MS: Final = 30_000
+PLACES_MAX: Final = 100_000
+SUPERSEDED_MAX: Final = 8
+
+
+class ClonePolicy(enum.StrEnum):
+    """What becomes of a device that two machines claim."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+    REVOKE = "revoke"
+
+
+class Refused(NamedTuple):
+    """What a newcomer is told that does not get the place."""
+
+    code: CloseCode
+    reason: str
+    retry_after_ms: int | None = None
+
+
+class _Place:
+    """What is known of one device's starts."""
+
+    __slots__ = ("contested_until_s", "last", "reported_s", "superseded")
+
+    def __init__(self, last: Boot | None) -> None:
+        self.last = last
+        self.superseded: list[str] = []
+        self.contested_until_s = 0.0
+        self.reported_s = -REPORT_EVERY_S
+
+    def is_clone(self, boot: Boot | None, instance: str) -> bool:
+        """Tell whether a start shows that there are two machines."""
+        if instance in self.superseded:
+            return True
+        last = self.last
+        if boot is None or last is None or last.instance == instance:
+            return False
+        return boot.number <= last.number
+
+    def keeps(self, policy: ClonePolicy, now_s: float) -> bool:
+        """Tell whether nobody may take it from who has it."""
+        return policy is ClonePolicy.KEEP and now_s < self.contested_until_s
+
+    def take(self, boot: Boot) -> None:
+        """Note who has the place."""
+        if self.last is not None and self.last.instance != boot.instance:
+            self.superseded = [*self.superseded, self.last.instance][-SUPERSEDED_MAX:]
+        if boot.instance in self.superseded:
+            self.superseded.remove(boot.instance)
+        self.last = boot
+
+
+class CloneGuard:
+    """Judges who may take the place of a device."""
+
+    def __init__(
+        self,
+        boots: Boots,
+        ledger: Ledger,
+        *,
+        policy: str,
+        clock: Clock,
+    ) -> None:
+        self._boots = boots
+        self._ledger = ledger
+        self._policy = ClonePolicy(policy)
+        self._clock = clock
+        self._places: dict[tuple[RobotName, DeviceName], _Place] = {}
+
+    async def judge(
+        self, robot: RobotName, device: DeviceName, hello: Hello, holder: str | None
+    ) -> Refused | None:
+        """Return why a newcomer does not get the place, or None: it does.
+
+        ``holder`` is the instance of the session that has it: None if there is none, empty if it did not say.
+
+        Raises:
+            StoreUnavailable, StoreFailed: as for `Boots.note_boot`.
+        """
+        instance = hello.instance
+        if not instance or instance == holder:
+            return None  # who says nothing of its starts is not told apart from a restart
+        boot = None if hello.boot is None else Boot(hello.boot, instance)
+        place = await self._place(robot, device, known=boot is not None)
+        now_s = self._clock.monotonic_s()
+        if place.is_clone(boot, instance):
+            place.contested_until_s = now_s + CONTESTED_S
+            settled = await self._settle(robot, device, boot, place, holder)
+            if settled is not None:
+                return settled
+        elif holder is not None and place.keeps(self._policy, now_s):
+            text = f"{robot} is used on two machines, and the other one has device {device}"
+            return Refused(CloseCode.CONTESTED, text, RETRY_MS)
+        before, started = place.last, boot or Boot(0, instance)
+        place.take(started)
+        if boot is not None and before != boot:
+            await self._boots.note_boot(robot, device, boot)
+        return None
+
+    async def _settle(
+        self,
+        robot: RobotName,
+        device: DeviceName,
+        boot: Boot | None,
+        place: _Place,
+        holder: str | None,
+    ) -> Refused | None:
+        """Settle a fight, and report it."""
+        refused, how = None, "let in: nobody has the place"
+        if holder is not None:
+            how = self._policy.value
+            if self._policy is ClonePolicy.KEEP:
+                text = f"{robot} is used on two machines, and the other one keeps device {device}"
+                refused = Refused(CloseCode.CLONED, text)
+            elif self._policy is ClonePolicy.REVOKE:
+                refused = Refused(
+                    CloseCode.REVOKED, f"{robot} is used on two machines; enrol it anew"
+                )
+        revokes = refused is not None and self._policy is ClonePolicy.REVOKE
+        now_s = self._clock.monotonic_s()
+        if not revokes and now_s < place.reported_s + REPORT_EVERY_S:
+            return refused
+        place.reported_s = now_s
+        facts: dict[str, Fact] = {
+            "device": device,
+            "settled": how,
+            "boot": boot.number if boot is not None else -1,
+            "last_boot": place.last.number if place.last is not None else -1,
+        }
+        _log.warning("clone.seen", extra={**facts, "robot": robot})
+        acts = [self._ledger.act(ActKind.CLONE_SEEN, SERVER, robot=robot, facts=facts)]
+        if revokes:
+            acts.append(
+                self._ledger.act(
+                    ActKind.ROBOT_REVOKED, SERVER, robot=robot, facts=facts, change=RobotEnded()
+                )
+            )
+        await self._ledger.perform(acts)
+        return refused
+
+    async def _place(self, robot: RobotName, device: DeviceName, *, known: bool) -> _Place:
+        place = self._places.get((robot, device))
+        if place is None:
+            last = await self._boots.last_boot(robot, device) if known else None
+            place = self._places.setdefault((robot, device), _Place(last))
+            if len(self._places) > PLACES_MAX:
+                del self._places[next(iter(self._places))]
+        return place
