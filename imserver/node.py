@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from imserver import cluster
 from imserver.access.admission import Admission
 from imserver.access.context import Context
 from imserver.access.door import Door
@@ -19,6 +20,7 @@ from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
 from imserver.access.tolls import Tolls
 from imserver.access.use_cases import UseCases
+from imserver.cluster import Cluster
 from imserver.core.clock import Clock
 from imserver.core.ids import Ids
 from imserver.core.settings import DeliverySettings, Settings
@@ -41,14 +43,17 @@ from imserver.logic.ledger import Ledger
 from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import AuditMetrics, IntakeMetrics, LogicMetrics
+from imserver.logic.neighbours import Neighbours
 from imserver.logic.places import Places
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
-from imserver.logic.session import Sessions
+from imserver.logic.session import PresenceSink, Sessions
+from imserver.logic.shared_presence import SharedPresence
 from imserver.logic.signals import Signals
 from imserver.logic.standing import Standing
 from imserver.logic.tickets import Tickets
+from imserver.route.attendance import LoneAttendance
 from imserver.route.router import Router
 
 
@@ -62,6 +67,7 @@ class Collaborators(NamedTuple):
     clock: Clock
     ids: Ids
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
+    cluster: Cluster | None = None
 
 
 class Node(NamedTuple):
@@ -79,22 +85,22 @@ class Node(NamedTuple):
     retention: Retention
     ledger: Ledger
     file_sweep: FileSweep
+    neighbours: Neighbours | None
 
 
 def build(settings: Settings, given: Collaborators) -> Node:
     """Return a node built from its settings and collaborators. Starts nothing."""
     registry = CollectorRegistry()
     metrics = LogicMetrics(registry)
-    name = f"node-{secrets.token_hex(4)}"
+    name = given.cluster.node if given.cluster is not None else new_name()
     conversations = _conversations(settings, given, registry)
     committer = _committer(settings.delivery, given, metrics)
     delivery = _delivery(settings.delivery, given, conversations, metrics)
     signals = Signals(conversations, given.router, clock=given.clock)
-    given.router.attach(
-        Intake(given.store, conversations, delivery, signals, given.spawn, IntakeMetrics(registry))
-    )
+    intake_metrics = IntakeMetrics(registry)
+    intake = Intake(given.store, conversations, delivery, signals, given.spawn, intake_metrics)
+    given.router.attach(intake)
     ledger = _ledger(given, registry)
-    presence = _presence(settings, given, signals, conversations)
     sessions = Sessions(
         given.store,
         conversations,
@@ -102,13 +108,14 @@ def build(settings: Settings, given: Collaborators) -> Node:
         committer,
         losses=LossWatch(given.store, metrics),
         standing=ledger.standing,
-        presence=presence,
+        presence=_presence(settings, given, signals, conversations),
         clock=given.clock,
         ids=given.ids,
         limits=settings.limits,
         node=name,
         server=given.authority.server_id,
     )
+    neighbours = _neighbours(given, intake=intake, sessions=sessions, committer=committer)
     cases = _use_cases(settings, given, sessions, ledger, committer=committer, signals=signals)
     context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)
     door = _door(settings, context)
@@ -129,14 +136,19 @@ def build(settings: Settings, given: Collaborators) -> Node:
         _retention(settings, given, conversations, metrics),
         ledger,
         FileSweep(given.files, settings=settings.files, clock=given.clock),
+        neighbours,
     )
+
+
+def new_name() -> str:
+    """Return a name for a node: another one at every start."""
+    return f"node-{secrets.token_hex(4)}"
 
 
 def _conversations(
     settings: Settings, given: Collaborators, registry: CollectorRegistry
 ) -> Conversations:
-    crowding, router = Crowding(settings.rates, given.clock, registry), given.router
-    return Conversations(given.store, crowding, on_held=router.follow, on_dropped=router.unfollow)
+    return Conversations(given.store, Crowding(settings.rates, given.clock, registry))
 
 
 def _ledger(given: Collaborators, registry: CollectorRegistry) -> Ledger:
@@ -214,14 +226,28 @@ def _context(
 
 def _presence(
     settings: Settings, given: Collaborators, signals: Signals, conversations: Conversations
-) -> PresenceTeller:
-    return PresenceTeller(
+) -> PresenceSink:
+    teller = PresenceTeller(
         signals,
         conversations,
         clock=given.clock,
         flush_s=settings.delivery.presence_flush_s,
         readers_max=settings.limits.presence_members_max,
     )
+    if given.cluster is None:
+        return teller
+    return SharedPresence(teller, given.cluster.attendance, given.store, spawn=given.spawn)
+
+
+def _neighbours(
+    given: Collaborators, *, intake: Intake, sessions: Sessions, committer: Committer
+) -> Neighbours | None:
+    if given.cluster is None:
+        return None
+    parts = cluster.Parts(
+        given.router, given.store, sessions.held, intake, sessions, committer, given.spawn
+    )
+    return cluster.join(given.cluster, parts)
 
 
 def _use_cases(
@@ -238,6 +264,7 @@ def _use_cases(
     groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
     page_bytes_max = settings.delivery.page_bytes_max
     files = Files(given.files, settings=settings.files, clock=clock, ids=ids)
+    attendance = given.cluster.attendance if given.cluster is not None else LoneAttendance()
     return UseCases(
         identity=Identity(
             store, groups, authority, standing=ledger.standing, ledger=ledger, clock=clock, ids=ids
@@ -247,7 +274,9 @@ def _use_cases(
         sending=Sending(conversations, committer, store, store, files=files, clock=clock),
         groups=groups,
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
-        listings=Listings(conversations, store, store, sessions=sessions, limits=limits),
+        listings=Listings(
+            conversations, store, store, sessions=sessions, attendance=attendance, limits=limits
+        ),
         signals=signals,
         places=Places(store, conversations, committer),
         administering=Administering(

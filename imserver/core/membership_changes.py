@@ -54,6 +54,18 @@ def body_of(change: MembershipChange, *, role_change: bool = False) -> bytes:
     return _encode(body)
 
 
+def members_added(event: Event) -> list[RobotName]:
+    """Return whom an event makes a member, if anybody."""
+    if event.kind not in ADDING_KINDS:
+        return []
+    match change_of(event):
+        case Created(members=members):
+            return list(members)
+        case Added(robots=robots):
+            return list(robots)
+    return []
+
+
 def change_of(event: Event) -> MembershipChange:
     """Return what an event of one of the server's kinds does to the membership."""
     decode = msgspec.msgpack.decode

@@ -43,6 +43,17 @@ class TaskScope:
             task.cancel()
 
 
+def heed_cancellation() -> None:
+    """Raise the cancellation of this task that something it called has swallowed, if any.
+
+    For loops that call libraries with deadlines: before Python 3.12 ``asyncio.wait_for`` returns a result
+    that came in the moment of the cancellation, and the cancellation is lost.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Enclosing(Coroutine[Any, Any, T]):
     """A coroutine that awaits another one, and takes it along if it ends before it has begun.
 

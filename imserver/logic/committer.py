@@ -71,6 +71,7 @@ class Committer:
     """The one way into the log on this node; one commit at a time.
 
     Attributes:
+        publish: told each run of events once it is durable.
         pause: asked before each commit; what it returns, if anything, is waited for first.
     """
 
@@ -85,7 +86,7 @@ class Committer:
         pending_bytes_max: int,
     ) -> None:
         self._log = log
-        self._publish = publish
+        self.publish = publish
         self._metrics = metrics
         self._clock = clock
         self._cursor_flush_s = cursor_flush_s
@@ -212,7 +213,7 @@ class Committer:
             else:
                 entry[1].on_outcome(outcome)
         for run in _runs(batch, outcomes):
-            self._publish(run)
+            self.publish(run)
         self._count(outcomes)
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:

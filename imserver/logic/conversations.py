@@ -11,8 +11,8 @@ store before a change of members was committed is recognised by `membership_seq`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Protocol
 
 from imserver.core.model import ConversationRecord, Member, Membership, Run
 from imserver.data.store import Registry
@@ -85,25 +85,52 @@ class Conversation:
         self.is_crowded = False
 
 
+class Upkeep(Protocol):
+    """Keeps what is held true while other nodes write to the same store."""
+
+    def held(self, conv: ConversationName) -> None:
+        """A conversation is held from now on."""
+
+    def dropped(self, conv: ConversationName) -> None:
+        """A conversation is held no longer."""
+
+    def ahead(self, conv: ConversationName, head: int) -> None:
+        """The store was seen to have more of a conversation than is known here."""
+
+    async def level(self, conversation: Conversation) -> None:
+        """Return when the conversation is known here as the store has it now, or that cannot be found out."""
+
+
+class Alone:
+    """The `Upkeep` of a node that has its store to itself: whatever is committed is heard of at once."""
+
+    def held(self, conv: ConversationName) -> None:
+        """Nothing to do."""
+
+    def dropped(self, conv: ConversationName) -> None:
+        """Nothing to do."""
+
+    def ahead(self, conv: ConversationName, head: int) -> None:
+        """Nothing to do: this node's own commit is on its way here."""
+
+    async def level(self, conversation: Conversation) -> None:
+        """Nothing to do."""
+
+
 class Conversations:
     """The conversations that this node holds, loaded when asked for and dropped when long unused.
 
     Attributes:
         crowding: their rates.
+        upkeep: told what is held; set before anything is, on a node with neighbours.
+        is_shared: there are neighbours, so what is held may be behind the store.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        crowding: Crowding,
-        *,
-        on_held: Callable[[ConversationName], None],
-        on_dropped: Callable[[ConversationName], None],
-    ) -> None:
+    def __init__(self, registry: Registry, crowding: Crowding) -> None:
         self.crowding: Final = crowding
         self._registry = registry
-        self._on_held = on_held
-        self._on_dropped = on_dropped
+        self.upkeep: Upkeep = Alone()
+        self.is_shared = False
         self._held: dict[str, Conversation] = {}
         self._sweep = 0
 
@@ -135,7 +162,10 @@ class Conversations:
         while True:
             held = self.peek(name)
             if held is not None and held.members_complete:
-                return held
+                await self.upkeep.level(held)
+                if self._held.get(name) is held:
+                    return held
+                continue
             record = await self._registry.conversation(name)
             held = self._held.get(name)
             if held is None:
@@ -143,9 +173,12 @@ class Conversations:
                     return None
                 held = self._hold(Conversation(name, epoch=record.epoch, head=record.head))
             held.used = self._sweep
-            if held.membership_seq <= (record.head if record else 0):
-                if record is not None:
-                    self._complete(held, record)
+            if record is None and not held.membership_seq:
+                return held
+            if record is not None and held.membership_seq <= record.head:
+                self._complete(held, record)
+                if record.head > held.head:
+                    await self.upkeep.level(held)
                 return held
 
     async def skip(self, conversation: Conversation, seq: int) -> None:
@@ -164,6 +197,8 @@ class Conversations:
             )
         elif held.membership_seq > membership.head:
             return None
+        elif membership.head > held.head:
+            self.upkeep.ahead(held.name, membership.head)
         held.used = self._sweep
         # Of a direct line whose first event is on its way here, only the store knows it yet.
         held.epoch = membership.epoch
@@ -194,11 +229,11 @@ class Conversations:
                 held.used = self._sweep
             elif held.used < self._sweep - 1:
                 del self._held[held.name]
-                self._on_dropped(held.name)
+                self.upkeep.dropped(held.name)
 
     def _hold(self, conversation: Conversation) -> Conversation:
         self._held[conversation.name] = conversation
-        self._on_held(conversation.name)
+        self.upkeep.held(conversation.name)
         return conversation
 
     @staticmethod

@@ -61,6 +61,13 @@ class HeadWatch:
         """Compare all heads soon."""
         self._look_at(conversation.name for conversation in self._conversations)
 
+    async def head(self, conv: ConversationName) -> int:
+        """Return the head of a conversation in the store; 0 if there is none, or that cannot be asked."""
+        try:
+            return (await self._log.heads([conv])).get(conv, 0)
+        except (StoreUnavailable, StoreFailed, StoreCorrupt):
+            return 0
+
     async def run(self) -> None:
         """Look at everything now and then, until cancelled."""
         waited_s = 0.0

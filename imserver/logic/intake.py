@@ -8,6 +8,7 @@ With one node alone every run continues its log, and none of the rest happens.
 A hint that is missed altogether is the business of `head_watch`.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -49,6 +50,7 @@ class Intake:
         self._spawn = spawn
         self._metrics = metrics
         self._goals: dict[ConversationName, int] = {}
+        self._ends: dict[ConversationName, asyncio.Future[None]] = {}
         self.on_signal = signals.on_signal
         self.on_followed: Callable[[ConversationName], None] = _ignore
         self.on_connected: Callable[[], None] = _ignore
@@ -74,7 +76,15 @@ class Intake:
         goal = self._goals.get(conv)
         self._goals[conv] = max(seq, goal or 0)
         if goal is None:
+            self._ends[conv] = asyncio.get_running_loop().create_future()
             self._spawn(self._fetch(conversation), "intake.fetch")
+
+    async def reach(self, conv: ConversationName, seq: int) -> None:
+        """Return when a log is known here up to ``seq``, or cannot be read."""
+        self.on_head(conv, seq)
+        end = self._ends.get(conv)
+        if end is not None:
+            await asyncio.shield(end)
 
     async def _fetch(self, conversation: Conversation) -> None:
         """Read a log from its head here up to the goal, which may move on meanwhile."""
@@ -87,6 +97,7 @@ class Intake:
             _log.warning("intake.cannot_fetch", extra={"conv": conv, "reason": str(exc)})
         finally:
             del self._goals[conv]
+            self._ends.pop(conv).set_result(None)
 
     async def _fetch_page(self, conversation: Conversation) -> bool:
         """Read on; False if there is nothing more, or nobody here who holds the conversation."""

@@ -16,6 +16,7 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import RobotName, clip
 from imserver.protocol.server_frames import GroupRow, MemberRow, RobotRow
+from imserver.route.attendance import Attendance
 
 _SCANNED: Final = 500
 """Groups looked at in one go for a token that may see some of them."""
@@ -31,12 +32,14 @@ class Listings:
         cursors: Cursors,
         *,
         sessions: Sessions,
+        attendance: Attendance,
         limits: Limits,
     ) -> None:
         self._conversations = conversations
         self._registry = registry
         self._cursors = cursors
         self._sessions = sessions
+        self._attendance = attendance
         self._limits = limits
 
     async def groups(self, session: Session, *, after: str | None, limit: int) -> list[GroupRow]:
@@ -93,11 +96,12 @@ class Listings:
         assert conversation is not None, "who has a role has a conversation"
         acked = await self._cursors.acked(name)
         page = sorted(robot for robot in conversation.members if robot > (after or ""))[:limit]
+        online = await self._online(page)
         return [
             MemberRow(
                 robot=robot,
                 role=conversation.members[robot].role,
-                online=self._sessions.is_online(robot),
+                online=robot in online,
                 since=conversation.members[robot].since,
                 acked=acked.get(robot, 0),
             )
@@ -114,10 +118,8 @@ class Listings:
         _require_sight(session)
         self._check(limit)
         found = await self._registry.robots(after=after or "", limit=limit)
-        return [
-            RobotRow(robot.name, self._sessions.is_online(robot.name), robot.registered_ms)
-            for robot in found
-        ]
+        online = await self._online([robot.name for robot in found])
+        return [RobotRow(robot.name, robot.name in online, robot.registered_ms) for robot in found]
 
     async def robot(self, session: Session, name: str) -> RobotRow:
         """Return one robot.
@@ -132,7 +134,13 @@ class Listings:
                 ErrorCode.NOT_FOUND,
                 f"robot {clip(name)!r} is not registered here; ask `list_robots` for those that are",
             )
-        return RobotRow(found.name, self._sessions.is_online(found.name), found.registered_ms)
+        online = await self._online([found.name])
+        return RobotRow(found.name, found.name in online, found.registered_ms)
+
+    async def _online(self, robots: list[RobotName]) -> set[RobotName]:
+        """Return those that have a session, on any node."""
+        here = {robot for robot in robots if self._sessions.is_here(robot)}
+        return here | await self._attendance.elsewhere([r for r in robots if r not in here])
 
     def _check(self, limit: int) -> None:
         if limit > self._limits.page_max:

@@ -1,10 +1,15 @@
 """What changes of members do to a conversation that this node holds."""
 
-from imserver.core.membership_changes import ADDING_KINDS, body_of, change_of
+from imserver.core.membership_changes import (
+    ADDING_KINDS,
+    body_of,
+    change_of,
+    members_added,
+)
 from imserver.core.model import Added, Created, Deleted, Member, MembershipChange, Removed
 from imserver.logic.conversations import Conversation
 
-__all__ = ["ADDING_KINDS", "apply", "body_of", "change_of"]
+__all__ = ["ADDING_KINDS", "apply", "body_of", "change_of", "members_added"]
 
 
 def apply(conversation: Conversation, change: MembershipChange, seq: int) -> None:

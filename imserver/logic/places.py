@@ -13,8 +13,9 @@ from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.identity import claimed
 from imserver.logic.permissions import Operation
+from imserver.logic.resumption import cursor_of
 from imserver.logic.send import checked_name
-from imserver.logic.session import Session, cursor_of
+from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import ConversationState

@@ -10,13 +10,14 @@ in proportion. The longer the queue, the more changes each reader gets in one wr
 """
 
 import asyncio
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 import msgspec
 
 from imserver.core.clock import Clock
-from imserver.logic.conversations import Conversations
+from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.session import Session
 from imserver.logic.signals import Signals
 from imserver.protocol.names import ConversationName, RobotName
@@ -62,10 +63,25 @@ class PresenceTeller:
         """A robot's last session is closed."""
         self._note(session, online=False, how=how)
 
+    def moved(self, session: Session) -> None:
+        """Nothing to tell: the robot is online, elsewhere."""
+
+    def lost(self, robot: RobotName, convs: Iterable[ConversationName]) -> None:
+        """A robot was online on a node that is gone."""
+        self._note_change(
+            robot, convs, Presence(online=False, how="lost", since=self._clock.now_ms())
+        )
+
     def _note(self, session: Session, *, online: bool, how: str) -> None:
-        body = _encode(Presence(online, how, self._clock.now_ms()))
-        for conv in session.conversations():
-            self._changed.setdefault(conv, {})[session.robot] = body
+        presence = Presence(online, how, self._clock.now_ms())
+        self._note_change(session.robot, session.conversations(), presence)
+
+    def _note_change(
+        self, robot: RobotName, convs: Iterable[ConversationName], presence: Presence
+    ) -> None:
+        body = _encode(presence)
+        for conv in convs:
+            self._changed.setdefault(conv, {})[robot] = body
         if self._timer is None and self._changed:
             self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._flush)
 
@@ -87,14 +103,20 @@ class PresenceTeller:
     def _tell(self, conv: ConversationName, changes: dict[RobotName, bytes]) -> int:
         """Tell some changes of a conversation, taking them out; return what it weighed."""
         conversation = self._conversations.peek(conv)
-        readers = len(conversation.readers) if conversation is not None else 0
-        if conversation is None or not 0 < readers <= self._readers_max:
+        readers = self._readers(conversation)
+        if not 0 < readers <= self._readers_max:
             changes.clear()
             return 0
         count = max(1, STEP_WEIGHT_MAX // readers - READER_WEIGHT)
         robots = list(islice(changes, count))
         for robot in robots:
             body = changes.pop(robot)
-            if robot in conversation.members:
+            if conversation is None or robot in conversation.members:
                 self._signals.publish(conv, sender=robot, key=PRESENCE_KEY, body=body)
         return readers * (READER_WEIGHT + len(robots))
+
+    def _readers(self, conversation: Conversation | None) -> int:
+        """Return for how many readers a change is; with neighbours, of whose readers nothing is known, for
+        one at least."""
+        readers = len(conversation.readers) if conversation is not None else 0
+        return max(readers, 1) if self._conversations.is_shared else readers

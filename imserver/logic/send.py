@@ -168,7 +168,8 @@ class Sending:
         if conversation is None or frame.kind in _ASKING_KINDS:
             return self._send_slowly(session, frame, body)
         role = role_of(conversation, session)
-        if role is None and not conversation.members_complete:
+        is_unknown = role is None and not conversation.members_complete
+        if is_unknown or (self._conversations.is_shared and _is_odd(conversation, role, frame)):
             return self._send_slowly(session, frame, body)
         try:
             permissions.require(role, Operation.SEND, frame.conv)
@@ -303,6 +304,11 @@ class Sending:
         if target.sender != session.robot:
             role = role_of(conversation, session)
             permissions.require(role, Operation.AMEND_OTHERS, conversation.name)
+
+
+def _is_odd(conversation: Conversation, role: Role | None, frame: Send) -> bool:
+    """Tell whether an event would be refused for what other nodes may have changed meanwhile."""
+    return role is None or (frame.ref is not None and frame.ref > conversation.head)
 
 
 def role_of(conversation: Conversation, session: Session) -> Role | None:

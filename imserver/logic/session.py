@@ -4,7 +4,7 @@ A (robot, device) pair has at most one session: a new one replaces the old, whic
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from imserver.core.clock import Clock
@@ -13,18 +13,18 @@ from imserver.core.ids import Ids
 from imserver.core.model import Membership
 from imserver.core.warrant import Warrant
 from imserver.data.store import Registry
-from imserver.logic import room
+from imserver.logic import resumption, room
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import PAGES_IN_FLIGHT_MAX, Delivery, Reader
 from imserver.logic.losses import LossWatch
 from imserver.logic.peer import Peer
 from imserver.logic.standing import Standing
-from imserver.protocol.client_frames import Hello, Position
+from imserver.protocol.client_frames import Hello
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
-from imserver.protocol.server_frames import AHEAD, RESTORED, ConversationState, Gap, Welcome
+from imserver.protocol.server_frames import Welcome
 
 LEFT_MAX: Final = 64
 
@@ -40,6 +40,7 @@ class Session:
         readers: what it receives, by conversation.
         groups: the robot's conversations, kept only if it does not receive them all.
         behind, loads: readers that wait for the connection or a free page read; page reads on their way.
+        opened_ms: when it was opened, by this node's clock.
         left: how far conversations were delivered that its robot has left meanwhile, the last few.
     """
 
@@ -53,6 +54,7 @@ class Session:
         "instance",
         "left",
         "loads",
+        "opened_ms",
         "peer",
         "readers",
         "robot",
@@ -78,6 +80,7 @@ class Session:
         self.groups: tuple[ConversationName, ...] = ()
         self.behind: dict[Reader, None] = {}
         self.loads = 0
+        self.opened_ms = 0
         self.left: dict[ConversationName, int] | None = None
 
     def leave(self, conv: ConversationName, seq: int) -> None:
@@ -122,11 +125,15 @@ class PresenceSink(Protocol):
     def went(self, session: Session, how: str) -> None:
         """The session is closed, and it was the robot's last one."""
 
+    def moved(self, session: Session) -> None:
+        """The session's device has a newer one on another node, and it was the robot's last one here."""
+
 
 class Sessions:
     """All sessions of this node.
 
     Attributes:
+        by_robot: the sessions of each robot that has any here.
         held: the conversations that this node holds, which its sessions read.
         node: name of this server process.
     """
@@ -159,25 +166,30 @@ class Sessions:
         self._limits = limits
         self.node = node
         self._server = server
-        self._by_robot: dict[RobotName, dict[DeviceName, Session]] = {}
+        self.by_robot: dict[RobotName, dict[DeviceName, Session]] = {}
         self._opening: Counter[RobotName] = Counter()
         self._joins_while_opening = 0
+        self.on_opened: Callable[[Session], None] = _ignore
         delivery.on_joined = self._on_joined
 
     def __len__(self) -> int:
-        return sum(len(devices) for devices in self._by_robot.values())
+        return sum(len(devices) for devices in self.by_robot.values())
 
-    def is_online(self, robot: RobotName) -> bool:
+    def is_here(self, robot: RobotName) -> bool:
         """Tell whether any device of ``robot`` has a session here."""
-        return robot in self._by_robot
+        return robot in self.by_robot
 
     def here(self, robot: RobotName, device: DeviceName) -> Session | None:
         """Return the session that a device has here."""
-        return self._by_robot.get(robot, {}).get(device)
+        return self.by_robot.get(robot, {}).get(device)
+
+    def expects(self, robot: RobotName) -> bool:
+        """Tell whether ``robot`` has a session here, or one is being opened."""
+        return robot in self.by_robot or robot in self._opening
 
     def all(self) -> list[Session]:
         """Return every open session."""
-        return [session for devices in self._by_robot.values() for session in devices.values()]
+        return [session for devices in self.by_robot.values() for session in devices.values()]
 
     async def open(
         self, peer: Peer, warrant: Warrant, device: DeviceName, *, hello: Hello
@@ -194,25 +206,31 @@ class Sessions:
         robot = warrant.robot
         await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
-        if await self._losses.note(hello, [m for m, _ in _visible(adopted, warrant)]):
+        seen = [membership for membership, _ in resumption.visible(adopted, warrant)]
+        if await self._losses.note(hello, seen):
             adopted = await self._adopt(robot, device)
         if peer.is_closed:
             return None
         self._standing.check(warrant)
-        room.for_device(self._by_robot.get(robot, {}), device, self._limits.devices_max)
+        room.for_device(self.by_robot.get(robot, {}), device, self._limits.devices_max)
         session = Session(peer, warrant, device, session_id=self._ids.token())
+        session.opened_ms = self._clock.now_ms()
         session.auto, session.instance = hello.auto, hello.instance or ""
         session.window = min(hello.window, self._limits.window_max)
         how = self._take_place(session)
-        visible = _visible(adopted, warrant)
+        visible = resumption.visible(adopted, warrant)
         peer.send(self._welcome(session, visible))
         if hello.auto:
             for membership, conversation in visible:
-                start = self._start(session, membership, conversation, hello.resume)
+                position = hello.resume.get(conversation.name)
+                start, gap = resumption.beginning(membership, conversation, position)
+                if gap is not None:
+                    peer.send(gap)
                 self._follow(session, conversation, start)
         if not hello.auto or session.scopes is not None:
             session.groups = tuple(membership.conv for membership, _ in adopted)
         self._presence.came(session, how)
+        self.on_opened(session)
         return session
 
     async def settle(self, robot: RobotName) -> None:
@@ -221,14 +239,33 @@ class Sessions:
 
     def close(self, session: Session, how: str) -> None:
         """End a session: its readers stop, and its robot goes offline if this was its last one."""
-        devices = self._by_robot.get(session.robot, {})
+        devices = self.by_robot.get(session.robot, {})
         was_current = devices.get(session.device) is session
         session.stop(self._delivery.close)
         if was_current:
             del devices[session.device]
             if not devices:
-                del self._by_robot[session.robot]
+                del self.by_robot[session.robot]
                 self._presence.went(session, how)
+
+    def give_way(self, robot: RobotName, device: DeviceName, *, newer: tuple[int, str]) -> None:
+        """End a device's session for a ``newer`` one on another node: when that opened, in ms, and its id."""
+        devices = self.by_robot.get(robot, {})
+        session = devices.get(device)
+        if session is None or (session.opened_ms, session.id) >= newer:
+            return
+        del devices[device]
+        session.stop(self._delivery.close)
+        _replace(session)
+        if not devices:
+            del self.by_robot[robot]
+            self._presence.moved(session)
+
+    def receive(self, conversation: Conversation, robots: Iterable[RobotName]) -> None:
+        """Deliver a conversation to those of ``robots`` that are its members and do not receive it yet."""
+        members = conversation.members
+        for robot in members.keys() & robots:
+            self._on_joined(conversation, [robot], members[robot].since, only_new=True)
 
     def follow(self, session: Session, conversation: Conversation, after: int) -> None:
         """Deliver a conversation from after ``after`` on; a reader that is there already moves."""
@@ -295,24 +332,16 @@ class Sessions:
                 del self._opening[robot]
 
     def _take_place(self, session: Session) -> str:
-        devices = self._by_robot.setdefault(session.robot, {})
+        devices = self.by_robot.setdefault(session.robot, {})
         old = devices.get(session.device)
         devices[session.device] = session
         if old is None:
             return "clean"
         old.stop(self._delivery.close)
-        old.peer.close(
-            CloseCode.REPLACED, f"device {session.device} of {session.robot} has a newer session"
-        )
+        _replace(old)
         return "replaced"
 
     def _welcome(self, session: Session, adopted: list[tuple[Membership, Conversation]]) -> Welcome:
-        states = [
-            ConversationState(
-                conversation.name, conversation.epoch, conversation.head, cursor_of(m)
-            )
-            for m, conversation in adopted
-        ]
         return Welcome(
             session=session.id,
             robot=session.robot,
@@ -320,81 +349,45 @@ class Sessions:
             now=self._clock.now_ms(),
             node=self.node,
             limits=self._limits,
-            conversations=states,
+            conversations=[resumption.state_of(m, held) for m, held in adopted],
             server=self._server,
         )
 
-    def _start(
-        self,
-        session: Session,
-        membership: Membership,
-        conversation: Conversation,
-        resume: dict[str, Position],
-    ) -> int:
-        position = resume.get(conversation.name)
-        stored = cursor_of(membership)
-        if position is None:
-            return stored
-        if position.epoch == conversation.epoch and position.seq <= conversation.head:
-            return position.seq
-        why = RESTORED if position.epoch != conversation.epoch else AHEAD
-        # What another device has acked may lie in the part of the log that is new to this one.
-        start = min(_own_cursor(membership), conversation.head, position.seq)
-        if position.seq > start:
-            gap = Gap(
-                conversation.name, conversation.epoch, from_=start + 1, to=position.seq, why=why
-            )
-            session.peer.send(gap)
-        return start
-
-    def _follow(self, session: Session, conversation: Conversation, start: int) -> None:
+    def _follow(
+        self, session: Session, conversation: Conversation, start: int, *, live: bool = False
+    ) -> None:
         reader = Reader(session, conversation, start)
+        reader.live = live
         session.readers[conversation.name] = reader
         self._delivery.open(reader)
 
-    def _on_joined(self, conversation: Conversation, robots: list[RobotName], seq: int) -> None:
+    def _on_joined(
+        self,
+        conversation: Conversation,
+        robots: list[RobotName],
+        seq: int,
+        *,
+        only_new: bool = False,
+    ) -> None:
         for robot in robots:
             if robot in self._opening:
                 self._joins_while_opening += 1
-            for session in self._by_robot.get(robot, {}).values():
+            for session in self.by_robot.get(robot, {}).values():
                 reader = session.readers.get(conversation.name)
                 if not session.receives(conversation.name):
                     continue
                 if reader is None:
-                    self._receive_new(session, conversation, seq - 1)
-                elif reader.until is not None:
+                    self._follow(session, conversation, seq - 1, live=conversation.head == seq - 1)
+                elif reader.until is not None and not only_new:
                     # It has not come to its removal yet: it goes on from where it is, without a hole.
                     reader.until = None
                     self._delivery.feed(reader)
 
-    def _receive_new(self, session: Session, conversation: Conversation, start: int) -> None:
-        reader = Reader(session, conversation, start)
-        reader.live = conversation.head == start
-        session.readers[conversation.name] = reader
-        self._delivery.open(reader)
+
+def _replace(session: Session) -> None:
+    reason = f"device {session.device} of {session.robot} has a newer session"
+    session.peer.close(CloseCode.REPLACED, reason)
 
 
-def _visible(
-    adopted: list[tuple[Membership, Conversation]], warrant: Warrant
-) -> list[tuple[Membership, Conversation]]:
-    """Return those of a robot's conversations that its token lets it read."""
-    scopes = warrant.scopes.narrow
-    if scopes is None:
-        return adopted
-    return [(m, conversation) for m, conversation in adopted if scopes.reads(m.conv)]
-
-
-def cursor_of(membership: Membership) -> int:
-    """Return where a device begins: behind what it last acked, or its robot, or before the robot joined."""
-    if membership.device_acked is not None:
-        return membership.device_acked
-    if membership.robot_acked is not None:
-        return membership.robot_acked
-    return max(membership.since - 1, 0)
-
-
-def _own_cursor(membership: Membership) -> int:
-    """Return what a device surely has of the log as it is now."""
-    if membership.device_acked is not None:
-        return membership.device_acked
-    return min(cursor_of(membership), max(membership.since - 1, 0))
+def _ignore(_session: Session) -> None:
+    """Stand in until somebody wants to know who is here."""

@@ -7,7 +7,7 @@ it. A node that says nothing for a while counts as gone, though it may live and 
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from imserver.protocol.names import RobotName
 
@@ -34,9 +34,11 @@ class Attendance(Protocol):
     """Who is where. Nothing here waits for Redis but the questions, and those not long.
 
     Attributes:
+        here: the robots that are online on this node, as they change; set before anybody comes.
         on_lost: told the robots of a node that is gone, on one of the nodes that are left, at least once.
     """
 
+    here: Collection[RobotName]
     on_lost: Callable[[list[RobotName]], None]
 
     def came(self, robot: RobotName) -> None:
@@ -49,15 +51,14 @@ class Attendance(Protocol):
         """Return those that are online on other nodes, as far as is known; none if that cannot be asked."""
 
     async def nodes(self) -> list[NodeRecord]:
-        """Return the nodes that are there, this one included, by name; as far as is known."""
+        """Return the nodes that are there, by name, as far as is known; none where there is but one."""
 
 
 class LoneAttendance:
     """The `Attendance` of a node without neighbours."""
 
-    def __init__(self, record: NodeRecord, here: Collection[RobotName]) -> None:
-        self._record = record
-        self._here = here
+    def __init__(self) -> None:
+        self.here: Collection[RobotName] = ()
         self.on_lost: Callable[[list[RobotName]], None] = _ignore
 
     def came(self, robot: RobotName) -> None:
@@ -70,7 +71,7 @@ class LoneAttendance:
         return set()
 
     async def nodes(self) -> list[NodeRecord]:
-        return [structs.replace(self._record, robots=len(self._here))]
+        return []
 
 
 def _ignore(_robots: list[RobotName]) -> None:

@@ -22,6 +22,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from imserver.core.tasks import heed_cancellation
 from imserver.protocol.names import RobotName
 from imserver.route.attendance import NodeRecord
 
@@ -42,7 +43,6 @@ class RedisAttendance:
     Args:
         redis: a client of its own with a deadline on every call; closed when `run` ends.
         prefix: begins every key, so that deployments can share a Redis.
-        here: the robots that are online on this node, as they change.
     """
 
     def __init__(
@@ -51,14 +51,12 @@ class RedisAttendance:
         *,
         prefix: str,
         record: NodeRecord,
-        here: Collection[RobotName],
         beat_s: float = BEAT_S,
         lease_s: float = LEASE_S,
     ) -> None:
         self._redis = redis
         self._prefix = prefix
         self._record = record
-        self._here = here
         self._beat_s = beat_s
         self._lease_ms = int(lease_s * 1000)
         self._changed: set[RobotName] = set()
@@ -66,6 +64,7 @@ class RedisAttendance:
         self._is_true = False
         self._wake = asyncio.Event()
         self._others: list[str] = []
+        self.here: Collection[RobotName] = ()
         self.on_lost: Callable[[list[RobotName]], None] = _ignore
 
     @property
@@ -114,25 +113,29 @@ class RedisAttendance:
         """Renew the lease and keep the records true until cancelled, then take them away."""
         try:
             while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._beat_s):
-                        await self._write_forever()
+                heed_cancellation()
+                try:
+                    await self._beat()
+                    await self._write_until_next_beat()
+                except _FAILURES as exc:
+                    _log.warning("route.no_attendance", extra={"reason": str(exc)})
+                    self._is_true = False
+                    await asyncio.sleep(self._beat_s)
         finally:
             await self._leave()
 
-    async def _write_forever(self) -> None:
-        """Make a beat, then write who comes and goes, as it happens."""
-        while True:
-            try:
-                await self._beat()
-                while True:
+    async def _write_until_next_beat(self) -> None:
+        """Write who comes and goes, soon after it happens."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._beat_s
+        while loop.time() < until_s:
+            heed_cancellation()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
                     await self._wake.wait()
-                    await asyncio.sleep(GATHER_S)
-                    await self._write_changes()
-            except _FAILURES as exc:
-                _log.warning("route.no_attendance", extra={"reason": str(exc)})
-                self._is_true = False
-                await asyncio.sleep(self._beat_s)
+            if self._wake.is_set():
+                await asyncio.sleep(GATHER_S)
+                await self._write_changes()
 
     async def _beat(self) -> None:
         own = self._own()
@@ -166,7 +169,7 @@ class RedisAttendance:
 
     async def _write_all(self) -> None:
         key = self._robots_of(self._record.node)
-        robots = list(self._here)
+        robots = list(self.here)
         self._changed.clear()
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(key)
@@ -179,7 +182,7 @@ class RedisAttendance:
     async def _write_changes(self) -> None:
         self._wake.clear()
         changed, self._changed = self._changed, set()
-        here = {robot for robot in changed if robot in self._here}
+        here = {robot for robot in changed if robot in self.here}
         key = self._robots_of(self._record.node)
         self._is_true = False  # until it is written, whoever cancels this
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -206,7 +209,7 @@ class RedisAttendance:
             await self._redis.aclose()
 
     def _own(self) -> NodeRecord:
-        return structs.replace(self._record, robots=len(self._here))
+        return structs.replace(self._record, robots=len(self.here))
 
     @property
     def _nodes(self) -> str:

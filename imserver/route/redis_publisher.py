@@ -12,6 +12,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from imserver.core.tasks import heed_cancellation
 from imserver.route.backoff import Backoff
 from imserver.route.metrics import RouteMetrics
 
@@ -52,7 +53,9 @@ class Publisher:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
+                heed_cancellation()
                 await self._publish(self._take())
+            heed_cancellation()
 
     def _take(self) -> list[tuple[str, bytes]]:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), PIPELINE_MAX))]
@@ -79,6 +82,7 @@ class Publisher:
         self._bytes = 0
         self._backoff.reset()
         while not self.is_connected:
+            heed_cancellation()
             await asyncio.sleep(self._backoff.next_s())
             try:
                 self.is_connected = bool(await self._redis.ping())

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from imserver.core.tasks import TaskScope
+from imserver.core.tasks import TaskScope, heed_cancellation
 from imserver.route.backoff import Backoff
 
 _log = logging.getLogger("imserver.route")
@@ -72,6 +72,7 @@ class Subscriber:
     async def run(self) -> None:
         """Receive until cancelled; connect again whenever that fails."""
         while True:
+            heed_cancellation()
             pubsub = self._redis.pubsub()
             try:
                 await self._receive(pubsub)
@@ -92,6 +93,7 @@ class Subscriber:
         async with TaskScope() as scope:
             scope.spawn(self._change_forever(pubsub), name="route.subscribe")
             while True:
+                heed_cancellation()
                 message = await pubsub.get_message(timeout=QUIET_S)
                 if message is None:
                     await self._ask_for_life(pubsub)
@@ -103,7 +105,9 @@ class Subscriber:
             await self._wake.wait()
             self._wake.clear()
             while self._changed:
+                heed_cancellation()
                 await self._subscribe(pubsub)
+            heed_cancellation()
 
     async def _subscribe(self, pubsub: PubSub) -> None:
         """Carry out some of the changes."""

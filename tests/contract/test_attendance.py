@@ -20,7 +20,7 @@ R1, R2, R3 = (RobotName(f"r{number}") for number in (1, 2, 3))
 class Holding(RedisAttendance):
     """A node's attendance, with the robots it holds, and those it was told are lost."""
 
-    def __init__(self, server: RedisServer, node: str) -> None:
+    def __init__(self, server: RedisServer, node: str, *, lease_s: float = 10.0) -> None:
         self.robots: dict[RobotName, None] = {}
         self.lost: list[RobotName] = []
         record = NodeRecord(node, f"http://{node}", "1", 1)
@@ -28,10 +28,10 @@ class Holding(RedisAttendance):
             connect(server.url),
             prefix="test",
             record=record,
-            here=self.robots.keys(),
             beat_s=0.05,
-            lease_s=0.5,
+            lease_s=lease_s,
         )
+        self.here = self.robots.keys()
         self.on_lost = self.lost.extend
 
     def take(self, *robots: RobotName) -> None:
@@ -113,7 +113,8 @@ async def test_the_robots_of_a_node_that_leaves_are_gone_at_once(nodes):
         assert nodes[1].lost == nodes[2].lost == [], "it has said goodbye to them itself"
 
 
-async def test_a_node_that_dies_is_buried_by_one_of_the_others(nodes, monkeypatch):
+async def test_a_node_that_dies_is_buried_by_one_of_the_others(server, nodes, monkeypatch):
+    nodes[0] = Holding(server, "mortal", lease_s=0.3)
     async with running(*nodes) as tasks:
         nodes[0].take(R1, R2)
         await seen(nodes[1], {R1, R2})
@@ -159,9 +160,8 @@ async def test_very_many_robots_are_written_together(nodes):
                 await asyncio.sleep(0.01)
 
 
-async def test_a_lone_node_knows_itself():
-    robots = {R1: None}
-    lone = LoneAttendance(NodeRecord("one", "http://one", "1", 1), robots.keys())
-    lone.came(R2)
-    assert await lone.elsewhere([R1]) == set()
-    assert await lone.nodes() == [NodeRecord("one", "http://one", "1", 1, robots=1)]
+async def test_a_lone_node_has_nobody_elsewhere():
+    lone = LoneAttendance()
+    lone.came(R1)
+    assert await lone.elsewhere([R1, R2]) == set()
+    assert await lone.nodes() == []

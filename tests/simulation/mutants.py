@@ -18,7 +18,7 @@ from imserver.access.websocket import WebSocketLink
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Cursor
 from imserver.data.memory import MemoryStore
-from imserver.logic import committer, groups, history, session
+from imserver.logic import committer, groups, history, resumption
 from imserver.logic.committer import Committer
 from imserver.logic.delivery import Delivery
 from imserver.logic.fair_queue import Entry, FairQueue
@@ -77,14 +77,14 @@ async def _ack_before_commit(self: Committer, batch: list[Any], cursors: list[Cu
 
 
 async def _deliver_before_commit(self: Committer, batch: list[Any], cursors: list[Cursor]) -> None:
-    publish = self._publish
+    publish = self.publish
     for run in committer._runs(batch, _foresee(self._log, batch)):
         publish(run)
-    self._publish = lambda _run: None
+    self.publish = lambda _run: None
     try:
         await _write(self, batch, cursors)
     finally:
-        self._publish = publish
+        self.publish = publish
 
 
 # The store
@@ -174,22 +174,24 @@ def _put_in_front(self: FairQueue, entry: Entry) -> None:
 
 # Sessions and delivery
 
-_start, _ack = Sessions._start, Sessions.ack
+_ack, _beginning = Sessions.ack, resumption.beginning
 _give_page = Delivery._give_page
 
 
-def _start_one_late(self: Sessions, *args: Any) -> int:
-    start = _start(self, *args)
-    return min(start + 1, args[2].head) if args[3] else start
+def _begin_one_late(member: Any, held: Any, position: Any) -> tuple[int, Any]:
+    start, gap = _beginning(member, held, position)
+    return (min(start + 1, held.head) if position else start), gap
 
 
-def _start_one_early(self: Sessions, *args: Any) -> int:
-    return max(_start(self, *args) - 1, 0)
+def _begin_one_early(member: Any, held: Any, position: Any) -> tuple[int, Any]:
+    start, gap = _beginning(member, held, position)
+    return max(start - 1, 0), gap
 
 
-def _start_whatever_the_epoch(self: Sessions, *args: Any) -> int:
-    position = args[3].get(args[2].name)
-    return _start(self, *args) if position is None else min(position.seq, args[2].head)
+def _begin_whatever_the_epoch(member: Any, held: Any, position: Any) -> tuple[int, Any]:
+    if position is None:
+        return _beginning(member, held, position)
+    return min(position.seq, held.head), None
 
 
 def _cursor_at_the_head(membership: Any) -> int:
@@ -198,7 +200,7 @@ def _cursor_at_the_head(membership: Any) -> int:
 
 
 def _take_place_beside(self: Sessions, new: Any) -> str:
-    self._by_robot.setdefault(new.robot, {})[new.device] = new
+    self.by_robot.setdefault(new.robot, {})[new.device] = new
     return "clean"
 
 
@@ -351,8 +353,10 @@ MUTANTS = {
         _carry_on,
         seed=14,
     ),
-    "resume-late": Mutant("G11", "resume skips an event", Sessions, "_start", _start_one_late),
-    "resume-early": Mutant("G11", "resume repeats an event", Sessions, "_start", _start_one_early),
+    "resume-late": Mutant("G11", "resume skips an event", resumption, "beginning", _begin_one_late),
+    "resume-early": Mutant(
+        "G11", "resume repeats an event", resumption, "beginning", _begin_one_early
+    ),
     "cursor-ahead": Mutant(
         "G11",
         "the cursor moves to what was sent, not to what was processed",
@@ -425,9 +429,9 @@ MUTANTS = {
     "epoch-ignored": Mutant(
         "G9",
         "the server takes a place of an old epoch for one of the new",
-        Sessions,
-        "_start",
-        _start_whatever_the_epoch,
+        resumption,
+        "beginning",
+        _begin_whatever_the_epoch,
     ),
     "epoch-ignored-by-the-sdk": Mutant(
         "G9",
@@ -488,7 +492,7 @@ MUTANTS = {
         seed=9,
     ),
     "new-device-late": Mutant(
-        "G11", "a new device begins at the head", session, "cursor_of", _cursor_at_the_head
+        "G11", "a new device begins at the head", resumption, "cursor_of", _cursor_at_the_head
     ),
     "drain-drops": Mutant(
         "G19",

@@ -1,6 +1,7 @@
 """Coroutines that take along what they enclose, however they end."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 from collections.abc import Coroutine
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imserver.core.tasks import Enclosing, TaskScope
+from imserver.core.tasks import Enclosing, TaskScope, heed_cancellation
 
 
 class Work:
@@ -104,3 +105,27 @@ async def test_a_cancelled_inner_one_may_clean_up() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cleaned == ["inner"]
+
+
+async def test_a_cancellation_that_was_swallowed_is_heeded_later() -> None:
+    heeded = False
+
+    async def stubborn() -> None:
+        nonlocal heeded
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3_600)
+        try:
+            heed_cancellation()
+        except asyncio.CancelledError:
+            heeded = True
+            raise
+
+    async with TaskScope() as scope:
+        scope.spawn(stubborn(), name="stubborn")
+        await asyncio.sleep(0)
+        scope.cancel_all()
+    assert heeded
+
+
+async def test_without_a_cancellation_there_is_nothing_to_heed() -> None:
+    heed_cancellation()

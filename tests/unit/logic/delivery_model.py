@@ -102,6 +102,8 @@ class Seat:
         if self.got.get(conv) != first - 1:
             self._check_new_beginning(conv, first, log)
             self.place(conv, first - 1)
+        elif joins(log[first - 1], self.robot):
+            self.place(conv, first - 1)  # a new membership has a window of its own
         for event in frame.events:
             assert event.seq == self.got[conv] + 1, "a run is contiguous"
             assert event == log[event.seq - 1], "it is what the store has"

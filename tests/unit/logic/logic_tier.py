@@ -37,7 +37,9 @@ from imserver.protocol.client_frames import Hello, Send
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import Error, Sent
+from imserver.route.attendance import Attendance, LoneAttendance
 from imserver.route.local import LocalRouter
+from imserver.route.router import Router
 from tests.unit.logic.gated_store import GatedStore
 from tests.unit.logic.hand_clock import CountedIds, HandClock
 from tests.unit.logic.recording_peer import RecordingPeer
@@ -60,21 +62,21 @@ class LogicTier:
         cursor_flush_s: float = 3_600.0,
         presence_flush_s: float = 3_600.0,
         readers_max: int = 1_000,
+        store: GatedStore | None = None,
+        router: Router | None = None,
+        attendance: Attendance | None = None,
     ) -> None:
         self.limits = limits if limits is not None else Limits()
-        self.store = GatedStore()
+        self.store = store if store is not None else GatedStore()
+        attendance = attendance if attendance is not None else LoneAttendance()
         self.clock = HandClock()
         self.ids = CountedIds()
         self.registry = CollectorRegistry()
         self.metrics = LogicMetrics(self.registry)
-        self.router = LocalRouter()
+        self.router = router if router is not None else LocalRouter()
         self.authority = TokenAuthority(SIGNING_KEY)
-        self.conversations = Conversations(
-            self.store,
-            Crowding(rates or RateSettings(), self.clock, self.registry),
-            on_held=self.router.follow,
-            on_dropped=self.router.unfollow,
-        )
+        crowding = Crowding(rates or RateSettings(), self.clock, self.registry)
+        self.conversations = Conversations(self.store, crowding)
         self.committer = Committer(
             self.store,
             publish=self.router.publish,
@@ -159,6 +161,7 @@ class LogicTier:
             self.store,
             self.store,
             sessions=self.sessions,
+            attendance=attendance,
             limits=self.limits,
         )
         self.identity = Identity(

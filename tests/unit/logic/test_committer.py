@@ -72,7 +72,7 @@ async def test_what_arrives_during_a_commit_goes_into_the_next_one(tier: LogicTi
 
 async def test_senders_hear_their_outcome_before_it_is_published(tier: LogicTier) -> None:
     ledger = Ledger()
-    tier.committer._publish = ledger.publish
+    tier.committer.publish = ledger.publish
     other = plain("d/r1/r3", "c")
     submit(tier, ledger, line("a"), other, line("b"))
     await tier.settle()
@@ -84,7 +84,7 @@ async def test_senders_hear_their_outcome_before_it_is_published(tier: LogicTier
 
 async def test_duplicates_are_answered_and_not_published_again(tier: LogicTier) -> None:
     ledger = Ledger()
-    tier.committer._publish = ledger.publish
+    tier.committer.publish = ledger.publish
     submit(tier, ledger, line("a"), line("a"), line("b"))
     await tier.settle()
     assert ledger.heard[:3] == [("outcome", 1), ("outcome", 1), ("outcome", 2)]

@@ -1,0 +1,60 @@
+"""Presence where robots may be on any node: one is offline when no node holds it any more.
+
+A node that dies cannot say goodbye for its robots; one of the others does, when it is missed.
+"""
+
+import logging
+from typing import Final
+
+from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.data.store import Registry
+from imserver.logic.delivery import Spawn
+from imserver.logic.presence import PresenceTeller
+from imserver.logic.session import Session
+from imserver.protocol.names import DeviceName, RobotName
+from imserver.route.attendance import Attendance
+
+_log = logging.getLogger("imserver.presence")
+
+_ANY_DEVICE: Final = DeviceName("main")
+
+
+class SharedPresence:
+    """A `PresenceSink` that knows of other nodes."""
+
+    def __init__(
+        self, teller: PresenceTeller, attendance: Attendance, registry: Registry, *, spawn: Spawn
+    ) -> None:
+        self._teller = teller
+        self._attendance = attendance
+        self._registry = registry
+        self._spawn = spawn
+        attendance.on_lost = self._on_lost
+
+    def came(self, session: Session, how: str) -> None:
+        self._attendance.came(session.robot)
+        self._teller.came(session, how)
+
+    def went(self, session: Session, how: str) -> None:
+        self._attendance.went(session.robot)
+        self._spawn(self._tell_if_gone(session, how), "presence.went")
+
+    def moved(self, session: Session) -> None:
+        self._attendance.went(session.robot)
+
+    def _on_lost(self, robots: list[RobotName]) -> None:
+        self._spawn(self._tell_lost(robots), "presence.lost")
+
+    async def _tell_if_gone(self, session: Session, how: str) -> None:
+        if not await self._attendance.elsewhere([session.robot]):
+            self._teller.went(session, how)
+
+    async def _tell_lost(self, robots: list[RobotName]) -> None:
+        there = await self._attendance.elsewhere(robots)
+        try:
+            for robot in robots:
+                if robot not in there:
+                    memberships = await self._registry.memberships(robot, _ANY_DEVICE)
+                    self._teller.lost(robot, [membership.conv for membership in memberships])
+        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+            _log.warning("presence.cannot_tell", extra={"reason": str(exc)})

@@ -1,0 +1,180 @@
+"""Two nodes on one store behave as one, whatever the route between them loses."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from imserver.protocol.client_frames import Position
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.events import Role
+from imserver.protocol.names import ConversationName, RobotName
+from imserver.protocol.server_frames import Error, Sent
+from tests.unit.logic.logic_tier import peer_of
+from tests.unit.logic.two_nodes import TwoNodes
+
+CONV = ConversationName("g/a")
+LINE = ConversationName("d/r1/r2")
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[TwoNodes]:
+    async with TwoNodes() as nodes:
+        yield nodes
+
+
+async def test_members_on_two_nodes_see_one_log(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    for number in range(6):
+        node, session = ((nodes.one, first), (nodes.two, second))[number % 2]
+        await node.send(session, CONV, number)
+    await nodes.settle()
+    logs = [peer_of(session).delivered(CONV) for session in (first, second)]
+    assert logs[0] == logs[1] and [event.seq for event in logs[0]] == list(range(1, 8))
+
+
+async def test_what_the_route_loses_comes_with_the_next_hint(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.send(first, CONV)
+    nodes.bus.is_cut = False
+    await nodes.settle()
+    assert peer_of(second).seqs(CONV) == [1]
+    await nodes.one.send(first, CONV)
+    await nodes.settle()
+    assert peer_of(second).seqs(CONV) == [1, 2, 3]
+
+
+async def test_what_the_route_loses_comes_when_it_is_healed(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.send(first, CONV)
+    nodes.bus.heal()
+    await nodes.settle()
+    assert peer_of(second).seqs(CONV) == [1, 2]
+
+
+async def test_who_is_added_on_another_node_receives_the_group_at_once(nodes):
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    await nodes.one.send(owner, CONV)
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2, 3]
+
+
+async def test_who_was_added_unheard_receives_the_group_when_the_route_is_healed(nodes):
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == []
+    nodes.bus.heal()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def test_a_new_direct_line_reaches_the_other_robots_node(nodes):
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.one.send(first, LINE)
+    await nodes.settle()
+    assert peer_of(second).seqs(LINE) == [1]
+    await nodes.two.send(second, LINE)
+    await nodes.settle()
+    assert peer_of(first).seqs(LINE) == peer_of(second).seqs(LINE) == [1, 2]
+
+
+async def test_who_is_removed_on_another_node_gets_nothing_more_and_sends_nothing(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    owner, gone = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    await nodes.one.groups.remove(owner, CONV, ["r2"])
+    await nodes.one.send(owner, CONV)
+    await nodes.settle()
+    assert peer_of(gone).seqs(CONV) == [1, 2]
+    refused = await nodes.two.try_send(gone, CONV)
+    assert isinstance(refused, Error) and refused.code == ErrorCode.NOT_FOUND
+
+
+async def test_who_was_added_unheard_may_send(nodes):
+    """A node whose members are outdated asks the store before it refuses anybody."""
+    await nodes.one.group("a", "r1", "r3")
+    owner, other = await nodes.one.session("r1"), await nodes.two.session("r3")
+    new = await nodes.two.session("r2", auto=False)
+    await nodes.two.send(other, CONV)  # the conversation is held there, with all its members
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    assert isinstance(await nodes.two.try_send(new, CONV), Sent)
+
+
+async def test_an_event_that_another_node_stored_unheard_may_be_referred_to(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    sent = await nodes.one.send(first, CONV)
+    answer = await nodes.two.send(second, CONV, ref=sent.seq)
+    assert answer.seq == sent.seq + 1
+
+
+async def test_a_device_that_comes_back_on_another_node_ends_its_old_session(nodes):
+    old = await nodes.one.session("r1")
+    nodes.two.clock.ms += 5
+    new = await nodes.two.session("r1")
+    await nodes.settle()
+    assert peer_of(old).closed is not None and peer_of(old).closed[0] == CloseCode.REPLACED
+    assert peer_of(new).closed is None
+    assert not nodes.one.sessions.is_here(RobotName("r1"))
+
+
+async def test_of_two_sessions_that_did_not_hear_of_each_other_one_is_left(nodes):
+    nodes.bus.is_cut = True
+    sessions = [await nodes.one.session("r1"), await nodes.two.session("r1")]
+    await nodes.settle()
+    assert [peer_of(session).closed for session in sessions] == [None, None]
+    nodes.bus.heal()
+    await nodes.settle()
+    assert [peer_of(session).closed is None for session in sessions].count(True) == 1
+
+
+async def test_a_robot_is_online_while_any_node_holds_it(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    watcher = await nodes.one.session("r2")
+    arm = await nodes.one.session("r1", "arm")
+    leg = await nodes.two.session("r1", "leg")
+    await nodes.settle()
+    rows = await nodes.one.listings.members(watcher, CONV, after=None, limit=10)
+    assert [row.online for row in rows] == [True, True]
+    nodes.one.sessions.close(arm, "clean")
+    await nodes.settle()
+    rows = await nodes.one.listings.members(watcher, CONV, after=None, limit=10)
+    assert [row.online for row in rows] == [True, True]
+    nodes.two.sessions.close(leg, "clean")
+    await nodes.settle()
+    rows = await nodes.one.listings.members(watcher, CONV, after=None, limit=10)
+    assert [(row.robot, row.online) for row in rows] == [("r1", False), ("r2", True)]
+
+
+async def test_a_reader_that_another_node_has_brought_further_begins_there(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    owner = await nodes.one.session("r1")
+    await nodes.two.conversations.load(CONV)  # which holds it from now on, at its first event
+    nodes.bus.is_cut = True
+    for _ in range(3):
+        await nodes.one.send(owner, CONV)
+    later = await nodes.two.session("r2", resume={CONV: Position(nodes.store._epoch, 4)})
+    await nodes.settle()
+    assert peer_of(later).closed is None and peer_of(later).seqs(CONV) == []
+    nodes.bus.heal()
+    await nodes.one.send(owner, CONV)
+    await nodes.settle()
+    assert peer_of(later).seqs(CONV) == [5]

@@ -1,0 +1,148 @@
+"""Two logic tiers on one store, and between them a route that loses what the test says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from imserver import cluster
+from imserver.core.model import Run
+from imserver.logic.neighbours import Neighbours
+from imserver.logic.shared_presence import SharedPresence
+from imserver.protocol.names import ConversationName, RobotName
+from imserver.protocol.server_frames import SignalValue
+from imserver.route.attendance import LoneAttendance
+from imserver.route.router import RouteListener
+from tests.unit.logic.gated_store import GatedStore
+from tests.unit.logic.logic_tier import LogicTier
+
+
+class SharedStore(GatedStore):
+    """A store that several nodes share."""
+
+    async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
+        return {conv: self._logs[conv].head for conv in convs if conv in self._logs}
+
+
+class Bus:
+    """What connects the routers of nodes in one process.
+
+    Attributes:
+        is_cut: nothing gets from one node to another.
+        lost: how many hints and notices were not carried.
+    """
+
+    def __init__(self) -> None:
+        self.routers: list[BusRouter] = []
+        self.is_cut = False
+        self.lost = 0
+
+    def heal(self) -> None:
+        """Carry again what comes, as after a reconnect."""
+        self.is_cut = False
+        for router in self.routers:
+            router.listener.on_connected()
+
+
+class BusRouter:
+    """A `Router` of one node on a bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.listener: RouteListener
+        self.followed: set[ConversationName] = set()
+        bus.routers.append(self)
+
+    def attach(self, listener: RouteListener) -> None:
+        self.listener = listener
+
+    def publish(self, run: Run) -> None:
+        self.listener.on_committed(run)
+        for other in self._others(run.conv):
+            other.listener.on_committed(run)
+
+    def publish_signal(self, signal: SignalValue) -> None:
+        self.listener.on_signal(signal)
+        for other in self._others(ConversationName(signal.conv)):
+            other.listener.on_signal(signal)
+
+    def tell(self, notice: bytes) -> None:
+        for other in self._others(None):
+            other.listener.on_notice(notice)
+
+    def follow(self, conv: ConversationName) -> None:
+        self.followed.add(conv)
+        self.listener.on_followed(conv)
+
+    def unfollow(self, conv: ConversationName) -> None:
+        self.followed.discard(conv)
+
+    def _others(self, conv: ConversationName | None) -> "list[BusRouter]":
+        others = [each for each in self._bus.routers if each is not self]
+        if self._bus.is_cut:
+            self._bus.lost += 1
+            return []
+        return [each for each in others if conv is None or conv in each.followed]
+
+
+class Desk(LoneAttendance):
+    """A node's attendance that sees the others'."""
+
+    def __init__(self, desks: "list[Desk]") -> None:
+        super().__init__()
+        self._desks = desks
+        desks.append(self)
+
+    async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
+        others = [desk for desk in self._desks if desk is not self]
+        return {robot for robot in robots if any(robot in desk.here for desk in others)}
+
+
+class TwoNodes:
+    """Nodes ``one`` and ``two``, of one deployment."""
+
+    def __init__(self) -> None:
+        self.store = SharedStore()
+        self.bus = Bus()
+        self.desks: list[Desk] = []
+        self.one, self.two = self._node(), self._node()
+        self.two.ids.count = 1_000_000  # ids are unique among nodes
+        self.neighbours = [self._join(node) for node in (self.one, self.two)]
+
+    def _node(self) -> LogicTier:
+        return LogicTier(
+            store=self.store,
+            router=BusRouter(self.bus),
+            attendance=Desk(self.desks),
+            presence_flush_s=0.001,
+        )
+
+    def _join(self, node: LogicTier) -> Neighbours:
+        desk = self.desks[0 if node is self.one else 1]
+        node.sessions._presence = SharedPresence(
+            node.presence, desk, self.store, spawn=node._spawn_page
+        )
+        parts = cluster.Parts(
+            node.router,
+            self.store,
+            node.conversations,
+            node.intake,
+            node.sessions,
+            node.committer,
+            node._spawn_page,
+        )
+        given = cluster.Cluster("n", self.store, desk, lambda: not self.bus.is_cut)
+        return cluster.join(given, parts)
+
+    async def __aenter__(self) -> "TwoNodes":
+        self.one.start()
+        self.two.start()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.one.aclose()
+        await self.two.aclose()
+
+    async def settle(self) -> None:
+        """Let everything happen on both nodes that waits for nothing but its turn."""
+        for _ in range(3):
+            await self.one.settle()
+            await self.two.settle()
