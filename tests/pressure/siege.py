@@ -33,7 +33,7 @@ class Siege(Struct, frozen=True):
     dribblers: int = 200
     silent: int = 1_000
     rate: float = 200.0
-    seconds: float = 20.0
+    seconds: float = 48.0
     turns: int = 4
 
     def run(self, folder: Path) -> Findings:
