@@ -78,7 +78,7 @@ simulate: $(READY) ## run simulated worlds full of faults, one a seed: SEEDS=200
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 BENCH ?=
-bench: bench-setup ## measure against other servers: a quarter of an hour; BENCH="--set full" and more
+bench: bench-setup ## measure against other servers: twenty minutes; BENCH="--set full" and more
 	@exec $(BIN)/python -m bench $(BENCH)
 
 bench-quick: bench-setup ## the same in two minutes, with few of them

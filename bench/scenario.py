@@ -14,7 +14,7 @@ _GRAIN_FROM_PER_S: Final = 100_000
 
 
 class Set(StrEnum):
-    """How much is run: some two minutes, a quarter of an hour, or everything."""
+    """How much is run: some two minutes, twenty minutes, or everything."""
 
     QUICK = "quick"
     STANDARD = "standard"
