@@ -15,6 +15,7 @@ from imserver.data.directory import DataDirectory
 from imserver.data.disk_content import DiskContent
 from imserver.data.file_store import FileStore
 from imserver.data.key_ring_file import KeyRingFile
+from imserver.data.sealed_files import FileKey, SealedCatalog, SealedContent
 from imserver.data.sqlite import SqliteStore
 from imserver.data.store import Store
 
@@ -60,10 +61,9 @@ async def open_store(settings: Settings, directory: DataDirectory) -> OpenedStor
 
 async def _open_sqlite(settings: Settings, directory: DataDirectory) -> OpenedStore:
     keys = _key_ring_file(settings.sealing, directory)
+    ring = keys.load() if keys else None
     store = await SqliteStore.open(
-        directory.database_path,
-        durability=settings.store.durability,
-        ring=keys.load() if keys else None,
+        directory.database_path, durability=settings.store.durability, ring=ring
     )
     content = DiskContent(
         directory.files_path,
@@ -71,6 +71,13 @@ async def _open_sqlite(settings: Settings, directory: DataDirectory) -> OpenedSt
         on_failure=store.health.fail,
     )
     await content.start()
+    key = FileKey(store.files, ring)
+    try:
+        await key.load()
+    except BaseException:
+        await content.aclose()
+        await store.aclose()
+        raise
 
     async def aclose() -> None:
         await content.aclose()
@@ -78,9 +85,9 @@ async def _open_sqlite(settings: Settings, directory: DataDirectory) -> OpenedSt
 
     return OpenedStore(
         store,
-        FileStore(store.files, store.files, content),
+        FileStore(SealedCatalog(store.files, key), store.files, SealedContent(content, key)),
         aclose,
-        work={"store": store.health.watch, "sealing": store.sealing.run},
+        work={"store": store.health.watch, "sealing": store.sealing.run, "file key": key.run},
         on_hangup=[partial(store.sealing.renew, keys)] if keys else [],
     )
 

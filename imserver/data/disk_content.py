@@ -21,7 +21,7 @@ from imserver.data.sqlite_threads import Threads
 
 _HEAD: Final = struct.Struct(">II")
 SLOT_BYTES: Final = _HEAD.size + SEALED_SEGMENT_BYTES_MAX
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{8,64}(~t)?")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{8,64}(~s)?(~t)?")
 _THREADS: Final = 2
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -44,6 +44,9 @@ class DiskContent:
     async def start(self) -> None:
         """Start the threads."""
         await self._threads.start()
+
+    def name(self, token: str) -> BlobId:
+        return BlobId(token)
 
     async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
         check_segment(segment)

@@ -79,6 +79,9 @@ class FileLeavings(Protocol):
 class FileContent(Protocol):
     """The bytes of blobs. One writer a blob at a time; segments are written in any order, and over again."""
 
+    def name(self, token: str) -> BlobId:
+        """Return the name of a new blob, made of ``token``, which nobody else was given."""
+
     async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
         """Write a segment of up to `SEALED_SEGMENT_BYTES_MAX` bytes, in place of the one with its index.
 

@@ -134,6 +134,9 @@ class MemoryContent:
         self._bytes_max = bytes_max
         self._segments: dict[tuple[BlobId, int], bytes] = {}
 
+    def name(self, token: str) -> BlobId:
+        return BlobId(token)
+
     async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
         check_segment(segment)
         held = sum(map(len, self._segments.values())) - len(self._segments.get((blob, index), b""))

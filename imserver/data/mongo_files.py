@@ -229,6 +229,9 @@ class MongoContent:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def name(self, token: str) -> BlobId:
+        return BlobId(token)
+
     async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
         check_segment(segment)
         try:

@@ -109,6 +109,25 @@ class SqliteFiles:
     async def forget(self, blob: BlobId) -> None:
         await self._transact(lambda db: db.execute(_SQL["forget"], (blob,)).fetchall())
 
+    # KeyPlace
+
+    async def wrapped_file_key(self) -> bytes | None:
+        row = await self._read(ReadingConnection.row, _SQL["file_key"], {})
+        return None if row is None else bytes.fromhex(row[0])
+
+    async def put_wrapped_file_key(self, wrapped: bytes, *, first: bool) -> bytes:
+        def work(db: apsw.Connection) -> bytes:
+            row: Any = db.execute(_SQL["file_key"]).fetchone()
+            if first and row is not None:
+                return bytes.fromhex(row[0])
+            number = int.from_bytes(wrapped[:4], "big")
+            for name, value in (("file_key", wrapped.hex()), ("file_key_sealed", str(number))):
+                db.execute(_SQL["put_meta"], (name, value))
+            return wrapped
+
+        kept: bytes = await self._transact(work)
+        return kept
+
     async def _row(self, name: str, values: dict[str, Any]) -> Any:
         return await self._read(ReadingConnection.row, _SQL[name], values)
 

@@ -72,3 +72,9 @@ SELECT json_group_array(name) FROM (
   SELECT DISTINCT name FROM file_refs JOIN conversations ON conversations.id = conv
   WHERE file = :file AND NOT deleted AND name GLOB 'g/*' AND name > :after ORDER BY name LIMIT :limit
 );
+
+-- name: file_key
+SELECT value FROM meta WHERE name = 'file_key';
+
+-- name: put_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;

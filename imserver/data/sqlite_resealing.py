@@ -68,7 +68,9 @@ class Uses(NamedTuple):
 
 def required_keys(db: apsw.Connection) -> set[KeyId]:
     """Return the keys without which some of the bodies may not be readable."""
-    return {KeyId(word) for word in _words(db) if word != PLAIN}
+    file_key: Any = db.execute(_SQL["meta"], ("file_key_sealed",)).get
+    of_files = set() if file_key is None else {key_of(int(file_key))}
+    return of_files | {KeyId(word) for word in _words(db) if word != PLAIN}
 
 
 def uses(db: apsw.Connection) -> Uses:

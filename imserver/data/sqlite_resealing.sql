@@ -19,8 +19,12 @@ WHERE key > :after ORDER BY key LIMIT :limit;
 UPDATE events SET sealed = ?, body = ? WHERE key = ?;
 
 -- name: uses
--- How many bodies are sealed with each key; null are those that are not sealed.
-SELECT sealed, count(*) FROM events GROUP BY sealed;
+-- How many bodies are sealed with each key; null are those that are not sealed. The key of files, which is
+-- wrapped with one, counts as a body.
+SELECT sealed, sum(bodies) FROM (
+  SELECT sealed, count(*) AS bodies FROM events GROUP BY sealed
+  UNION ALL SELECT CAST(value AS INTEGER), 1 FROM meta WHERE name = 'file_key_sealed'
+) GROUP BY sealed;
 
 -- name: last
 SELECT coalesce(max(key), 0) FROM events;

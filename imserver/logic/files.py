@@ -18,7 +18,7 @@ from msgspec import Struct
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal, StoreCorrupt
 from imserver.core.file_settings import FileSettings
-from imserver.core.files import SEGMENT_BYTES, BlobId, FileId, FileQuota, FileRecord
+from imserver.core.files import SEGMENT_BYTES, FileId, FileQuota, FileRecord
 from imserver.core.ids import Ids
 from imserver.core.scopes import Verb
 from imserver.data.file_store import FileStore
@@ -90,7 +90,7 @@ class Files:
         file = FileRecord(
             id=FileId(token),
             owner=session.robot,
-            blob=BlobId(token),
+            blob=self._content.name(token),
             size=size,
             offset=0,
             metadata=metadata.encode(),
