@@ -67,7 +67,7 @@ def assert_log_is_discreet(server: ServerProcess) -> None:
     assert "debug" in log, "everything was to be logged"
     signatures = {token.rpartition(".")[2] for token in server.minted}
     told = [each for each in signatures if each in log]
-    assert len(signatures) > 5 and not told, f"{len(told)} of {len(signatures)} tokens were logged"
+    assert len(signatures) >= 3 and not told, f"{len(told)} of {len(signatures)} tokens were logged"
     for body in ("x" * 40, "<script>", "jndi", "DROP TABLE", "Authorization"):
         assert body not in log, f"{body!r} was logged"
 
