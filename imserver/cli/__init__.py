@@ -10,7 +10,19 @@ from collections.abc import Sequence
 
 import typer
 
-from imserver.cli import administer, bench, cert, demo, keys, maintain, mint, operate, serve, verify
+from imserver.cli import (
+    administer,
+    bench,
+    cert,
+    demo,
+    keys,
+    maintain,
+    migrate,
+    mint,
+    operate,
+    serve,
+    verify,
+)
 from imserver.cli.failure import Failure, first_failure
 
 app = typer.Typer(
@@ -19,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _part in (serve, cert, keys, mint, administer, operate, maintain, verify, bench, demo):
+for _part in (serve, cert, keys, mint, administer, operate, maintain, migrate, verify, bench, demo):
     _part.add_to(app)
 
 

@@ -151,8 +151,10 @@ class Database:
         self._seen: tuple[Timestamp, Any] | None = None
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, *, moving: bool = False) -> Self:
         """Connect, and make what is missing: indexes, the schema's version. Several nodes may do so at once.
+
+        With ``moving`` it is no store before a move into it is finished.
 
         Raises:
             StoreUnavailable: the URL is none, nobody answers there, or it is no replica set.
@@ -172,7 +174,7 @@ class Database:
             raise StoreUnavailable(f"this is no URL of a MongoDB: {exc}") from exc
         database = cls(client)
         try:
-            await database._prepare()
+            await database._prepare(moving)
         except BaseException:
             await client.close()
             raise
@@ -254,10 +256,10 @@ class Database:
         if moment is not None and (self._seen is None or moment > self._seen[0]):
             self._seen = (moment, proof)
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, moving: bool) -> None:
         async with self.session(3 * _SELECTION_MS / 1_000) as session:
             await self._require_replica_set()
-            await self._join_schema(session)
+            await self._join_schema(session, moving)
             await self._make_indexes(session)
 
     async def _require_replica_set(self) -> None:
@@ -272,8 +274,10 @@ class Database:
             raise StoreUnavailable(f"MongoDB 6.0 or newer is needed; this is {build['version']}")
         _log.info("store.opened", extra={"mongodb": build["version"], "schema": SCHEMA_VERSION})
 
-    async def _join_schema(self, session: Session) -> None:
-        first = {"schema": SCHEMA_VERSION, "epoch": secrets.token_hex(8)}
+    async def _join_schema(self, session: Session, moving: bool) -> None:
+        first: Document = {"schema": SCHEMA_VERSION, "epoch": secrets.token_hex(8)}
+        if moving:
+            first["moving"] = True
         try:
             await self.meta.update_one(
                 {"_id": "store"}, {"$setOnInsert": first}, upsert=True, session=session
@@ -287,6 +291,10 @@ class Database:
             raise StoreTooNew(
                 f"the database is of schema {found['schema']}, and this version of imserver knows up to "
                 f"{SCHEMA_VERSION}: use a newer one"
+            )
+        if found.get("moving") and not moving:
+            raise StoreUnavailable(
+                "a move into this database broke off; drop it, and run `imserver migrate` again"
             )
         self.epoch = found["epoch"]
 
