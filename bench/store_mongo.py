@@ -1,7 +1,7 @@
-"""Measure what the store on MongoDB costs: appends in batches of several sizes, beside the bare driver's inserts.
+"""Measure what the store on MongoDB costs: appends in batches of several sizes, beside the driver's inserts.
 
-Run it with ``python -m bench.store_mongo``; ``--help`` lists the knobs. It starts a replica set of one member on
-loopback (``--members 3`` for three), the same one as the tests. One append is in flight at a time, as the
+Run it with ``python -m bench.store_mongo``; ``--help`` lists the knobs. It starts a replica set of one member
+on loopback (``--members 3`` for three), the same one as the tests. One append is in flight at a time, as the
 server's committer does it. CPU is that of this process: what a batch costs a node beside its waiting.
 """
 

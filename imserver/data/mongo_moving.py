@@ -65,16 +65,11 @@ class MongoRows:
     async def rows(self, table: str) -> AsyncIterator[list[Row]]:
         """Yield the rows of a table; see `Source.rows`."""
         rows: list[Row] = []
-        try:
-            for collection, row_of in self._reading(table):
-                found = collection.find({}, sort=[("_id", 1)], batch_size=ROWS_A_STEP)
-                async for document in found:
-                    rows += row_of(document)
-                    if len(rows) >= ROWS_A_STEP:
-                        yield rows
-                        rows = []
-        except (PyMongoError, BSONError) as exc:
-            raise StoreUnavailable(f"MongoDB cannot be read: {exc}") from exc
+        async for some in self._documents(table):
+            rows += some
+            if len(rows) >= ROWS_A_STEP:
+                yield rows
+                rows = []
         if rows:
             yield rows
 
@@ -107,6 +102,16 @@ class MongoRows:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._database.aclose()
+
+    async def _documents(self, table: str) -> AsyncIterator[list[Row]]:
+        """Yield the rows of each document that holds some of a table."""
+        try:
+            for collection, row_of in self._reading(table):
+                found = collection.find({}, sort=[("_id", 1)], batch_size=ROWS_A_STEP)
+                async for document in found:
+                    yield row_of(document)
+        except (PyMongoError, BSONError) as exc:
+            raise StoreUnavailable(f"MongoDB cannot be read: {exc}") from exc
 
     def _reading(self, table: str) -> list[tuple[Collection, Callable[[Document], list[Row]]]]:
         """Return where the rows of a table are, and how they come out of a document."""
