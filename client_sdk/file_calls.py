@@ -68,13 +68,17 @@ class FileCalls(KeptCalls):
             timeout_s: gives up after so many seconds without a byte's progress.
 
         Raises:
-            Refused: the server does not take it, and why.
+            Refused: the server does not take it, and why; or the conversation is sealed, and files are not.
             ConnectionLost: no progress for ``timeout_s``.
             OutcomeUnknown: the file is there, and the event may be.
         """
+        self._check_plain(conv)
         upload = await self.upload(path, name=name, progress=progress, timeout_s=timeout_s)
         refers = msgspec.to_builtins(upload)
         return await self.send(conv, {**(body or {}), **refers}, kind=FILE, cid=cid)
+
+    def _check_plain(self, conv: str) -> None:
+        """Return if something that cannot be sealed may be said in a conversation."""
 
     async def send(
         self,

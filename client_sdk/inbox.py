@@ -17,14 +17,14 @@ Sans-I/O: no clock, no socket. Called by the machine as frames come in and by th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
 from client_sdk.conversation import Acks, Conversation, Places, Repairs
-from client_sdk.memory import KeptRecord, Place
+from client_sdk.memory import KeptRecord, Place, Recollection
 from client_sdk.records import RENUMBERING, RESTORED, Event, Gap
 from imserver.protocol.client_frames import Position
 from imserver.protocol.events import Event as WireEvent
@@ -40,7 +40,7 @@ POSITION_BYTES: Final = 40
 class Opener(Protocol):
     """Opens what comes sealed, as the application takes it."""
 
-    def recall(self, records: Mapping[str, bytes]) -> None:
+    def recall(self, recollection: Recollection) -> None:
         """Begin with what an earlier process kept in the robot's memory."""
 
     def take(self, places: Iterable[Place]) -> Sequence[KeptRecord]:
@@ -92,12 +92,12 @@ class Inbox:
         dues = [self.acks.due_s if acks else None, self.places.due_s if self.places else None]
         return min((due_s for due_s in dues if due_s is not None), default=None)
 
-    def recall(self, places: Iterable[Place], records: Mapping[str, bytes]) -> None:
+    def recall(self, recollection: Recollection) -> None:
         """Begin where an earlier process stopped; from now on places are noted for the memory."""
         self.places = Places()
         if self.opener is not None:
-            self.opener.recall(records)
-        for place in places:
+            self.opener.recall(recollection)
+        for place in recollection.places:
             conversation = self._conversation(place.conv, place.epoch)
             conversation.received = conversation.taken = place.seq
             conversation.processed = conversation.kept = place.seq

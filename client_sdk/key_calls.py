@@ -28,7 +28,7 @@ class KeyCalls(Calls):
         new key lies beside the file, in ``FILE.new``.
 
         Raises:
-            ValueError: the robot has no key file, or seals messages, which others know by its key.
+            ValueError: the robot has no key file, or seals with it: others know it by that key.
             KeyFileError: the new key cannot be written; the old one is in force.
             Refused: the server does not replace it; the old one is in force.
             OutcomeUnknown: the server did not say; either key may be in force, and both are kept.
@@ -36,7 +36,7 @@ class KeyCalls(Calls):
         files, introduction = self._key_file, self._link.machine.introduction
         if files is None:
             raise ValueError(
-                'only a key in a file can be rotated (key="r1.key"), by a robot without `sealed`'
+                'only a key in a file can be rotated (key="r1.key"), by a robot that does not seal with it'
             )
         new = await asyncio.to_thread(files.prepare)
         for _ in range(ATTEMPTS_MAX):

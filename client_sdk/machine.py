@@ -46,7 +46,7 @@ class Machine:
     Attributes:
         inbox, requests, signals: what comes in and goes out.
         introduction, notes: how it says who it is; what goes into the robot's memory.
-        ids, follows: numbers for requests; conversations that were asked for.
+        options, ids, follows: the knobs; numbers for requests; conversations that were asked for.
         state, limits: where the connection is; the server's, or the protocol's before a welcome.
         failure: why it is over; None if it was closed.
         open_by_s: in CONNECTING, when this attempt is given up.
@@ -65,7 +65,7 @@ class Machine:
         clock_ms: WallClock = wall_clock_ms,
     ) -> None:
         self.introduction = introduction
-        self._open_timeout_s = options.open_timeout_s
+        self.options = options
         self.reconnect = Reconnect(Backoff(options.backoff_base_s, options.backoff_cap_s, dice))
         self.inbox = Inbox(codec.decode_body, window=options.window)
         self.notes = Notes()
@@ -88,14 +88,14 @@ class Machine:
         """Begin with what the robot's memory holds; from now on it is kept."""
         self.notes.keeps = True
         self.notes.add(*self.introduction.recall(recollection))
-        self.inbox.recall(recollection.places, recollection.records)
+        self.inbox.recall(recollection)
         self.requests.recall(recollection.sends, self.ids)
 
     def connecting(self, now_s: float) -> None:
         """Begin an attempt to connect."""
         self._move(State.CONNECTING)
         self._attempt += 1
-        self.open_by_s = now_s + self._open_timeout_s
+        self.open_by_s = now_s + self.options.open_timeout_s
 
     def connected(self) -> None:
         """The transport is open: say who we are."""

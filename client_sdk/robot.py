@@ -18,7 +18,6 @@ from client_sdk.address import connector_to
 from client_sdk.cids import Cids
 from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import KeyFileError
-from client_sdk.file_calls import FileCalls
 from client_sdk.introduction import Credentials, Introduction
 from client_sdk.keeper import Keeper
 from client_sdk.keys import RobotKey, create_key, load_key
@@ -42,7 +41,7 @@ from imserver.protocol.events import EDIT, MESSAGE, REDACT, SEQ_MAX, SERVER_CID_
 from imserver.protocol.limits import CID_CHARS_MAX, KIND_CHARS_MAX, SIGNAL_KEY_CHARS_MAX
 
 
-class Robot(SealedCalls, FileCalls):
+class Robot(SealedCalls):
     """A robot that is online while its context is entered, and comes back by itself when cut off.
 
     Its methods may be called by any number of tasks of one event loop at a time; `events` is for one.
@@ -222,8 +221,7 @@ class Robot(SealedCalls, FileCalls):
         Raises:
             Refused: ``unsupported``, in a sealed conversation: signals are not sealed.
         """
-        if self._sealer is not None:
-            self._sealer.check_plain(conv)
+        self._check_plain(conv)
         machine = self._link.machine
         self._link.check_not_over()
         raw = encode(self._codec, body, machine.limits.body_bytes_max)

@@ -11,8 +11,8 @@ from client_sdk import tasks
 from client_sdk.cids import Cids
 from client_sdk.clock import wall_clock_ms
 from client_sdk.errors import Refused
+from client_sdk.file_calls import FileCalls
 from client_sdk.introduction import Signer
-from client_sdk.kept_calls import KeptCalls
 from client_sdk.keys import RobotKey, load_key
 from client_sdk.memory import Owner
 from client_sdk.records import Event
@@ -41,7 +41,7 @@ class Reader(Struct, frozen=True):
     devices: list[str]
 
 
-class SealedCalls(KeptCalls):
+class SealedCalls(FileCalls):
     """What a robot that seals can do besides. All of it in `Robot`."""
 
     _sealer: Sealer | None = None
@@ -118,6 +118,10 @@ class SealedCalls(KeptCalls):
             roster = self._sealer.session.roster(conv)
             roster.progress.hear(changed.seq, wall_clock_ms(), urgent=True)
         return changed
+
+    def _check_plain(self, conv: str) -> None:
+        if self._sealer is not None:
+            self._sealer.check_plain(conv)
 
     def _sealing(self) -> Sealer:
         if self._sealer is None:

@@ -96,13 +96,18 @@ def body_of(content: bytes) -> dict[str, bytes]:
     return {FIELD: content}
 
 
+def is_sealed(body: Any) -> bool:
+    """Tell whether an event's body has the form of a sealed one."""
+    return isinstance(body, dict) and body.keys() == {FIELD}
+
+
 def content_of(body: Any) -> bytes:
     """Return what an event's body carries, in either codec.
 
     Raises:
         CannotOpen: it is no sealed body.
     """
-    if not isinstance(body, dict) or body.keys() != {FIELD}:
+    if not is_sealed(body):
         raise CannotOpen(Why.PLAIN, "it is not sealed, and this conversation is")
     content = body[FIELD]
     if isinstance(content, str):

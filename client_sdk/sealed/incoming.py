@@ -37,6 +37,7 @@ class Chain(Struct):
 
     Attributes:
         chain: at the message ``next``.
+        at: seq of the event that gave it.
         skipped: secrets of messages in front of ``next`` that have not come.
         settled: messages below this number come no more.
         places: number → seq of what was opened.
@@ -48,6 +49,7 @@ class Chain(Struct):
     device: str
     generation: int
     chain: bytes
+    at: int
     first: bytes | None = None
     next: int = 0
     settled: int = 0
@@ -98,36 +100,33 @@ class Incoming:
         source = msgspec.msgpack.decode(record, type=_Source)
         self._sources[(source.conv, source.sender, source.device)] = source
 
-    def check_newer(self, conv: str, sender: str, device: str, generation: int) -> None:
-        """Return if a sender key is newer than those that are known, or another part of the newest.
+    def learn(self, chain: Chain, *, given: bool) -> None:
+        """Take a sender key out of its event; not ``given`` if it is for others only.
 
         Raises:
-            CannotOpen: ``stale``: it was given before, or is shown too late.
+            CannotOpen: ``stale`` or ``replayed``: a later one is known, or this one was given elsewhere.
         """
-        source = self._sources.get((conv, sender, device))
-        if source is None or generation > source.newest:
-            return
-        if generation < source.newest:
-            raise CannotOpen(Why.STALE, f"a later key of {sender}, {device} is known")
-        if generation in source.held:
-            raise CannotOpen(Why.REPLAYED, f"this key of {sender}, {device} is known")
-
-    def learn(self, chain: Chain, *, given: bool, seq: int) -> None:
-        """Take a sender key that stands at ``seq``; not ``given`` if it is for others only."""
         where = (chain.conv, chain.sender, chain.device)
         source = self._sources.setdefault(where, _Source(*where))
+        held = self._chains.get((*where, chain.generation))
+        if held is not None:
+            if held.at == chain.at:
+                return
+            raise CannotOpen(Why.REPLAYED, f"this key was given at {held.at} already")
+        if chain.generation < source.newest:
+            raise CannotOpen(Why.STALE, f"a later key of {chain.sender}, {chain.device} is known")
         source.newest = chain.generation
         if given:
             if self._keeps_used:
                 chain.first = chain.chain
             source.held.append(chain.generation)
             self._chains[(*where, chain.generation)] = chain
-            self._note(chain.conv, seq, KeptRecord(chain.name, msgspec.msgpack.encode(chain)))
+            self._note(chain.conv, chain.at, KeptRecord(chain.name, msgspec.msgpack.encode(chain)))
         while len(source.held) > self._chains_max:
             source.dropped = source.held.pop(0)
             old = self._chains.pop((*where, source.dropped))
-            self._note(chain.conv, seq, KeptRecord(old.name, None))
-        self._note(chain.conv, seq, KeptRecord(source.name, msgspec.msgpack.encode(source)))
+            self._note(chain.conv, chain.at, KeptRecord(old.name, None))
+        self._note(chain.conv, chain.at, KeptRecord(source.name, msgspec.msgpack.encode(source)))
 
     def glimpse(self, chain: Chain) -> None:
         """Take a sender key out of history: for what stands behind it there, and for as long as it lasts."""

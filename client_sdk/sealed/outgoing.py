@@ -5,6 +5,7 @@ cannot use a key a second time: the next one makes a new key. What was sealed wa
 it is.
 """
 
+import hashlib
 from typing import Final
 
 import msgspec
@@ -60,13 +61,20 @@ class Draft(Struct, frozen=True):
     ref: int | None
     plaintext: bytes
 
+    @property
+    def digest(self) -> bytes:
+        """By which the same is known again."""
+        whole = msgspec.msgpack.encode((self.kind, self.ref, self.plaintext))
+        return hashlib.sha256(whole).digest()
+
 
 class Sealed(Struct, frozen=True):
-    """A sealed message, and under which number of which key."""
+    """A sealed message, and under which number of which key; ``digest`` is that of its draft."""
 
     content: bytes
     generation: int
     index: int
+    digest: bytes
 
 
 class Outgoing:
@@ -135,7 +143,7 @@ class Outgoing:
         )
         ciphertext = ratchet.encrypt(secret, draft.plaintext, context)
         signature = self._own.sign_message(context, ciphertext)
-        return Sealed(head + ciphertext + signature, key.generation, index)
+        return Sealed(head + ciphertext + signature, key.generation, index, draft.digest)
 
     def settle(self, conv: str, sealed: Sealed) -> None:
         """Note that a message is stored, or will never be."""

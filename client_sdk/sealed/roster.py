@@ -69,6 +69,7 @@ class Roster:
         self._trust = trust
         self._own = (robot, device)
         self._recipients: list[bytes] | None = None
+        self._fingerprint = b""
         self._people_changed = False
         self._people = _People(self._first_members())
 
@@ -119,11 +120,13 @@ class Roster:
                 if device.public_key is not None
             }
             self._recipients = sorted(found)
+            self._fingerprint = hashlib.sha256(b"".join(self._recipients)).digest()
         return self._recipients
 
     def fingerprint(self) -> bytes:
         """Return a digest of `recipients`."""
-        return hashlib.sha256(b"".join(self.recipients())).digest()
+        self.recipients()
+        return self._fingerprint
 
     def take(self) -> list[KeptRecord]:
         """Return what the memory has to keep."""

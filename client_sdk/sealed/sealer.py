@@ -22,14 +22,13 @@ from client_sdk.outbox import Repeat
 from client_sdk.payload import encode
 from client_sdk.records import Sent
 from client_sdk.sealed import envelope
+from client_sdk.sealed.log_reader import LogReader
 from client_sdk.sealed.outgoing import Draft, Policy, Sealed
-from client_sdk.sealed.sent_book import digest_of
 from client_sdk.sealed.session import SealedSession
 from imserver.protocol import client_frames as wire
 from imserver.protocol import names
 from imserver.protocol.codec import MSGPACK, Codec
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.server_frames import Ok
 
 THREAD_FROM: Final = 64
 """From so many devices on, a key is wrapped in a thread: it is 0.1 ms of work for each."""
@@ -51,6 +50,7 @@ class Sealer:
         self._codec = codec
         self._cids = cids
         self._policy = policy
+        self._log = LogReader(link, session, codec)
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def run(self) -> None:
@@ -66,7 +66,7 @@ class Sealer:
     async def _run_errand(self, conv: str) -> None:
         try:
             async with self._lock(conv):
-                await self._look(conv)
+                await self._log.read_to_end(conv)
                 if self.session.roster(conv).progress.is_sealed:
                     await self._announce(conv)
         except (Refused, NoAnswer, OutcomeUnknown) as problem:
@@ -78,12 +78,15 @@ class Sealer:
     async def seal(self, conv: str) -> None:
         """Seal what is said in a conversation from now on, and tell it this device's key."""
         async with self._lock(conv):
+            self._check_nothing_plain_waits(conv)
             try:
-                await self._look(conv)
+                await self._log.read_to_end(conv)
             except Refused as refusal:
                 if refusal.code is not ErrorCode.NOT_FOUND or names.is_group(conv):
                     raise
+            self._check_nothing_plain_waits(conv)
             self.session.roster(conv).progress.seal()
+            self._link.machine.notes.add(*self.session.take())
             await self._announce(conv)
 
     def check_plain(self, conv: str) -> None:
@@ -95,7 +98,8 @@ class Sealer:
         if self.session.is_sealed(conv):
             raise Refused(
                 ErrorCode.UNSUPPORTED,
-                f"{conv} is sealed, and signals are not: send an event, or signal in another conversation",
+                f"{conv} is sealed, and signals and files are not: send an event, or use another "
+                "conversation",
             )
 
     async def withdraw(self, conv: str, device: str) -> None:
@@ -108,9 +112,11 @@ class Sealer:
     async def prepare(self, conv: str) -> bool:
         """Tell whether a conversation is sealed, after a look at its log if need be."""
         session = self.session
-        if session.roster(conv).progress.is_late(wall_clock_ms()):
+        if session.roster(conv).progress.is_late(wall_clock_ms()) or not self._log.comes_by_itself(
+            conv
+        ):
             try:
-                await self._look(conv)
+                await self._log.read_to_end(conv)
             except Refused as refusal:
                 if refusal.code is not ErrorCode.NOT_FOUND or names.is_group(conv):
                     raise
@@ -143,6 +149,16 @@ class Sealer:
         left_s = max(timeout_s - (self._link.now_s() - began_s), 0.001)
         return await self._sent(frame, sealed, left_s)
 
+    def _check_nothing_plain_waits(self, conv: str) -> None:
+        for entry in self._link.machine.requests.kept.entries():
+            send = entry.send
+            if send.conv == conv and not envelope.is_sealed(msgspec.msgpack.decode(send.body)):
+                raise Refused(
+                    ErrorCode.CONFLICT,
+                    f"{conv} cannot be sealed while the plain send {send.cid} waits: it would go out as it "
+                    "is; wait until it is stored, or drop it",
+                )
+
     async def _sent(self, frame: wire.Send, sealed: Sealed | None, timeout_s: float) -> Sent:
         session = self.session
         try:
@@ -152,45 +168,14 @@ class Sealer:
                 session.outgoing.settle(frame.conv, sealed)
             self._link.machine.notes.add(*session.book.forget(frame.conv, frame.cid))
             raise
+        except (OutcomeUnknown, asyncio.CancelledError):
+            if sealed is not None:  # it goes on being sent
+                self._note(frame, sealed)
+            raise
         if sealed is not None and not sent.dup:
             session.outgoing.settle(frame.conv, sealed)
         session.roster(frame.conv).progress.hear(sent.seq, wall_clock_ms(), epoch=sent.epoch)
         return sent
-
-    async def _look(self, conv: str) -> None:
-        """Read a conversation's log to its end."""
-        session = self.session
-        roster = session.roster(conv)
-        decode = self._codec.decode_body
-        while True:
-            known, limit = roster.progress.known, self._link.machine.limits.page_max
-            ok = await self._ask(
-                wire.History(self._id(), names.conversation(conv), after=known, limit=limit)
-            )
-            page = ok.events or []
-            if page and known == 0 and page[0].seq > 1 and names.is_group(conv):
-                roster.set_members(await self._members(conv))
-            roster.read(page, decode, wall_clock_ms())
-            if not page:
-                break
-        held = self._link.machine.inbox.known(conv)
-        roster.progress.hear(
-            roster.progress.known, wall_clock_ms(), epoch=held.epoch if held is not None else ""
-        )
-        roster.progress.end(wall_clock_ms())
-
-    async def _members(self, conv: str) -> set[str]:
-        members: set[str] = set()
-        page_max, after = self._link.machine.limits.page_max, None
-        while True:
-            frame = wire.ListMembers(
-                self._id(), names.conversation(conv), after=after, limit=page_max
-            )
-            page = [row["robot"] for row in (await self._ask(frame)).result]
-            members |= set(page)
-            if len(page) < page_max:
-                return members
-            after = page[-1]
 
     async def _announce(self, conv: str) -> None:
         """Tell a conversation this device's key, if it does not know it."""
@@ -201,7 +186,7 @@ class Sealer:
         self._link.machine.notes.add(*renewed, *session.take())
         sent = await self._store(conv, envelope.DEVICE_KIND, session.own.announcement(conv))
         session.roster(conv).progress.hear(sent.seq, wall_clock_ms(), epoch=sent.epoch, urgent=True)
-        await self._look(conv)
+        await self._log.read_to_end(conv)
 
     async def _ready(self, conv: str) -> None:
         """Have a sender key in use that all who may read were given."""
@@ -224,28 +209,27 @@ class Sealer:
     ) -> tuple[Raw, Sealed | None]:
         """Return the sealed body, and under which number it was sealed, if it was just now."""
         session, machine = self.session, self._link.machine
-        waiting = machine.requests.kept.of_cid(frame.conv, frame.cid)
         room = machine.limits.body_bytes_max - envelope.OVERHEAD_BYTES
         if not self._codec.binary:
             room = room * 3 // 4  # it is stored as base64
         plaintext = bytes(encode(MSGPACK, value, room))
-        digest = digest_of(frame.kind, frame.ref, plaintext)
+        draft = Draft(frame.conv, frame.cid, frame.kind, frame.ref, plaintext)
         try:
-            content = session.book.find(frame.conv, frame.cid, digest)
+            content = session.book.find(frame.conv, frame.cid, draft.digest)
         except ValueError as problem:
             raise Refused(ErrorCode.CONFLICT, str(problem)) from None
         if content is not None:
             return self._body(content), None
-        if waiting is not None:
-            return waiting.request.frame.body, None  # type: ignore[attr-defined]  # it is a send
-        roster = session.roster(frame.conv)
-        draft = Draft(frame.conv, frame.cid, frame.kind, frame.ref, plaintext)
-        sealed = session.outgoing.seal(
-            draft, epoch=roster.progress.epoch, seen=roster.progress.heard
-        )
+        progress = session.roster(frame.conv).progress
+        sealed = session.outgoing.seal(draft, epoch=progress.epoch, seen=progress.heard)
         if is_named:
-            machine.notes.add(*session.book.note(frame.conv, frame.cid, digest, sealed.content))
+            self._note(frame, sealed)
         return self._body(sealed.content), sealed
+
+    def _note(self, frame: wire.Send, sealed: Sealed) -> None:
+        """Remember what was sealed under a cid under which it may be sent again."""
+        records = self.session.book.note(frame.conv, frame.cid, sealed.digest, sealed.content)
+        self._link.machine.notes.add(*records)
 
     async def _store(self, conv: str, kind: str, content: bytes) -> Sent:
         machine = self._link.machine
@@ -258,15 +242,9 @@ class Sealer:
         )
         return await self._link.ask(frame, Sent, repeat=Repeat.SAFE, timeout_s=30.0)
 
-    async def _ask(self, frame: wire.History | wire.ListMembers) -> Ok:
-        return await self._link.ask(frame, Ok, repeat=Repeat.SAFE, timeout_s=30.0)
-
     def _body(self, content: bytes) -> Raw:
         bytes_max = self._link.machine.limits.body_bytes_max
         return encode(self._codec, envelope.body_of(content), bytes_max)
-
-    def _id(self) -> int:
-        return next(self._link.machine.ids)
 
     def _lock(self, conv: str) -> asyncio.Lock:
         return self._locks.setdefault(conv, asyncio.Lock())

@@ -4,7 +4,6 @@ The server stores a cid once and compares what comes with it, and sealing the sa
 ciphertexts. So what was sealed is kept, the newest of it, also over the robot's restart.
 """
 
-import hashlib
 import hmac
 from typing import Final
 
@@ -26,7 +25,7 @@ class _Entry(Struct, frozen=True):
 
 
 class SentBook:
-    """The newest of what was sealed with a cid of the application's; `ENTRIES_MAX`, and `BYTES_MAX`."""
+    """The newest of what was sealed under cids that may come again; `ENTRIES_MAX`, and `BYTES_MAX`."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], _Entry] = {}
@@ -47,12 +46,14 @@ class SentBook:
         entry = self._entries.get((conv, cid))
         if entry is None:
             return None
-        if not hmac.compare_digest(entry.digest, digest):
+        if entry.digest and not hmac.compare_digest(entry.digest, digest):
             raise ValueError(f"cid {cid} was used for something else in {conv}")
         return entry.content
 
     def note(self, conv: str, cid: str, digest: bytes, content: bytes) -> list[KeptRecord]:
-        """Take what was sealed; return what the memory has to keep first."""
+        """Take what was sealed, an empty digest if it is not known; return what the memory has to keep."""
+        if (conv, cid) in self._entries:
+            return []
         entry = _Entry(self._next, conv, cid, digest, content)
         self._add(entry)
         records = [KeptRecord(f"sent/{entry.number}", msgspec.msgpack.encode(entry))]
@@ -75,8 +76,3 @@ class SentBook:
         self._entries[(entry.conv, entry.cid)] = entry
         self._bytes += len(entry.content)
         self._next = max(self._next, entry.number + 1)
-
-
-def digest_of(kind: str, ref: int | None, plaintext: bytes) -> bytes:
-    """Return by what the same is known again."""
-    return hashlib.sha256(msgspec.msgpack.encode((kind, ref, plaintext))).digest()

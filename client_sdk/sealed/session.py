@@ -5,14 +5,14 @@ Events of the log go through here twice: as they are received, in front of the q
 ever ahead of the second. Sans-I/O: entropy and clock are handed in.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from client_sdk.clock import WallClock
-from client_sdk.memory import KeptRecord, Place
+from client_sdk.memory import KeptRecord, Place, Recollection
 from client_sdk.records import Event
 from client_sdk.sealed import envelope, own_device, trust
 from client_sdk.sealed.incoming import Chain, Incoming
@@ -25,8 +25,6 @@ from client_sdk.sealed.trust import Trust
 from imserver.protocol import bodies
 from imserver.protocol.events import SERVER_KINDS
 from imserver.protocol.events import Event as WireEvent
-
-SEALING_KINDS: Final = frozenset({envelope.KEY_KIND, envelope.DEVICE_KIND})
 
 
 class SealedSession:
@@ -61,11 +59,12 @@ class SealedSession:
         self._rosters: dict[str, Roster] = {}
         self._errands: dict[str, None] = {}
         self._given_up: set[str] = set()
+        self._adopted: list[KeptRecord] = []
         self.trust.pin(own.robot, own.identity)
 
-    def recall(self, records: Mapping[str, bytes]) -> None:
+    def recall(self, recollection: Recollection) -> None:
         """Begin with what an earlier process left in the memory."""
-        for name, record in records.items():
+        for name, record in recollection.records.items():
             what, _, rest = name.partition("/")
             match what:
                 case own_device.RECORD:
@@ -85,6 +84,11 @@ class SealedSession:
                     self.incoming.recall_chain(record)
                 case "sent":
                     self.book.recall(record)
+        for send in recollection.sends:
+            body = msgspec.msgpack.decode(send.body)
+            if envelope.is_sealed(body):  # it may be sent again under its cid
+                content = envelope.content_of(body)
+                self._adopted += self.book.note(send.conv, send.cid, b"", content)
 
     def roster(self, conv: str) -> Roster:
         """Return who may read a conversation, as far as that is known."""
@@ -144,11 +148,12 @@ class SealedSession:
     def give_up(self, conv: str) -> None:
         """Try no more to announce this device in a conversation, which the server does not allow."""
         self._given_up.add(conv)
+        self._errands.pop(conv, None)
 
     def take(self, places: Iterable[Place] = ()) -> list[KeptRecord]:
         """Return what the memory has to keep, in one write with these places."""
-        records = self.incoming.take(places)
-        records += self.trust.take()
+        records = self._adopted + self.incoming.take(places) + self.trust.take()
+        self._adopted = []
         for roster in self._rosters.values():
             records += roster.take()
         return records
@@ -232,10 +237,9 @@ class SealedSession:
         if self.roster(conv).was_removed(sender, event.seq):
             raise CannotOpen(Why.NOT_A_MEMBER, f"{sender} was removed before")
         chain = self.own.unwrap(conv, sender, key)
-        held = Chain(conv, sender, key.device, key.generation, chain or b"")
+        held = Chain(conv, sender, key.device, key.generation, chain or b"", event.seq)
         if keep:
-            self.incoming.check_newer(conv, sender, key.device, key.generation)
-            self.incoming.learn(held, given=chain is not None, seq=event.seq)
+            self.incoming.learn(held, given=chain is not None)
         elif chain is not None:
             self.incoming.glimpse(held)
         shown = {"device": key.device, "generation": key.generation, "for_me": chain is not None}

@@ -92,6 +92,8 @@ async def test_a_group_talks_and_the_server_cannot_read_it(crew, server):
         with pytest.raises(Refused) as refused:
             r1.signal(dock, "pose", MARK)
         assert refused.value.code == ErrorCode.UNSUPPORTED
+        with pytest.raises(Refused, match="files are not"):
+            await r1.send_file(dock, __file__)
         with pytest.raises(Refused, match="cannot fold"):
             await r1.history(dock, view="messages")
     assert MARK.encode() not in on_disk(server)

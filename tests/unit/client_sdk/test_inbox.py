@@ -5,7 +5,7 @@ import pytest
 
 from client_sdk.conversation import ACK_DELAY_S, PATIENCE_S
 from client_sdk.inbox import Inbox
-from client_sdk.memory import Place
+from client_sdk.memory import Place, Recollection
 from client_sdk.records import Event, Gap
 from imserver.protocol.client_frames import Ack, Position
 from imserver.protocol.server_frames import Deliver, Head
@@ -332,7 +332,7 @@ def test_an_event_in_hand_does_not_move_the_place_in_a_tail_that_was_given_anew(
 
 
 def test_until_the_application_took_the_gap_the_place_does_not_move(inbox):
-    inbox.recall([Place(CONV, EPOCH, 5)], {})
+    inbox.recall(Recollection(None, [], [Place(CONV, EPOCH, 5)]))
     inbox.resume(BYTES)
     inbox.gap(GapFrame(CONV, "e2", from_=4, to=5, why="restored"), 0.0)
     assert inbox.places.take() == []
@@ -341,7 +341,7 @@ def test_until_the_application_took_the_gap_the_place_does_not_move(inbox):
 
 
 def test_a_gap_of_old_events_moves_the_place_behind_it(inbox):
-    inbox.recall([], {})
+    inbox.recall(Recollection(None, [], []))
     inbox.gap(GapFrame(CONV, EPOCH, from_=1, to=4, why="retention"), 0.0)
     take(inbox)
     assert inbox.places.take() == [Place(CONV, EPOCH, 4)]

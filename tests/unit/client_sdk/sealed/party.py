@@ -8,13 +8,12 @@ import msgspec
 from msgspec import Raw
 
 from client_sdk import RobotKey
-from client_sdk.memory import Place
+from client_sdk.memory import Place, Recollection
 from client_sdk.records import Event
 from client_sdk.sealed import envelope
 from client_sdk.sealed.incoming import Incoming
 from client_sdk.sealed.outgoing import Draft, Outgoing, Policy
 from client_sdk.sealed.own_device import OwnDevice
-from client_sdk.sealed.sent_book import digest_of
 from client_sdk.sealed.session import SealedSession
 from client_sdk.sealed.trust import Trust
 from imserver.protocol.events import Event as WireEvent
@@ -86,7 +85,7 @@ class Party:
             clock_ms=lambda: self.now_ms,
             everything=options.get("everything", False),
         )
-        self.session.recall(dict(self.durable))
+        self.session.recall(Recollection(None, [], [], dict(self.durable)))
 
     def crash(self, *, place: int, conv: str = CONV) -> None:
         """Kill the process; the application had processed events up to ``place``."""
@@ -139,7 +138,6 @@ class Party:
             self.catch_up(log)
         draft = Draft(log.conv, cid, kind, ref, msgspec.msgpack.encode(value))
         self.last = outgoing.seal(draft, epoch=roster.progress.epoch, seen=roster.progress.heard)
-        assert digest_of(kind, ref, draft.plaintext)
         return envelope.body_of(self.last.content)
 
     def settle(self, log: Log) -> None:
