@@ -75,7 +75,7 @@ class Greeting:
         self, connection: Connection, hello: frames.Hello, robot: RobotName, device: DeviceName
     ) -> bool:
         """Tell whether a client may have the place of a device; who may not is told why."""
-        held = self._sessions.here(robot, device)
+        held = self._sessions.by_robot.get(robot, {}).get(device)
         holder = None if held is None else held.instance
         refused = await self._clones.judge(robot, device, hello, holder)
         if refused is not None:
@@ -86,7 +86,7 @@ class Greeting:
         robot, device = claimed(hello.robot, hello.device)
         if not await self._may_take(connection, hello, robot, device):
             return
-        if self._sessions.here(robot, device) is not None:
+        if self._sessions.by_robot.get(robot, {}).get(device) is not None:
             wait_s = self._takeovers.wait_s(robot, device)
             if wait_s > WAIT_MAX_S:
                 reason = f"device {device} of {robot} changes hands too often: is it used twice?"

@@ -132,7 +132,7 @@ class Requests:
         session = _session(connection)
         conv = checked_name(frame.conv)
         admit(session.scopes, Operation.READ, conv)
-        conversation = await self._conversations.load(conv)
+        conversation = await self._conversations.load(conv, asker=session.asker)
         role = None if conversation is None else role_of(conversation, session)
         require(role, Operation.READ, conv)
         assert conversation is not None, "who has a role has a conversation"

@@ -24,6 +24,9 @@ from imserver.protocol.names import ConversationName, RobotName
 if TYPE_CHECKING:
     from imserver.logic.delivery import Reader
 
+_NOBODYS: Final = ConversationName("g/")
+"""A name that no conversation can have."""
+
 
 class Conversation:
     """A conversation as this node holds it.
@@ -157,12 +160,20 @@ class Conversations:
         if record is not None:
             conversation.floor = max(conversation.floor, record.floor)
 
-    async def load(self, name: ConversationName) -> Conversation | None:
-        """Return the conversation with all its members, or None if it does not exist."""
+    async def load(
+        self, name: ConversationName, *, asker: RobotName | None = None
+    ) -> Conversation | None:
+        """Return the conversation with all its members, or None if it does not exist.
+
+        An ``asker`` that is no member waits for the store also where there is no need to: by the time an
+        answer takes, nobody learns which conversations of others there are.
+        """
         while True:
             held = self.peek(name)
             if held is not None and held.members_complete:
                 await self.upkeep.level(held)
+                if asker is not None and asker not in held.members:
+                    await self._registry.conversation(_NOBODYS)
                 if self._held.get(name) is held:
                     return held
                 continue

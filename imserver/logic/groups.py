@@ -176,13 +176,15 @@ class Groups:
         self, session: Session, conv: str, operation: Operation
     ) -> Conversation | None:
         permissions.admit(session.scopes, operation, checked_name(conv))
-        return await self._load_group(conv)
+        return await self._load_group(conv, asker=session.asker)
 
-    async def _load_group(self, conv: str) -> Conversation | None:
+    async def _load_group(
+        self, conv: str, *, asker: RobotName | None = None
+    ) -> Conversation | None:
         name = checked_name(conv)
         if not names.is_group(name):
             raise Refusal(ErrorCode.BAD_FRAME, f"{conv} is a direct line; only groups have members")
-        return await self._conversations.load(name)
+        return await self._conversations.load(name, asker=asker)
 
     async def _registered(self, robots: Sequence[str]) -> list[RobotName]:
         if len(robots) > self._limits.members_max:

@@ -54,7 +54,7 @@ class HistoryReader:
         self._check(frame)
         conv = checked_name(frame.conv)
         permissions.admit(session.scopes, Operation.READ, conv)
-        conversation = await self._conversations.load(conv)
+        conversation = await self._conversations.load(conv, asker=session.asker)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.READ, conv)
         assert conversation is not None, "who has a role has a conversation"

@@ -70,7 +70,7 @@ class Listings:
         """
         name = checked_name(conv)
         permissions.admit(session.scopes, Operation.READ, name)
-        group = await self._conversations.load(name)
+        group = await self._conversations.load(name, asker=session.asker)
         role = None if group is None else role_of(group, session)
         permissions.require(role, Operation.READ, conv)
         assert group is not None, "who has a role has a conversation"
@@ -90,7 +90,7 @@ class Listings:
         self._check(limit)
         name = checked_name(conv)
         permissions.admit(session.scopes, Operation.LIST_MEMBERS, name)
-        conversation = await self._conversations.load(name)
+        conversation = await self._conversations.load(name, asker=session.asker)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.LIST_MEMBERS, conv)
         assert conversation is not None, "who has a role has a conversation"

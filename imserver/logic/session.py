@@ -83,6 +83,11 @@ class Session:
         self.opened_ms = 0
         self.left: dict[ConversationName, int] | None = None
 
+    @property
+    def asker(self) -> RobotName | None:
+        """Who asks, where that makes a difference: an admin may know of every group."""
+        return None if self.admin else self.robot
+
     def leave(self, conv: ConversationName, seq: int) -> None:
         """Receive a conversation no longer; what was delivered of it, up to ``seq``, may still be acked."""
         if self.left is None:
@@ -178,10 +183,6 @@ class Sessions:
     def is_here(self, robot: RobotName) -> bool:
         """Tell whether any device of ``robot`` has a session here."""
         return robot in self.by_robot
-
-    def here(self, robot: RobotName, device: DeviceName) -> Session | None:
-        """Return the session that a device has here."""
-        return self.by_robot.get(robot, {}).get(device)
 
     def expects(self, robot: RobotName) -> bool:
         """Tell whether ``robot`` has a session here, or one is being opened."""

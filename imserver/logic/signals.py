@@ -61,7 +61,7 @@ class Signals:
 
     async def _signal_slowly(self, session: Session, conv: str, key: str, body: bytes) -> None:
         name = checked_name(conv)
-        conversation = await self._conversations.load(name)
+        conversation = await self._conversations.load(name, asker=session.asker)
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.SIGNAL, conv)
         self.publish(name, sender=session.robot, key=key, body=body)

@@ -42,7 +42,7 @@ class Reading:
             Refusal: ``not_found``; ``epoch_changed`` if ``epoch`` is given and is not the log's any more.
         """
         admit(request.user.scopes, Operation.READ, conv)
-        conversation = await self._cases.conversations.load(conv)
+        conversation = await self._cases.conversations.load(conv, asker=request.user.asker)
         role = None if conversation is None else role_of(conversation, request.user)
         require(role, Operation.READ, conv)
         assert conversation is not None, "who has a role has a conversation"
