@@ -139,7 +139,7 @@ class Listings:
 
     async def _online(self, robots: list[RobotName]) -> set[RobotName]:
         """Return those that have a session, on any node."""
-        here = {robot for robot in robots if self._sessions.is_here(robot)}
+        here = {robot for robot in robots if robot in self._sessions.by_robot}
         return here | await self._attendance.elsewhere([r for r in robots if r not in here])
 
     def _check(self, limit: int) -> None:

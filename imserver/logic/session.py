@@ -180,10 +180,6 @@ class Sessions:
     def __len__(self) -> int:
         return sum(len(devices) for devices in self.by_robot.values())
 
-    def is_here(self, robot: RobotName) -> bool:
-        """Tell whether any device of ``robot`` has a session here."""
-        return robot in self.by_robot
-
     def expects(self, robot: RobotName) -> bool:
         """Tell whether ``robot`` has a session here, or one is being opened."""
         return robot in self.by_robot or robot in self._opening

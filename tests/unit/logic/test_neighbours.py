@@ -133,7 +133,7 @@ async def test_a_device_that_comes_back_on_another_node_ends_its_old_session(nod
     await nodes.settle()
     assert peer_of(old).closed is not None and peer_of(old).closed[0] == CloseCode.REPLACED
     assert peer_of(new).closed is None
-    assert not nodes.one.sessions.is_here(RobotName("r1"))
+    assert RobotName("r1") not in nodes.one.sessions.by_robot
 
 
 async def test_of_two_sessions_that_did_not_hear_of_each_other_one_is_left(nodes):

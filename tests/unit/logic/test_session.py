@@ -279,16 +279,16 @@ async def test_the_end_of_a_replaced_session_leaves_the_newer_one_alone(tier: Lo
     old = await tier.session("r1")
     new = await tier.session("r1")
     tier.sessions.close(old, "lost")
-    assert tier.sessions.all() == [new] and tier.sessions.is_here(new.robot)
+    assert tier.sessions.all() == [new] and new.robot in tier.sessions.by_robot
 
 
 async def test_a_robot_is_offline_after_its_last_session(tier: LogicTier) -> None:
     one, other = await tier.session("r1"), await tier.session("r1", "spare")
     tier.sessions.close(one, "lost")
-    assert tier.sessions.is_here(one.robot)
+    assert one.robot in tier.sessions.by_robot
     tier.sessions.close(other, "lost")
     tier.sessions.close(other, "lost")
-    assert not tier.sessions.is_here(one.robot) and len(tier.sessions) == 0
+    assert one.robot not in tier.sessions.by_robot and len(tier.sessions) == 0
 
 
 async def test_a_client_that_is_gone_when_its_session_opens_takes_nobodys_place(
