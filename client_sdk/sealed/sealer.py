@@ -32,6 +32,7 @@ from imserver.protocol.errors import ErrorCode
 
 THREAD_FROM: Final = 64
 """From so many devices on, a key is wrapped in a thread: it is 0.1 ms of work for each."""
+_NOT_ALLOWED: Final = frozenset({ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND})
 _log = logging.getLogger("client_sdk")
 
 
@@ -72,7 +73,7 @@ class Sealer:
         except (Refused, NoAnswer, OutcomeUnknown) as problem:
             extra = {"conv": conv, "problem": str(problem)}
             _log.warning("sealed.not_announced", extra=extra)
-            if isinstance(problem, Refused):
+            if isinstance(problem, Refused) and problem.code in _NOT_ALLOWED:
                 self.session.give_up(conv)
 
     async def seal(self, conv: str) -> None:

@@ -6,7 +6,7 @@ ever ahead of the second. Sans-I/O: entropy and clock are handed in.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -23,8 +23,10 @@ from client_sdk.sealed.roster import Roster, announcement
 from client_sdk.sealed.sent_book import SentBook
 from client_sdk.sealed.trust import Trust
 from imserver.protocol import bodies
-from imserver.protocol.events import SERVER_KINDS
+from imserver.protocol.events import MEMBERS_ADDED, ROLE_CHANGED, SERVER_KINDS
 from imserver.protocol.events import Event as WireEvent
+
+_MAY_ALLOW: Final = frozenset({ROLE_CHANGED, MEMBERS_ADDED})
 
 
 class SealedSession:
@@ -113,6 +115,8 @@ class SealedSession:
             roster.read(log, self._decode, now_ms)
         else:
             self._errands[conv] = None
+        if not _MAY_ALLOW.isdisjoint(event.kind for event in log):
+            self._given_up.discard(conv)
         if roster.progress.is_sealed and conv not in self._given_up and not self.is_announced(conv):
             self._errands[conv] = None
 
@@ -146,7 +150,7 @@ class SealedSession:
         return conv
 
     def give_up(self, conv: str) -> None:
-        """Try no more to announce this device in a conversation, which the server does not allow."""
+        """Try no more to announce this device where the server does not allow it, until members change."""
         self._given_up.add(conv)
         self._errands.pop(conv, None)
 

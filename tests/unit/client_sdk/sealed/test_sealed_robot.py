@@ -287,7 +287,9 @@ async def test_an_observer_is_told_nothing_and_asks_once(world, dock, caplog):
         shown = await read_all(r2, world, dock)
         assert shown[sent[0].seq].body.why is Why.NO_KEY
         await until(lambda: "sealed.not_announced" in caplog.messages)
-    assert caplog.messages.count("sealed.not_announced") == 1
+        assert caplog.messages.count("sealed.not_announced") == 1
+        await r1.set_role(dock, "r2", Role.MEMBER)
+        await until(lambda: announced(world, dock, "r2"))
 
 
 async def test_a_restored_log_is_spoken_to_with_a_new_key(world, dock):
