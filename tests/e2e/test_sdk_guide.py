@@ -1,4 +1,4 @@
-"""The programs of docs/sdk.md, run one after the other as a reader would."""
+"""The programs of docs/sdk.md and docs/end-to-end.md, run one after the other as a reader would."""
 
 import os
 import re
@@ -19,11 +19,13 @@ PRINTED = {
     "remember.py": "answered 3",
     "blocking.py": "{'task': 'pick', 'shelf': 8}",
     "test_picker.py": "",
+    "sealed.py": "r1 main {'task': 'pick', 'shelf': 7}",
 }
 
 
 def test_the_programs_of_the_guide_do_what_it_says(server, tmp_path):
-    programs = PROGRAM.findall((ROOT / "docs" / "sdk.md").read_text())
+    pages = ("sdk.md", "end-to-end.md")
+    programs = PROGRAM.findall("\n".join((ROOT / "docs" / page).read_text() for page in pages))
     assert [name for name, _ in programs] == list(PRINTED)
     environment = {**os.environ, "TOKEN": server.enroll("r1"), "PYTHONPATH": str(ROOT)}
     for name, text in programs:
