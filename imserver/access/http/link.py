@@ -71,6 +71,12 @@ class HttpLink(HttpToolsProtocol):
         self._stalled_ticks = 0
         self._closes_at: int | None = None
         self._stay: Stay | None = None
+        self._is_lost = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that is still said reaches the client: it left, or was refused."""
+        return self._is_lost or self._closes_at is not None or self.transport.is_closing()
 
     def attach(self, stay: Stay) -> None:
         """Tell the answer that is being given of time and loss, until it detaches."""
@@ -96,6 +102,7 @@ class HttpLink(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the connection go."""
+        self._is_lost = True
         self._leave()
         super().connection_lost(exc)
         if self._stay is not None:

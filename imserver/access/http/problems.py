@@ -97,7 +97,7 @@ def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
         )  # the path itself may name what is secret
         return problem(refusal_of(error, request=f"{request.method} {path}"))
     link: Any = request.scope.get(LINK)
-    if link is not None and link.transport.is_closing():
+    if link is not None and link.is_over:
         return problem(Refusal(ErrorCode.BAD_FRAME, "the client left in the middle of its request"))
     status = error.status_code
     code = _CODES.get(status, ErrorCode.BAD_FRAME)

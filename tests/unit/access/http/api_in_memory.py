@@ -51,6 +51,10 @@ class HeldLink:
         self.stay: Stay | None = None
         self.transport = RecordingTransport(asyncio.Protocol())
 
+    @property
+    def is_over(self) -> bool:
+        return self.transport.is_closing()
+
     def attach(self, stay: Stay) -> None:
         self.stay = stay
 
