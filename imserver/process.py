@@ -115,7 +115,7 @@ async def _keep_ledger(
     """Learn what was revoked, and go on watching for what is done beside this process."""
     spool = ActSpool(DataDirectory(settings.server.data).spool_path)
     await node.ledger.begin(spool, settings.retention)
-    spawn(node.ledger.run(spool, settings.audit), "ledger")
+    spawn(node.ledger.run(spool, settings.audit, shares_store=bool(settings.store.url)), "ledger")
 
 
 def _spawn_all(

@@ -119,8 +119,11 @@ def _in_office(data: Path, work: Callable[["Office"], Awaitable[T]]) -> T:
 
     from imserver.data.sqlite_office import office  # noqa: PLC0415
 
-    if not (data / DATABASE_NAME).is_file() and not DataDirectory(data).spool_path.is_file():
-        raise CommandFailed(f"there is no store in {data}; name the data directory with --data")
+    if not (data / DATABASE_NAME).is_file():
+        raise CommandFailed(
+            f"there is no store in {data}; name the data directory with --data, or ask over HTTP where the "
+            "store is elsewhere"
+        )
 
     async def enter() -> T:
         async with office(DataDirectory(data)) as open_office:

@@ -93,6 +93,8 @@ class MongoAdministration:
             ids = [row["_id"] for row in rows]
             used = self._database.robots.find({"token": {"$in": ids}}, session=session)
             spent = {document["token"] async for document in used}
+            moved = self._database.spent_tokens.find({"_id": {"$in": ids}}, session=session)
+            spent |= {document["_id"] async for document in moved}
         return [
             msgspec.convert({**row, "id": row["_id"], "spent": row["_id"] in spent}, TokenRecord)
             for row in rows

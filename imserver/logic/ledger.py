@@ -25,6 +25,7 @@ from imserver.logic.standing import Standing
 _log = logging.getLogger("imserver.audit")
 
 LOOK_S: Final = 0.25
+LEARN_S: Final = 0.5
 EXPIRY_S: Final = 2.0
 FORGET_S: Final = 60.0
 _SEARCHED: Final = 1_000
@@ -94,8 +95,9 @@ class Ledger:
         await spool.hand_over(self.perform)
         await self._note_retention(retention)
 
-    async def run(self, spool: Spool, settings: AuditSettings) -> NoReturn:
-        """Look for acts in the spool, for tokens that have expired, and for what may be forgotten.
+    async def run(self, spool: Spool, settings: AuditSettings, *, shares_store: bool) -> NoReturn:
+        """Look for acts in the spool, for tokens that have expired, and for what may be forgotten; of a store
+        that other nodes write to as well, also for what they revoked.
 
         Raises:
             StoreFailed: a commit's outcome is unknown; the node must stop.
@@ -106,6 +108,8 @@ class Ledger:
             turn += 1
             try:
                 await spool.hand_over(self.perform)
+                if shares_store and turn % round(LEARN_S / LOOK_S) == 0:
+                    self.standing.learn(await self._administration.revoked())
                 if turn % round(EXPIRY_S / LOOK_S) == 0:
                     self.standing.end_ended()
                 if turn % round(FORGET_S / LOOK_S) == 0:

@@ -49,9 +49,15 @@ class Standing:
         self._watchers.append(end_ended)
 
     def learn(self, revoked: Revoked) -> None:
-        """Take in what the store knows."""
+        """Take in what the store knows, and end what that ends."""
+        is_new = not (
+            revoked.tokens.items() <= self._tokens.items()
+            and revoked.robots.items() <= self._robots.items()
+        )
         self._tokens |= revoked.tokens
         self._robots |= revoked.robots
+        if is_new:
+            self.end_ended()
 
     def note(self, act: Act) -> None:
         """Take in an act that was performed, and end what it ends."""

@@ -1,11 +1,14 @@
 """``tokens``, ``revoke`` and ``audit`` without a server."""
 
+import asyncio
 import json
 
 import pytest
 
 from imserver import cli
 from imserver.core import tokens
+from imserver.data.directory import DataDirectory
+from imserver.data.sqlite import SqliteStore
 
 
 @pytest.fixture
@@ -22,7 +25,14 @@ def run(capsys):
 
 @pytest.fixture
 def data(tmp_path):
-    return tmp_path / "data"
+    """A data directory whose server has run."""
+    directory = DataDirectory(tmp_path / "data")
+
+    async def run_once() -> None:
+        await (await SqliteStore.open(directory.database_path)).aclose()
+
+    asyncio.run(run_once())
+    return directory.path
 
 
 def minted(run, data, *more):
@@ -91,7 +101,11 @@ def test_what_cannot_be_revoked_is_refused_with_what_would_be_right(
     assert hint in err
 
 
-def test_a_directory_without_a_store_is_told_so(run, data):
+def test_a_directory_without_a_store_is_told_so_and_keeps_what_waits_there(run, tmp_path):
+    data = tmp_path / "elsewhere"
+    minted(run, data)
     for command in ("tokens", "audit"):
-        assert run(command, "--data", data)[0] == 1
-        assert not (data / "imserver.db").exists()
+        status, _, err = run(command, "--data", data)
+        assert status == 1 and "HTTP" in err
+    assert not (data / "imserver.db").exists()
+    assert (data / "acts.jsonl").stat().st_size > 0
