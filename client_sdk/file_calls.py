@@ -50,7 +50,6 @@ class FileCalls(KeptCalls):
         conv: str,
         path: str | Path,
         *,
-        name: str | None = None,
         body: Mapping[str, Any] | None = None,
         cid: str | None = None,
         progress: Progress | None = None,
@@ -61,7 +60,6 @@ class FileCalls(KeptCalls):
         Args:
             conv: where the event goes.
             path: the file; it must not change meanwhile.
-            name: under which name others see it; the file's own if None.
             body: what else the event's body is to have, such as a caption.
             cid: name of the event, as for `Robot.send`.
             progress: told how many bytes of how many have been sent.
@@ -73,7 +71,7 @@ class FileCalls(KeptCalls):
             OutcomeUnknown: the file is there, and the event may be.
         """
         self._check_plain(conv)
-        upload = await self.upload(path, name=name, progress=progress, timeout_s=timeout_s)
+        upload = await self.upload(path, progress=progress, timeout_s=timeout_s)
         refers = msgspec.to_builtins(upload)
         return await self.send(conv, {**(body or {}), **refers}, kind=FILE, cid=cid)
 
@@ -101,7 +99,10 @@ class FileCalls(KeptCalls):
         progress: Progress | None = None,
         timeout_s: float = 300.0,
     ) -> Upload:
-        """Upload a file that only this robot sees, until an event refers to it; see `send_file`."""
+        """Upload a file that only this robot sees, until an event refers to it; see `send_file`.
+
+        ``name`` is under which name others are to see it; the file's own if None.
+        """
         path = Path(path)
         with path.open("rb") as source:  # noqa: ASYNC230 - opened here, read in a thread
             digest, size = await asyncio.to_thread(_digest, source)

@@ -52,6 +52,7 @@ from imserver.logic.session import PresenceSink, Sessions
 from imserver.logic.shared_presence import SharedPresence
 from imserver.logic.signals import Signals
 from imserver.logic.standing import Standing
+from imserver.logic.thumbnails import Shrinking, Thumbnails
 from imserver.logic.tickets import Tickets
 from imserver.route.attendance import LoneAttendance
 from imserver.route.router import Router
@@ -68,6 +69,7 @@ class Collaborators(NamedTuple):
     ids: Ids
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
     cluster: Cluster | None = None
+    pictures: Shrinking | None = None
 
 
 class Node(NamedTuple):
@@ -285,4 +287,5 @@ def _use_cases(
         clones=CloneGuard(store.boots, ledger, policy=settings.access.clones, clock=clock),
         tickets=Tickets(authority, ledger.standing, clock=clock, ids=ids),
         files=files,
+        thumbnails=Thumbnails(files, given.files, given.pictures, settings.files),
     )

@@ -16,7 +16,7 @@ from typing import Any
 from imserver.access.door import Door
 from imserver.access.http.application import Parts, application
 from imserver.access.listener import Listener
-from imserver.core.clock import SystemClock
+from imserver.core.clock import Clock, SystemClock
 from imserver.core.ids import RandomIds
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
@@ -24,6 +24,7 @@ from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
 from imserver.data.spool import ActSpool
 from imserver.node import Collaborators, Node, build
+from imserver.pictures.pillow import PillowThumbnails
 from imserver.protocol.errors import CloseCode
 from imserver.route.local import LocalRouter
 from imserver.stores import OpenedStore, open_store
@@ -75,7 +76,14 @@ async def _run(
 
         clock, ids = SystemClock(), RandomIds()
         given = Collaborators(
-            opened.store, opened.files, LocalRouter(), authority, clock, ids, spawn
+            opened.store,
+            opened.files,
+            LocalRouter(),
+            authority,
+            clock,
+            ids,
+            spawn,
+            pictures=_pictures(settings),
         )
         node = build(settings, given)
         await _keep_ledger(node, settings, spawn)
@@ -86,27 +94,47 @@ async def _run(
             draining.set()
             await _drain(node, committing, settings.server.drain_timeout_s)
 
-        parts = Parts(
-            node.cases,
-            node.stays,
-            registry=node.registry,
-            clock=clock,
-            probe=opened.store.probe,
-            is_draining=draining.is_set,
-            context=node.door.context,
-            http=settings.http,
-            files=settings.files,
-            buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
-        )
-        web = application(parts)
+        parts = _parts(settings, node, opened, clock=clock, is_draining=draining.is_set)
         listener = Listener(
-            web, node.door, settings.server, on_ready=on_ready, drain=drain, spawn=spawn
+            application(parts),
+            node.door,
+            settings.server,
+            on_ready=on_ready,
+            drain=drain,
+            spawn=spawn,
         )
         listener.on_hangup += opened.on_hangup
         _tune_interpreter()
         _fit_to_files(node.door)
         await listener.serve()
         scope.cancel_all()
+
+
+def _parts(
+    settings: Settings,
+    node: Node,
+    opened: OpenedStore,
+    *,
+    clock: Clock,
+    is_draining: Callable[[], bool],
+) -> Parts:
+    return Parts(
+        node.cases,
+        node.stays,
+        registry=node.registry,
+        clock=clock,
+        probe=opened.store.probe,
+        is_draining=is_draining,
+        context=node.door.context,
+        http=settings.http,
+        files=settings.files,
+        buffer_bytes_max=settings.delivery.write_buffer_bytes_max,
+    )
+
+
+def _pictures(settings: Settings) -> PillowThumbnails | None:
+    is_wanted = settings.files.thumbnails and PillowThumbnails.is_there()
+    return PillowThumbnails(settings.files) if is_wanted else None
 
 
 async def _keep_ledger(

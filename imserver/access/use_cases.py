@@ -14,6 +14,7 @@ from imserver.logic.places import Places
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
 from imserver.logic.signals import Signals
+from imserver.logic.thumbnails import Thumbnails
 from imserver.logic.tickets import Tickets
 
 
@@ -33,3 +34,4 @@ class UseCases(NamedTuple):
     clones: CloneGuard
     tickets: Tickets
     files: Files
+    thumbnails: Thumbnails

@@ -23,7 +23,7 @@ from litestar.openapi.spec import (
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from imserver.access.http import tus
-from imserver.access.http.file_answer import FileAnswer, headers_of
+from imserver.access.http.file_answer import GUARDS, FileAnswer, headers_of
 from imserver.access.http.gate import BYTES, TAKES_BYTES
 from imserver.access.http.problems import HEADERS, problems
 from imserver.access.http.ranges import Unsatisfiable, wanted_part
@@ -68,6 +68,7 @@ class FileRoutes(Routes):
 
     def __init__(self, cases: UseCases, stays: Stays, settings: FileSettings) -> None:
         self._files = cases.files
+        self._thumbnails = cases.thumbnails
         self._stays = stays
         self._settings = settings
 
@@ -93,6 +94,10 @@ class FileRoutes(Routes):
         told = asked | _UPLOADING | {304: unchanged}
         told |= _empty(200, "How far it came, or what it is, is in the headers.")
         told |= _empty(206, "What a part of it is, is in the headers.")
+        small = ResponseSpec(
+            bytes, generate_examples=False, description="A small picture.", media_type="image/*"
+        )
+        shown = problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT) | {200: small}
         return [
             route(
                 "/files",
@@ -106,6 +111,7 @@ class FileRoutes(Routes):
             patch(_PATH, status_code=204, responses=sent, **takes)(self.append),
             delete(_PATH, status_code=204, responses=gone, opt={TAKES_BYTES: True})(self.remove),
             get(_PATH, responses=got)(self.download),
+            get(f"{_PATH}/thumbnail", responses=shown)(self.thumbnail),
             route(_PATH, http_method=HttpMethod.HEAD, responses=told)(self.head),
         ]
 
@@ -178,6 +184,13 @@ class FileRoutes(Routes):
         return self._answer(
             request, found, range_, if_range=if_range, if_none_match=if_none_match, with_body=True
         )
+
+    async def thumbnail(self, request: Asking, file: FromPath[str]) -> Response[bytes]:
+        """Get a small picture of a picture, in JPEG or PNG."""
+        found = await self._files.readable(request.user, file)
+        small = await self._thumbnails.of(found)
+        media_type = "image/png" if small.startswith(b"\x89PNG") else "image/jpeg"
+        return Response(small, media_type=media_type, headers=GUARDS)
 
     async def head(
         self,

@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import hashlib
+import io
 import random
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from tusclient.client import TusClient
 
 from tests.e2e.conftest import StartServer
@@ -321,3 +323,43 @@ async def test_what_expires_goes_with_its_bytes(start_server: StartServer, new_r
     while any(path.is_file() for path in folder.rglob("*")):
         await asyncio.sleep(0.02)
     assert server.running
+
+
+def picture(size: tuple[int, int], form: str = "PNG", mode: str = "RGB") -> bytes:
+    out = io.BytesIO()
+    Image.new(mode, size, "red").save(out, form)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("form", "mode"), [("JPEG", "RGB"), ("PNG", "RGBA"), ("GIF", "P")])
+async def test_a_picture_has_a_thumbnail_for_who_sees_it(
+    pair: tuple[HttpRobot, ...], form: str, mode: str
+):
+    owner, member, _ = pair
+    file = await finished(owner, picture((1_000, 500), form, mode), filetype="image/png")
+    for _ in range(2):
+        answer = await owner.ask("GET", f"/files/{file}/thumbnail")
+        assert answer.status_code == 200
+        with Image.open(io.BytesIO(answer.content)) as small:
+            assert small.size == (320, 160)
+            assert answer.headers["Content-Type"] == f"image/{str(small.format).lower()}"
+    assert code(await member.ask("GET", f"/files/{file}/thumbnail")) == (404, "not_found")
+
+
+BROKEN = {
+    "no picture": b"text",
+    "cut off": picture((500, 500))[:300],
+    "a bomb": picture((20_000, 20_000), "PNG", "1"),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+async def test_what_is_no_good_picture_has_no_thumbnail(
+    pair: tuple[HttpRobot, ...], content: bytes
+):
+    owner, *_ = pair
+    file = await finished(owner, content, filetype="image/png")
+    for _ in range(2):
+        assert code(await owner.ask("GET", f"/files/{file}/thumbnail")) == (404, "not_found")
+    assert (await owner.ask("GET", f"/files/{file}")).content == content
