@@ -31,12 +31,13 @@ async def until_told(client: RawClient, kind: type) -> None:
 async def test_robots_whose_acks_wait_for_a_hanging_disk_keep_nobody_else_from_coming(
     node: NodeInMemory,
 ) -> None:
-    for number in range(MANY):
-        client = await opened(node, robot=f"r{number}")
+    clients = [await opened(node, robot=f"r{number}") for number in range(MANY)]
+    for number, client in enumerate(clients):
         await client.say(frames.CreateGroup(1, f"g{number}"))
         await until_told(client, Deliver)
-        await client.say(frames.Ack(f"g/g{number}", 1))
     node.store.commits.shut = True
+    for number, client in enumerate(clients):
+        await client.say(frames.Ack(f"g/g{number}", 1))
     held = [await upgraded(node) for _ in range(MANY)]
     for number, client in enumerate(held):
         await client.say(node.hello(f"r{number}"))
