@@ -2,13 +2,20 @@
 
 import asyncio
 import hashlib
+import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
 from client_sdk import BlockingRobot, ErrorCode, Event, FileDamaged, Options, Refused, Robot
+from imserver.data.directory import DATABASE_NAME
+from imserver.data.sqlite_keys import keys_required
+from tests.e2e.conftest import StartServer
 from tests.e2e.cutter import Cutter
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_sdk_robot import Crew
@@ -168,3 +175,42 @@ def test_the_commands_send_and_fetch(shared_server: ServerProcess, tmp_path: Pat
     assert Path(fetched.strip()) == tmp_path / "in" / "map.png"
     assert Path(fetched.strip()).read_bytes() == b"a map"
     assert "look here" in shared_server.command("tail", conv, "--no-follow", "--json", *url)
+
+
+async def test_a_sealed_file_is_read_after_its_key_is_gone_and_nowhere_on_the_disk(
+    start_server: StartServer, tmp_path: Path
+):
+    mark = b"MARKED-CONTENT"
+    path = tmp_path / "MARKED-NAME.bin"
+    path.write_bytes(mark * 30_000)
+    data = tmp_path / "data"
+    run("keys", "new", data)
+    server = start_server(data=data, environment={"IMSERVER_SEALING_ENABLED": "true"})
+    crew = Crew(server)
+    async with crew.robot("r1") as robot:
+        conv = await group(crew, robot)
+        sent = await robot.send_file(conv, path)
+        old = run("keys", "list", data).split()[0]
+        run("keys", "rotate", data)
+        os.kill(server.pid, signal.SIGHUP)
+        while old in keys_required(data / DATABASE_NAME):
+            await asyncio.sleep(0.02)
+        run("keys", "remove", data, old)
+        [found] = await robot.history(conv, after=sent.seq - 1, limit=1)
+    await asyncio.to_thread(server.restart)
+    copy = tmp_path / "copy"
+    server.command("backup", str(copy))
+    async with crew.robot("r1") as robot:
+        here = await robot.download(found, tmp_path / "out.bin")
+    assert digest(here) == digest(path)
+    for folder in (data, copy):
+        kept = [one.read_bytes() for one in folder.rglob("*") if one.is_file()]
+        assert kept
+        assert not any(mark in one or b"MARKED-NAME" in one for one in kept)
+
+
+def run(*arguments: object) -> str:
+    """Run ``imserver ARGUMENTS``, of which the third is the data directory; return what it printed."""
+    first, second, data, *more = map(str, arguments)
+    command = [sys.executable, "-m", "imserver", first, second, *more, "--data", data]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
