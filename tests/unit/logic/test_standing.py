@@ -1,0 +1,41 @@
+"""Who is revoked while it comes in does not get in, and who is in is put out."""
+
+import asyncio
+
+import pytest
+
+from imserver.core.acts import ActKind, RobotEnded
+from imserver.core.errors import Refusal
+from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.names import RobotName
+from tests.unit.logic.logic_tier import LogicTier
+
+
+async def revoke(tier: LogicTier, robot: str) -> None:
+    act = tier.ledger.act(
+        ActKind.ROBOT_REVOKED, "boss", robot=RobotName(robot), change=RobotEnded()
+    )
+    await tier.ledger.perform([act])
+
+
+async def test_who_is_revoked_while_its_session_is_opened_does_not_get_it() -> None:
+    async with LogicTier() as tier:
+        await tier.store.enlist("r1")
+        tier.store.memberships_read.shut = True
+        opening = asyncio.ensure_future(tier.session("r1"))
+        await tier.settle()
+        assert len(tier.store.memberships_read) == 1
+        await revoke(tier, "r1")
+        tier.store.memberships_read.open()
+        with pytest.raises(Refusal) as caught:
+            await opening
+        assert caught.value.code is ErrorCode.UNAUTHENTICATED
+        assert tier.sessions.all() == []
+
+
+async def test_a_revocation_closes_every_session_of_its_robot_and_of_nobody_else() -> None:
+    async with LogicTier() as tier:
+        sessions = [await tier.session(*who) for who in (("r1",), ("r1", "arm"), ("r2",))]
+        await revoke(tier, "r1")
+        closed = [session.peer.closed for session in sessions]  # type: ignore[attr-defined]
+        assert [code and code[0] for code in closed] == [CloseCode.REVOKED] * 2 + [None]
