@@ -1,15 +1,18 @@
 """Robots come into being and say hello, with nothing but the wire."""
 
+import base64
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import connect
 
 from tests.e2e.server_process import ServerProcess
-from tests.e2e.wire import JSON, MSGPACK, Fleet, Peer
+from tests.e2e.wire import JSON, MSGPACK, Fleet, Peer, Refused, together
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "wire_client.py"
 
@@ -151,3 +154,38 @@ def test_the_example_runs_as_its_first_lines_say(
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.endswith("both robots read the same log\n"), done.stdout
+
+
+async def test_of_many_that_race_with_one_token_through_both_doors_one_is_registered(
+    fleet: Fleet,
+) -> None:
+    name, server = fleet.name("raced"), fleet.server
+    token = server.enroll(name)
+    keys = [Ed25519PrivateKey.generate() for _ in range(10)]
+    peers = [await fleet.stranger() for _ in keys[:5]]
+
+    async def by_frame(peer: Peer, key: Ed25519PrivateKey) -> Ed25519PrivateKey | None:
+        try:
+            await peer.register(name, token=token, key=key)
+        except Refused:
+            return None
+        return key
+
+    async with httpx.AsyncClient(base_url=server.url, verify=False) as http:
+
+        async def by_request(key: Ed25519PrivateKey) -> Ed25519PrivateKey | None:
+            public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+            body = {"robot": name, "token": token, "public_key": public}
+            answer = await http.post("/v1/robots", json=body)
+            return key if answer.is_success else None
+
+        frames = map(by_frame, peers, keys[:5])
+        done = await together(*frames, *map(by_request, keys[5:]))
+    [winner] = [key for key in done if key is not None]
+    for key in keys:
+        peer = await fleet.stranger()
+        if key is winner:
+            assert (await peer.hello(name, key=key))["t"] == "welcome"
+        else:
+            with pytest.raises(Refused):
+                await peer.hello(name, key=key)
