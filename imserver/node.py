@@ -273,7 +273,9 @@ def _use_cases(
         ),
         sessions=sessions,
         conversations=conversations,
-        sending=Sending(conversations, committer, store, store, files=files, clock=clock),
+        sending=Sending(
+            conversations, committer, store, store, files=files, clock=clock, spawn=given.spawn
+        ),
         groups=groups,
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
         listings=Listings(

@@ -26,7 +26,7 @@ from imserver.data.spool import ActSpool
 from imserver.node import Collaborators, Node, build
 from imserver.pictures.pillow import PillowThumbnails
 from imserver.protocol.errors import CloseCode
-from imserver.route.local import LocalRouter
+from imserver.routes import OpenedRoute, open_route
 from imserver.stores import OpenedStore, open_store
 
 _log = logging.getLogger("imserver.process")
@@ -75,19 +75,17 @@ async def _run(
                 work.close()
 
         clock, ids = SystemClock(), RandomIds()
+        route = open_route(settings, opened.store, deployment=authority.server_id, clock=clock)
         given = Collaborators(
             opened.store,
             opened.files,
-            LocalRouter(),
-            authority,
-            clock,
-            ids,
-            spawn,
+            *(route.router, authority, clock, ids, spawn),
             pictures=_pictures(settings),
+            cluster=route.cluster,
         )
         node = build(settings, given)
         await _keep_ledger(node, settings, spawn)
-        committing = _spawn_all(scope, node, opened, settings)
+        committing = _spawn_all(scope, node, opened, route, settings=settings)
         draining = asyncio.Event()
 
         async def drain() -> None:
@@ -147,14 +145,17 @@ async def _keep_ledger(
 
 
 def _spawn_all(
-    scope: TaskScope, node: Node, opened: OpenedStore, settings: Settings
+    scope: TaskScope, node: Node, opened: OpenedStore, route: OpenedRoute, *, settings: Settings
 ) -> asyncio.Task[None]:
     """Start what runs as long as the process, and return the task that a drain waits for."""
     scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
-    for name, work in opened.work.items():
-        scope.spawn(work(), name=name)
-    if opened.metrics is not None:
-        node.registry.register(opened.metrics)
+    for part in (opened, route):
+        for name, work in part.work.items():
+            scope.spawn(work(), name=name)
+        if part.metrics is not None:
+            node.registry.register(part.metrics)
+    if node.neighbours is not None:
+        scope.spawn(node.neighbours.run(), name="neighbours")
     scope.spawn(node.door.wheel.run(), name="wheel")
     scope.spawn(_sweep(node), name="sweep")
     scope.spawn(node.retention.run(), name="retention")

@@ -1,31 +1,33 @@
 """A real Redis server of one's own, on a free port of loopback, that keeps nothing."""
 
-import asyncio
 import contextlib
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
 
 PROGRAM = shutil.which("redis-server") or "/usr/bin/redis-server"
 START_S = 20
 
 
 class RedisServer:
-    """One Redis process; it can be stopped, killed and started again on the same port."""
+    """One Redis process; it can be killed, paused, and started again on the same port."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._process: asyncio.subprocess.Process | None = None
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.port = int(taken.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    async def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self) -> None:
+        """Start it, and return when it answers."""
         options = (
             "--port",
             str(self.port),
@@ -36,51 +38,51 @@ class RedisServer:
             "--appendonly",
             "no",
         )
-        quiet = asyncio.subprocess.DEVNULL
-        self._process = await asyncio.create_subprocess_exec(
-            PROGRAM, *options, stdout=quiet, stderr=quiet, cwd=Path("/tmp")
+        self._process = subprocess.Popen(
+            [PROGRAM, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=tempfile.gettempdir(),
         )
-        async with asyncio.timeout(START_S):
-            while not await self._answers():
-                await asyncio.sleep(0.01)
+        deadline_s = time.monotonic() + START_S
+        while not self._answers():
+            assert time.monotonic() < deadline_s, "redis-server does not answer"
+            time.sleep(0.01)
 
-    async def kill(self) -> None:
-        """End it as kill -9 does."""
-        assert self._process is not None, "start it first"
-        with contextlib.suppress(ProcessLookupError):
+    def kill(self) -> None:
+        """End it as kill -9 does, if it runs."""
+        if self._process is not None:
             self._process.kill()
-        await self._process.wait()
+            self._process.wait()
+            self._process = None
 
     def pause(self) -> None:
         """Keep it from doing anything."""
-        assert self._process is not None, "start it first"
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Let it go on."""
-        assert self._process is not None, "start it first"
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
-    async def _answers(self) -> bool:
+    def _signal(self, number: int) -> None:
+        assert self._process is not None, "start it first"
+        self._process.send_signal(number)
+
+    def _answers(self) -> bool:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64) == b"+PONG\r\n"
         except OSError:
             return False
-        writer.write(b"PING\r\n")
-        answer = await reader.readline()
-        writer.close()
-        return answer == b"+PONG\r\n"
 
 
-@contextlib.asynccontextmanager
-async def redis_server() -> AsyncIterator[RedisServer]:
+@contextlib.contextmanager
+def redis_process() -> Iterator[RedisServer]:
     """Run a Redis server for a while."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    server = RedisServer(port)
-    await server.start()
+    server = RedisServer()
+    server.start()
     try:
         yield server
     finally:
-        server.go_on()
-        await server.kill()
+        server.kill()

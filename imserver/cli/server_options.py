@@ -43,6 +43,7 @@ FLAGS: Final = (
     Flag("--insecure", "server.insecure", None, "Plain text on other addresses than loopback"),
     Flag("--data", "server.data", "DIR", "The data directory"),
     Flag("--store", "store.url", "URL", "A MongoDB to keep it in instead"),
+    Flag("--route", "route.url", "URL", "A Redis that connects the nodes on that store"),
     Flag("--durability", "store.durability", "full|os", "When an event is acked"),
     Flag("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
 )

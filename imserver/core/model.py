@@ -55,6 +55,7 @@ class Append(Struct, frozen=True, gc=False):
         change: what the event does to the membership, applied in the same transaction; or the file that it
             refers to, likewise; or `Recall`, whose outcome is as of an event that is sent again, and
             `Missing` if there was none.
+        known: the sender's rights were judged by the log up to this seq; None if nothing was judged.
     """
 
     conv: ConversationName
@@ -65,6 +66,7 @@ class Append(Struct, frozen=True, gc=False):
     body: bytes
     ref: int | None = None
     change: MembershipChange | Refers | Recall | None = None
+    known: int | None = None
 
 
 class Stored(Struct, frozen=True, gc=False):
@@ -96,11 +98,17 @@ class Halted(Struct, frozen=True):
     seen: int
 
 
+class Outdated(Struct, frozen=True):
+    """Not stored: the members were changed, by the event at ``seq``, after its sender's rights were seen."""
+
+    seq: int
+
+
 class Unresolved(Struct, frozen=True):
     """Whether the event is stored did not become known in time; who asks again with its cid learns it."""
 
 
-Outcome: TypeAlias = Stored | Missing | Taken | Mismatch | Halted | Unresolved
+Outcome: TypeAlias = Stored | Missing | Taken | Mismatch | Halted | Outdated | Unresolved
 
 
 class Cursor(Struct, frozen=True, gc=False):

@@ -19,6 +19,7 @@ from imserver.core.errors import InvalidSettings
 from imserver.core.file_settings import FileSettings
 from imserver.core.http_settings import HttpSettings
 from imserver.core.rate_settings import RateSettings
+from imserver.core.route_settings import RouteSettings
 from imserver.core.sealing_settings import SealingSettings
 from imserver.core.server_settings import ServerSettings
 from imserver.protocol.limits import Limits
@@ -191,6 +192,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     limits: Limits = Limits()
     store: StoreSettings = StoreSettings()
+    route: RouteSettings = RouteSettings()
     retention: RetentionSettings = RetentionSettings()
     delivery: DeliverySettings = DeliverySettings()
     access: AccessSettings = AccessSettings()
@@ -274,7 +276,8 @@ def load(
 def masked(settings: Settings) -> Settings:
     """Return the settings without the passwords that stand in URLs."""
     store = structs.replace(settings.store, url=_without_passwords(settings.store.url))
-    return structs.replace(settings, store=store)
+    route = structs.replace(settings.route, url=_without_passwords(settings.route.url))
+    return structs.replace(settings, store=store, route=route)
 
 
 def _without_passwords(url: str) -> str:

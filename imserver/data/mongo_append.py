@@ -300,10 +300,13 @@ class Appender:
 
     def _remember(self, stored: list[Insert], fence: int) -> None:
         """Note the new heads of logs."""
+        changes = {i.document["_id"]["c"]: i for i in stored if "change" in i.document}
         for conv, last in {insert.document["_id"]["c"]: insert for insert in stored}.items():
             known = self._logs.get(conv)
             log = known.log if known else Log(last.outcome.epoch, 0, 1, None)
-            log = log._replace(head=last.outcome.event.seq)
+            change = changes.get(conv)
+            changed = log.changed if change is None else change.outcome.event.seq
+            log = log._replace(head=last.outcome.event.seq, changed=changed)
             self._logs[conv] = _Known(log, known.fence if known else fence)
 
     async def _read_logs(

@@ -20,6 +20,7 @@ from imserver.core.model import (
     Mismatch,
     Missing,
     Outcome,
+    Outdated,
     Recall,
     Stored,
     Taken,
@@ -38,12 +39,13 @@ class PlanNeedsCids(Exception):
 
 
 class Log(NamedTuple):
-    """A conversation as the next event finds it; without an ``epoch`` it does not exist."""
+    """A conversation as the next event finds it; ``changed`` is the seq of the last change of its members."""
 
     epoch: str
     head: int
     floor: int
     refusal: Missing | Halted | None
+    changed: int = 0
 
 
 class Insert(NamedTuple):
@@ -68,13 +70,14 @@ class Plan(NamedTuple):
 class _Draft:
     """A log as it will be when the plan so far is carried out."""
 
-    __slots__ = ("epoch", "exists", "head", "refusal")
+    __slots__ = ("changed", "epoch", "exists", "head", "refusal")
 
     def __init__(self, log: Log | None, epoch: str) -> None:
         self.exists = log is not None
         self.epoch = log.epoch if log else epoch
         self.head = log.head if log else 0
         self.refusal = log.refusal if log else None
+        self.changed = log.changed if log else 0
 
 
 def make_plan(
@@ -144,6 +147,8 @@ def _denial(draft: _Draft, asked: Append) -> Outcome | None:
         return None if begins else Missing()
     if isinstance(change, Created):
         return Taken()
+    if draft.refusal is None and asked.known is not None and asked.known < draft.changed:
+        return Outdated(draft.changed)
     return draft.refusal
 
 
@@ -155,6 +160,8 @@ def _insert(draft: _Draft, index: int, asked: Append) -> Insert:
     draft.head += 1
     if isinstance(change, Deleted):
         draft.refusal = Missing()
+    if change is not None:
+        draft.changed = draft.head
     does = None if change is None else change_document(change, epoch=draft.epoch)
     event = Event(
         draft.head, asked.ts, asked.sender, asked.cid, asked.kind, Raw(asked.body), asked.ref

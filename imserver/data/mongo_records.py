@@ -275,7 +275,7 @@ def _log_of(row: Document) -> Log | None:
         refusal = Missing()
     elif record.get("seen") is not None:
         refusal = Halted(record["seen"])
-    return Log(record["epoch"], row["head"], record["floor"], refusal)
+    return Log(record["epoch"], row["head"], record["floor"], refusal, record["applied"])
 
 
 def _membership(row: Document, acked: dict[str, int], device: DeviceName) -> Membership:

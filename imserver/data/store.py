@@ -41,7 +41,9 @@ class EventLog(Protocol):
         is the first one, with ``dup`` set, or `Mismatch` if kind, ref or body differ. A `Created` change
         makes the group (or answers `Taken`); any other event of an unknown or ended group answers `Missing`.
         New events of a conversation that is halted (see `Cursors.note_loss`) answer `Halted`. A `Recall` is
-        answered as the event would be if it is stored, and else `Missing`; it stores nothing.
+        answered as the event would be if it is stored, and else `Missing`; it stores nothing. An engine that
+        nodes share answers `Outdated` for an event that was judged without knowing a change of members before
+        its place (``Append.known``), whichever node made that.
         A direct line exists from its first event. Membership changes, and references to files, take
         effect in the same transaction.
         A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown

@@ -6,6 +6,8 @@ nothing of it can follow the event that removes it.
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
@@ -25,8 +27,9 @@ from imserver.logic import membership, permissions
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.permissions import Operation
+from imserver.logic.receipts import refusal_of
 from imserver.logic.room import Belonging
-from imserver.logic.send import checked_name, refusal_of, role_of
+from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
 from imserver.protocol import events, names
 from imserver.protocol.errors import ErrorCode
@@ -225,9 +228,8 @@ class Groups:
         group.revoking |= losing
         group.changing |= changing
         try:
-            outcome = await self._commit(
-                group, self._event(group.name, session.robot, kind, change)
-            )
+            asked = self._event(group.name, session.robot, kind, change)
+            outcome = await self._commit(group, structs.replace(asked, known=group.head))
         finally:
             group.revoking -= losing
             group.changing -= changing

@@ -12,14 +12,22 @@ from collections.abc import Coroutine
 from typing import Any
 
 from imserver.core.clock import Clock
-from imserver.core.errors import Refusal
-from imserver.core.model import Append, Halted, Member, Mismatch, Outcome, Recall, Refers, Stored
+from imserver.core.errors import Refusal, StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.model import (
+    Append,
+    Member,
+    Recall,
+    Refers,
+)
 from imserver.data.store import EventLog, Registry
 from imserver.logic import permissions
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic.delivery import Spawn
 from imserver.logic.files import Files
 from imserver.logic.permissions import Operation
+from imserver.logic.receipts import FencedReceipt, Receipt, Recollection, error_of
+from imserver.logic.second_look import Look, SecondLook
 from imserver.logic.session import Session
 from imserver.protocol import names
 from imserver.protocol.client_frames import Send
@@ -33,103 +41,12 @@ from imserver.protocol.events import (
     Role,
 )
 from imserver.protocol.names import ConversationName
-from imserver.protocol.server_frames import Error, Sent
 
-_HALTED_RETRY_MS = 10_000
+_RETRY_MS = 500
 _ASKING_KINDS = AMENDING_KINDS | {FILE}
 """Kinds that are not sent before the store was asked about what they refer to."""
 
 _NOT_ALLOWED = frozenset({ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN})
-
-
-class Receipt:
-    """Waits for a send's outcome and answers its sender."""
-
-    __slots__ = ("_conversation", "_request_id", "_session")
-
-    def __init__(self, session: Session, conversation: Conversation, request_id: int) -> None:
-        self._session = session
-        self._conversation = conversation
-        self._request_id = request_id
-        conversation.appending += 1
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        conversation = self._conversation
-        conversation.appending -= 1
-        if type(outcome) is Stored:
-            event = outcome.event
-            answer = Sent(
-                self._request_id,
-                conversation.name,
-                outcome.epoch,
-                event.seq,
-                event.ts,
-                outcome.dup,
-            )
-            self._session.peer.answer(answer)
-        else:
-            self._answer(refusal_of(outcome, conversation.name))
-
-    def on_refusal(self, refusal: Refusal) -> None:
-        self._conversation.appending -= 1
-        self._answer(refusal)
-
-    def _answer(self, refusal: Refusal) -> None:
-        self._session.peer.answer(_error(self._request_id, refusal))
-
-
-class Recollection:
-    """Waits for whether a send that is not allowed was stored before, and answers its sender."""
-
-    __slots__ = ("_conv", "_refusal", "_request_id", "_session")
-
-    def __init__(
-        self, session: Session, conv: ConversationName, request_id: int, refusal: Refusal
-    ) -> None:
-        self._session = session
-        self._conv = conv
-        self._request_id = request_id
-        self._refusal = refusal
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        if type(outcome) is not Stored:
-            self.on_refusal(self._refusal)
-            return
-        event, request_id = outcome.event, self._request_id
-        answer = Sent(request_id, self._conv, outcome.epoch, event.seq, event.ts, outcome.dup)
-        self._session.peer.answer(answer)
-
-    def on_refusal(self, refusal: Refusal) -> None:
-        self._session.peer.answer(_error(self._request_id, refusal))
-
-
-def _error(request_id: int, refusal: Refusal) -> Error:
-    return Error(
-        refusal.code,
-        refusal.message,
-        fatal=False,
-        id=request_id,
-        retry_after=refusal.retry_after_ms,
-    )
-
-
-def refusal_of(outcome: Outcome, conv: str) -> Refusal:
-    """Return what a sender is told about an event that was definitely not stored."""
-    if isinstance(outcome, Mismatch):
-        return Refusal(
-            ErrorCode.CONFLICT,
-            f"this cid was used before in {conv}, for another event (seq {outcome.seq}); "
-            "give each new event a cid of its own",
-        )
-    if isinstance(outcome, Halted):
-        return Refusal(
-            ErrorCode.UNAVAILABLE,
-            f"a robot has seen {conv} up to {outcome.seen}, and the end of that is lost here; {conv} takes "
-            "nothing more until the server's operator restores a backup, or accepts the loss with "
-            "`imserver accept-loss`. Keep the event and send the same cid again",
-            retry_after_ms=_HALTED_RETRY_MS,
-        )
-    return permissions.not_found(conv)
 
 
 class Sending:
@@ -144,6 +61,7 @@ class Sending:
         *,
         files: Files,
         clock: Clock,
+        spawn: Spawn,
     ) -> None:
         self._conversations = conversations
         self._committer = committer
@@ -151,6 +69,7 @@ class Sending:
         self._registry = registry
         self._files = files
         self._clock = clock
+        self._second = SecondLook(self._judge_again, spawn=spawn)
 
     def send(self, session: Session, frame: Send, body: bytes) -> Coroutine[Any, Any, None] | None:
         """Put an event on its way; its sender gets `sent` or an error. ``body`` is canonical.
@@ -171,12 +90,24 @@ class Sending:
         is_unknown = role is None and not conversation.members_complete
         if is_unknown or (self._conversations.is_shared and _is_odd(conversation, role, frame)):
             return self._send_slowly(session, frame, body)
+        if self._second.holds(session):
+            self._second.take(Look(session, frame, body))
+            return None
         try:
             permissions.require(role, Operation.SEND, frame.conv)
             self._submit(session, conversation, frame, body)
         except Refusal as refusal:
             self._recall(session, conversation.name, frame, body, refusal=refusal)
         return None
+
+    async def _judge_again(self, look: Look) -> None:
+        try:
+            await self._send_slowly(*look)
+        except Refusal as refusal:
+            look.session.peer.answer(error_of(look.frame.id, refusal))
+        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+            unavailable = Refusal(ErrorCode.UNAVAILABLE, str(exc), retry_after_ms=_RETRY_MS)
+            look.session.peer.answer(error_of(look.frame.id, unavailable))
 
     async def _send_slowly(self, session: Session, frame: Send, body: bytes) -> None:
         conv = checked_name(frame.conv)
@@ -231,8 +162,12 @@ class Sending:
             body=body,
             ref=frame.ref,
             change=change,
+            known=conversation.head if self._conversations.is_shared else None,
         )
-        receipt = Receipt(session, conversation, frame.id)
+        if self._conversations.is_shared:
+            receipt: Receipt = FencedReceipt(Look(session, frame, body), conversation, self._second)
+        else:
+            receipt = Receipt(session, conversation, frame.id)
         try:
             self._committer.submit(append, receipt)
         except Refusal as refusal:

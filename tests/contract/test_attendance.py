@@ -1,7 +1,7 @@
 """Who is where, told between nodes by a real Redis, whatever befalls it and them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ from imserver.protocol.names import RobotName
 from imserver.route.attendance import LoneAttendance, NodeRecord
 from imserver.route.redis_attendance import RedisAttendance
 from imserver.route.redis_client import connect
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, redis_process
 
 PATIENCE_S = 10
 R1, R2, R3 = (RobotName(f"r{number}") for number in (1, 2, 3))
@@ -45,8 +45,8 @@ class Holding(RedisAttendance):
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
+def server() -> Iterator[RedisServer]:
+    with redis_process() as server:
         yield server
 
 
@@ -142,11 +142,11 @@ async def test_while_redis_is_down_nobody_is_known_to_be_elsewhere(server, nodes
     async with running(*nodes):
         one.take(R1)
         await seen(two, {R1})
-        await server.kill()
+        server.kill()
         assert await two.elsewhere([R1]) == set()
         assert [node.node for node in await two.nodes()] == ["two"]
         one.take(R2)
-        await server.start()
+        server.start()
         await seen(two, {R1, R2})
 
 

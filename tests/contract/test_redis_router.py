@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,12 +17,12 @@ from imserver.route.redis import RedisRouter
 from imserver.route.redis_client import connect
 from imserver.route.redis_publisher import QUEUED_BYTES_MAX
 from tests.contract.router_contract import PATIENCE_S, A, B, Ear, RouterContract, run, signal
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, redis_process
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
+def server() -> Iterator[RedisServer]:
+    with redis_process() as server:
         yield server
 
 
@@ -113,11 +113,11 @@ async def test_after_redis_was_killed_everything_is_followed_again(server, nodes
     async with running(*nodes):
         two.follow(A)
         await until(lambda: ears[1].followed == [A])
-        await server.kill()
+        server.kill()
         await until(lambda: not two.is_connected)
         two.follow(B)
         one.publish(run(A, 1))
-        await server.start()
+        server.start()
         await until(lambda: ears[1].followed.count(A) == 2 and B in ears[1].followed)
         await until(lambda: one.is_connected)
         one.publish(run(A, 2))

@@ -7,8 +7,11 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.certificates import Certificates
+from tests.e2e.cluster import cluster_of
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import ANY, WEBSOCKET, Fleet
+from tests.mongo_server import MongoSet
+from tests.redis_server import redis_process
 
 StartServer: TypeAlias = Callable[..., ServerProcess]
 
@@ -85,6 +88,30 @@ def shared_tls_server(running_tls_server: ServerProcess) -> Iterator[ServerProce
     yield running_tls_server
     assert running_tls_server.running, running_tls_server.stderr()
     assert len(running_tls_server.tracebacks()) == before, running_tls_server.stderr()
+
+
+@pytest.fixture(scope="session")
+def running_cluster(
+    tmp_path_factory: pytest.TempPathFactory, mongo_set: MongoSet
+) -> Iterator[tuple[ServerProcess, ...]]:
+    """Three nodes on one MongoDB and one Redis, each with a data directory of its own and the same key."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with redis_process() as redis:
+        nodes = cluster_of(3, folder, store=mongo_set.url(), route=redis.url)
+        yield nodes
+        for node in nodes:
+            end(node)
+
+
+@pytest.fixture
+def shared_cluster(
+    running_cluster: tuple[ServerProcess, ...],
+) -> Iterator[tuple[ServerProcess, ...]]:
+    """The cluster for all, with a look at what this test made its nodes write."""
+    before = [len(node.tracebacks()) for node in running_cluster]
+    yield running_cluster
+    for node, count in zip(running_cluster, before, strict=True):
+        assert node.running and len(node.tracebacks()) == count, node.stderr()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.every_door.company import CASTS, Company
 from tests.e2e.every_door.site import Site
 
-SITES = {"plain": "shared_server", "tls": "shared_tls_server"}
+SITES = {"plain": "shared_server", "tls": "shared_tls_server", "cluster": "shared_cluster"}
 """By name, the fixture of one server or of several, which together are a site."""
 
 

@@ -94,6 +94,7 @@ async def test_an_ack_beyond_the_head_is_a_conflict(company: Company) -> None:
     robots = await company.everybody()
     conv = await company.group(*robots)
     for robot in robots:
+        await robot.until(conv, 1)
         assert await robot.refused_with("ack", conv=conv, seq=99) == "conflict"
     await agree(conv, *robots)
 

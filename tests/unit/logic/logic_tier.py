@@ -152,6 +152,7 @@ class LogicTier:
             self.store,
             files=self.files,
             clock=self.clock,
+            spawn=self._spawn_page,
         )
         self.history = HistoryReader(
             self.conversations, self.store, limits=self.limits, page_bytes_max=page_bytes_max
