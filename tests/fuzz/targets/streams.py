@@ -195,6 +195,9 @@ class Shell:
         """Take in a message."""
         self.messages.append(bytes(message))
 
+    def on_other_frames(self, count: int) -> None:
+        """Take in that frames came that are no messages."""
+
     def offend(self, _message: str) -> None:
         """Take in that a message is of the wrong type."""
         self.offences += 1

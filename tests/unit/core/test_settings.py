@@ -72,8 +72,8 @@ def test_other_programs_variables_are_left_alone():
         ({"toml": "[server]\nlistn = 'x:1'"}, "server.listn", "server.listen"),
         ({"toml": "[sever]\nlisten = 'x:1'"}, "[sever]", "[server]"),
         (
-            {"environ": {"IMSERVER_STORE_DURABLE": "os"}},
-            "IMSERVER_STORE_DURABLE",
+            {"environ": {"IMSERVER_STORE_DURABILTY": "os"}},
+            "IMSERVER_STORE_DURABILTY",
             "IMSERVER_STORE_DURABILITY",
         ),
         ({"flags": {"limits.page": "1"}}, "limits.page", "limits.page_max"),
