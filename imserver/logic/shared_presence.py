@@ -46,15 +46,20 @@ class SharedPresence:
         self._spawn(self._tell_lost(robots), "presence.lost")
 
     async def _tell_if_gone(self, session: Session, how: str) -> None:
-        if not await self._attendance.elsewhere([session.robot]):
+        if not await self._online([session.robot]):
             self._teller.went(session, how)
 
     async def _tell_lost(self, robots: list[RobotName]) -> None:
-        there = await self._attendance.elsewhere(robots)
+        online = await self._online(robots)
         try:
             for robot in robots:
-                if robot not in there:
+                if robot not in online:
                     memberships = await self._registry.memberships(robot, _ANY_DEVICE)
                     self._teller.lost(robot, [membership.conv for membership in memberships])
         except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             _log.warning("presence.cannot_tell", extra={"reason": str(exc)})
+
+    async def _online(self, robots: list[RobotName]) -> set[RobotName]:
+        """Return those that have a session by now, here or on another node."""
+        elsewhere = await self._attendance.elsewhere(robots)
+        return elsewhere | {robot for robot in robots if robot in self._attendance.here}

@@ -30,7 +30,6 @@ _log = logging.getLogger("imserver.route")
 
 BEAT_S: Final = 1.0
 LEASE_S: Final = 6.0
-GATHER_S: Final = 0.02
 LEAVE_S: Final = 1.0
 CHUNK: Final = 1_000
 
@@ -125,7 +124,7 @@ class RedisAttendance:
             await self._leave()
 
     async def _write_until_next_beat(self) -> None:
-        """Write who comes and goes, soon after it happens."""
+        """Write who comes and goes, as it happens."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._beat_s
         while loop.time() < until_s:
@@ -133,8 +132,7 @@ class RedisAttendance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until_s):
                     await self._wake.wait()
-            if self._wake.is_set():
-                await asyncio.sleep(GATHER_S)
+            if self._wake.is_set():  # what comes while this is written is written together
                 await self._write_changes()
 
     async def _beat(self) -> None:
