@@ -34,7 +34,7 @@ from imserver.data.sqlite_wal_index import WriterConnection
 Durability: TypeAlias = Literal["full", "os"]
 """``full``: a commit outlives a power cut. ``os``: it outlives the process, not the machine."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 SEQ_BITS: Final = 38
 """How far the conversation's id is shifted in ``events.key``; see the schema."""
 
@@ -234,7 +234,8 @@ def check_version(db: apsw.Connection, path: Path) -> None:
         )
     if int(text) < SCHEMA_VERSION:
         raise StoreCorrupt(
-            f"{path} has schema {text}, which never existed; restore it from a backup"
+            f"{path} has schema {text}, and this version of imserver reads schema {SCHEMA_VERSION} alone; "
+            "run the version that wrote it"
         )
 
 
@@ -312,7 +313,6 @@ def _prepare_writer(db: apsw.Connection, path: Path, durability: Durability) -> 
     )
     if db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
         _make_schema(db)
-    _migrate(db)
     check_version(db, path)
     _verify_pages(db, path)
 
@@ -324,18 +324,6 @@ def _make_schema(db: apsw.Connection) -> None:
         db.execute(_WRITES["put_meta"], ("schema_version", str(SCHEMA_VERSION)))
         db.execute(_WRITES["put_meta"], ("epoch", secrets.token_hex(8)))
         db.execute(_WRITES["put_meta"], ("sealed_with", ""))
-
-
-def _migrate(db: apsw.Connection) -> None:
-    """Bring a store of schema 1 to schema 2: pages with checksums, and two columns."""
-    is_ours = db.pragma("application_id") == _APPLICATION_ID
-    if not is_ours or db.execute(_WRITES["meta"], ("schema_version",)).get != "1":
-        return
-    db.reserve_bytes("main", _PAGE_CHECKSUM_BYTES)
-    db.execute("VACUUM")  # rewrites every page, now with room for its checksum
-    with db:
-        db.execute(load_script("sqlite_schema_2.sql"))
-        db.execute(_WRITES["put_meta"], ("schema_version", "2"))
 
 
 def _set(db: apsw.Connection, *pragmas: str) -> None:

@@ -9,13 +9,11 @@ import apsw
 import pytest
 
 from imserver.core.errors import StoreCorrupt
-from imserver.core.model import Stored
 from imserver.data import sqlite_file
 from imserver.data.directory import DATABASE_NAME, DataDirectory
 from imserver.data.sqlite import SqliteStore
 from imserver.data.sqlite_backup import accept_loss
 from imserver.data.sqlite_check import check
-from imserver.data.sqlite_statements import load_script
 from imserver.data.sqlite_wal import Damage, find_damage, index_path, wal_path
 from imserver.protocol.events import Event
 from tests.contract.records import LINE, cursor, event, robot, stored, whole_log
@@ -191,46 +189,15 @@ async def test_with_durability_os_a_damaged_log_is_kept_and_logged_and_not_refus
     assert len(list(path.parent.glob("*damaged*"))) == 1
 
 
-async def test_a_store_of_schema_1_gets_checksums_and_keeps_its_events(tmp_path):
+async def test_a_store_of_an_older_schema_is_refused_by_its_number(tmp_path):
     path = tmp_path / "old.db"
     store = await SqliteStore.open(path)
-    outcomes = await store.append([event(f"c{n}", LINE) for n in range(50)], [])
-    log = [outcome.event for outcome in outcomes if isinstance(outcome, Stored)]
     await store.aclose()
-    _make_old(path)
-    store = await SqliteStore.open(path)
-    assert await whole_log(store, LINE) == log
-    await store.aclose()
-    assert path.read_bytes()[20] == 8
-    assert sqlite_file.damaged_pages(path) == []
-
-
-_NEWER_TABLES = ("file_refs", "files", "blobs", "dropped_blobs", "acts", "tokens", "boots")
-
-
-def _make_old(path: Path) -> None:
-    """Write the store anew as the first version did: without the columns and without checksums."""
-    new = path.rename(path.with_name("new.db"))
-    db = apsw.Connection(str(path), vfs="unix")
-    db.execute(load_script("sqlite_schema.sql"))
-    db.execute("ALTER TABLE conversations DROP COLUMN floor")
-    db.execute("ALTER TABLE conversations DROP COLUMN seen")
-    db.execute("ALTER TABLE robots DROP COLUMN revoked_ms")
-    db.execute("ALTER TABLE events DROP COLUMN body_bytes")
-    db.execute("ALTER TABLE events DROP COLUMN sealed")
-    for table in _NEWER_TABLES:
-        db.execute(f"DROP TABLE {table}")
-    db.execute("ATTACH ? AS new", (str(new),))
-    db.execute("INSERT INTO meta SELECT * FROM new.meta")
-    db.execute("INSERT INTO members SELECT * FROM new.members")
-    columns = "id, name, epoch, open, deleted, created_ms"
-    db.execute(f"INSERT INTO conversations SELECT {columns} FROM new.conversations")
-    columns = "key, ts, sender, cid, kind, ref, body"
-    db.execute(f"INSERT INTO events ({columns}) SELECT {columns} FROM new.events")
-    db.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
-    db.pragma("application_id", 0x696D7376)
+    db = apsw.Connection(str(path))
+    db.execute("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
     db.close()
-    assert path.read_bytes()[20] == 0
+    with pytest.raises(StoreCorrupt, match="schema 2, and this version"):
+        await SqliteStore.open(path)
 
 
 async def test_a_log_that_was_removed_is_refused_until_the_loss_is_accepted(crime):
