@@ -335,7 +335,7 @@ MUTANTS = {
         SimStore,
         "on_full",
         _count_on,
-        seed=15,
+        seed=37,
     ),
     "sync-again": Mutant(
         "G1 ",
@@ -377,7 +377,7 @@ MUTANTS = {
         "G10",
         "who joins while online receives nothing before the next session",
         Sessions,
-        "_receive_new",
+        "_on_joined",
         _nothing,
         seed=1,
     ),
