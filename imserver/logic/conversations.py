@@ -35,7 +35,7 @@ class Conversation:
         head: seq of the last committed event; 0 for a direct line without one.
         floor: seq of the first event that the store keeps, as far as it is known here; it only rises.
         members: those that are known here; all of them if ``members_complete``.
-        membership_seq: seq of the last change of members that was applied here.
+        membership_seq: what is known here of members is as of this seq at least.
         revoking: robots whose removal or demotion is on its way into the log: they send no more.
         changing: robots that are on their way to a role, as new members or from another one.
         appending: appends that are on their way into the store.
@@ -243,6 +243,8 @@ class Conversations:
                 self.upkeep.dropped(held.name)
 
     def _hold(self, conversation: Conversation) -> Conversation:
+        # Records read before what it begins with may be older than a change that is in it.
+        conversation.membership_seq = conversation.head
         self._held[conversation.name] = conversation
         self.upkeep.held(conversation.name)
         return conversation
@@ -251,6 +253,7 @@ class Conversations:
     def _complete(held: Conversation, record: ConversationRecord) -> None:
         held.members = dict(record.members)
         held.members_complete = True
+        held.membership_seq = record.head
         held.floor = max(held.floor, record.floor)
         held.open = record.open
         held.deleted = record.deleted

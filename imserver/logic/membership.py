@@ -14,7 +14,7 @@ __all__ = ["ADDING_KINDS", "apply", "body_of", "change_of", "members_added"]
 
 def apply(conversation: Conversation, change: MembershipChange, seq: int) -> None:
     """Carry a committed change into what this node holds; ``seq`` is its event's."""
-    conversation.membership_seq = seq
+    conversation.membership_seq = max(conversation.membership_seq, seq)
     members = conversation.members
     match change:
         case Created(members=first, open=is_open):

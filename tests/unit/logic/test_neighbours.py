@@ -104,6 +104,25 @@ async def test_who_is_removed_on_another_node_gets_nothing_more_and_sends_nothin
     assert isinstance(refused, Error) and refused.code == ErrorCode.NOT_FOUND
 
 
+async def test_who_is_removed_elsewhere_while_it_comes_in_receives_nothing_more(nodes):
+    await nodes.one.group("a", "r1", "r2", "r3")
+    owner = await nodes.one.session("r1")
+    await nodes.settle()
+    nodes.store.memberships_read.shut = True
+    late = nodes.two.spawn(nodes.two.session("r2"), "late")
+    await nodes.settle()  # what it is a member of was read, and is on its way
+    await nodes.one.groups.remove(owner, CONV, ["r2"])
+    other = nodes.two.spawn(nodes.two.session("r3"), "other")
+    await nodes.settle()
+    nodes.store.memberships_read.let_one(1)
+    await other  # from now on node two holds the group as it is behind the removal
+    nodes.store.memberships_read.open()
+    gone = await late
+    await nodes.one.send(owner, CONV)
+    await nodes.settle()
+    assert CONV not in gone.readers and peer_of(gone).seqs(CONV) == []
+
+
 async def test_who_was_added_unheard_may_send(nodes):
     """A node whose members are outdated asks the store before it refuses anybody."""
     await nodes.one.group("a", "r1", "r3")
