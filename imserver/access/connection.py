@@ -190,6 +190,10 @@ class Connection(PacedReading):
         else:
             self.push(shared)
 
+    def sign_of_life(self) -> bool | None:
+        """Return whether the client answers, as its link says."""
+        return self._link.sign_of_life()
+
     def close(self, code: int, reason: str, *, retry_after_ms: int | None = None) -> None:
         if self.state is not SessionState.CLOSED:
             self.send(Bye(code, reason, retry_after_ms))

@@ -14,7 +14,7 @@ from typing import Any, Final
 from imserver.access.overflow import Overflow
 from imserver.access.tls import Handshakes
 
-ACCEPTS_A_TURN: Final = 32
+ACCEPTS_A_TURN: Final = 8
 LOOKS_A_TURN: Final = 128
 """Connections of which most are turned away at once."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
 from imserver.access.admission import Admission
@@ -10,7 +11,9 @@ from imserver.access.takeovers import WAIT_MAX_S, Takeovers
 from imserver.access.use_cases import UseCases
 from imserver.core.clock import Clock
 from imserver.core.warrant import Warrant
+from imserver.logic.clones import Holder
 from imserver.logic.identity import claimed
+from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CloseCode
@@ -76,11 +79,18 @@ class Greeting:
     ) -> bool:
         """Tell whether a client may have the place of a device; who may not is told why."""
         held = self._sessions.by_robot.get(robot, {}).get(device)
-        holder = None if held is None else held.instance
-        refused = await self._clones.judge(robot, device, hello, holder)
+        if held is None:
+            refused = await self._clones.judge(robot, device, hello, None)
+        else:
+            life = partial(self._sign_of_life, held)
+            refused = await self._clones.judge(robot, device, hello, Holder(held.instance, life))
         if refused is not None:
             connection.close(refused.code, refused.reason, retry_after_ms=refused.retry_after_ms)
         return refused is None
+
+    @staticmethod
+    def _sign_of_life(held: Session) -> bool | None:
+        return held.peer.sign_of_life() if isinstance(held.peer, Connection) else None
 
     async def _open(self, connection: Connection, hello: frames.Hello, warrant: Warrant) -> None:
         robot, device = claimed(hello.robot, hello.device)

@@ -30,6 +30,10 @@ class Link(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Write what is queued, say goodbye in the transport's own way and close. Once."""
 
+    def sign_of_life(self) -> bool | None:
+        """Return whether the client has said anything since it was asked for it; None while it has time to,
+        or cannot be asked. Asks it, unless it was asked lately."""
+
     def pause_reading(self) -> None:
         """Take nothing more from the client for now."""
 

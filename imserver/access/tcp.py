@@ -166,6 +166,9 @@ class TcpLink(BufferedLink):
             return None
         return self._check_silence(self._connection)
 
+    def sign_of_life(self) -> bool | None:
+        return None  # the protocol has no way to ask
+
     def _check_silence(self, connection: Connection) -> float | None:
         interval_s = self._door.ping_interval_s
         if self._heard or (connection.paused and not self._blocked):

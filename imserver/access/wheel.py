@@ -6,11 +6,14 @@ Source of the idea: Varghese and Lauck, "Hashed and hierarchical timing wheels",
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
 TICK_S = 1.0
+AT_ONCE = 32
+"""Deadlines that are acted upon in one turn of the loop."""
+
 _TICKS = 128
 
 
@@ -53,16 +56,20 @@ class Wheel:
             if due < loop.time():
                 due = loop.time()  # the process was paused: deadlines start anew, not all at once
             await asyncio.sleep(due - loop.time())
-            self._turn()
+            for _ in self._turn():
+                await asyncio.sleep(0)
 
-    def _turn(self) -> None:
+    def _turn(self) -> Iterator[None]:
+        """Act on what is due, and pause after so many, since thousands may be due in one tick."""
         self.tick += 1
         slot = self.tick % _TICKS
         members, self._slots[slot] = self._slots[slot], []
-        for timed in members:
+        for number, timed in enumerate(members, 1):
             after_s = timed.on_timer()
             if after_s is not None:
                 self.add(timed, after_s)
+            if number % AT_ONCE == 0:
+                yield
 
 
 class _FarAhead:

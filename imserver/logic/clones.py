@@ -5,13 +5,15 @@ and random text of its own (`instance`) in `hello`. Of two starts the later one 
 start that shows a count which was reached before, by another instance, is a second program that began from a
 copy; and so is an instance that comes back after a later one took its place.
 
-Who is there keeps the place by default; that ends the fight, and it does not begin again when the one that
-was refused is started anew and counts on: while a device is contested, nobody takes it from a session that is
-open.
+Who is there keeps the place by default, if it answers: a session whose machine died may look open for a
+while, and must not keep out a robot that lost its count. That ends the fight, and it does not begin again
+when the one that was refused is started anew and counts on: while a device is contested, nobody takes it
+from a session that is open.
 """
 
 import enum
 import logging
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from imserver.core.acts import ActKind, Fact, RobotEnded
@@ -30,6 +32,9 @@ CONTESTED_S: Final = 3_600.0
 
 REPORT_EVERY_S: Final = 60.0
 RETRY_MS: Final = 30_000
+ASKED_RETRY_MS: Final = 4_000
+"""When a newcomer is to ask again, while it is found out whether who has the place is still there."""
+
 PLACES_MAX: Final = 100_000
 SUPERSEDED_MAX: Final = 8
 
@@ -48,6 +53,14 @@ class Refused(NamedTuple):
     code: CloseCode
     reason: str
     retry_after_ms: int | None = None
+
+
+class Holder(NamedTuple):
+    """Who has a place: the instance of its session, empty if it did not say, and whether it is still there,
+    None while that is found out."""
+
+    instance: str
+    sign_of_life: Callable[[], bool | None]
 
 
 class _Place:
@@ -101,17 +114,15 @@ class CloneGuard:
         self._places: dict[tuple[RobotName, DeviceName], _Place] = {}
 
     async def judge(
-        self, robot: RobotName, device: DeviceName, hello: Hello, holder: str | None
+        self, robot: RobotName, device: DeviceName, hello: Hello, holder: Holder | None
     ) -> Refused | None:
         """Return why a newcomer does not get the place, or None: it does.
-
-        ``holder`` is the instance of the session that has it: None if there is none, empty if it did not say.
 
         Raises:
             StoreUnavailable, StoreFailed: as for `Boots.note_boot`.
         """
         instance = hello.instance
-        if not instance or instance == holder:
+        if not instance or (holder is not None and instance == holder.instance):
             return None  # who says nothing of its starts is not told apart from a restart
         boot = None if hello.boot is None else Boot(hello.boot, instance)
         place = await self._place(robot, device, known=boot is not None)
@@ -122,8 +133,10 @@ class CloneGuard:
             if settled is not None:
                 return settled
         elif holder is not None and place.keeps(self._policy, now_s):
-            text = f"{robot} is used on two machines, and the other one has device {device}"
-            return Refused(CloseCode.CONTESTED, text, RETRY_MS)
+            alive = holder.sign_of_life()
+            if alive is not False:
+                text = f"{robot} is used on two machines, and the other one has device {device}"
+                return Refused(CloseCode.CONTESTED, text, RETRY_MS if alive else ASKED_RETRY_MS)
         before, started = place.last, boot or Boot(0, instance)
         place.take(started)
         if boot is not None and before != boot:
@@ -136,15 +149,15 @@ class CloneGuard:
         device: DeviceName,
         boot: Boot | None,
         place: _Place,
-        holder: str | None,
+        holder: Holder | None,
     ) -> Refused | None:
         """Settle a fight, and report it."""
         refused, how = None, "let in: nobody has the place"
         if holder is not None:
             how = self._policy.value
             if self._policy is ClonePolicy.KEEP:
-                text = f"{robot} is used on two machines, and the other one keeps device {device}"
-                refused = Refused(CloseCode.CLONED, text)
+                refused = _kept(robot, device, holder.sign_of_life())
+                how = "let in: who had the place answers no more" if refused is None else how
             elif self._policy is ClonePolicy.REVOKE:
                 refused = Refused(
                     CloseCode.REVOKED, f"{robot} is used on two machines; enrol it anew"
@@ -179,3 +192,14 @@ class CloneGuard:
             if len(self._places) > PLACES_MAX:
                 del self._places[next(iter(self._places))]
         return place
+
+
+def _kept(robot: RobotName, device: DeviceName, alive: bool | None) -> Refused | None:
+    """Return what a clone is told whose place somebody has; None if that one is not there any more."""
+    if alive is False:
+        return None
+    if alive is None:
+        text = f"device {device} of {robot} is held by another machine; ask again whether that is still there"
+        return Refused(CloseCode.CONTESTED, text, ASKED_RETRY_MS)
+    text = f"{robot} is used on two machines, and the other one keeps device {device}"
+    return Refused(CloseCode.CLONED, text)

@@ -16,7 +16,7 @@ from client_sdk import MemoryFileError, Refused, Robot, RobotError, State, StayA
 from client_sdk.keys import RobotKey
 from client_sdk.options import Options
 from imserver.core.tokens import bearer, enrolment
-from imserver.protocol.errors import ErrorCode
+from imserver.protocol.errors import CloseCode, ErrorCode
 from tests.simulation.application import Application
 from tests.simulation.history import Life
 from tests.simulation.memory_file import MemoryFile, MemoryHandle
@@ -58,6 +58,12 @@ class Process:
     def is_online(self) -> bool:
         """Whether it has a session."""
         return self.robot is not None and self.robot.state is State.ONLINE
+
+    @property
+    def is_kept_out(self) -> bool:
+        """Whether it was told that another one has the device, and asks again now and then."""
+        told = self.robot._link.machine.last_problem if self.robot is not None else ""
+        return not self.is_online and str(int(CloseCode.CONTESTED)) in told
 
     def ask(self, errand: Errand) -> bool:
         """Have the application do something, if it is there; tell whether it is."""
@@ -107,6 +113,11 @@ class Client:
         """Which robot and device."""
         return f"{self.plan.robot}/{self.plan.device}"
 
+    @property
+    def claimants(self) -> list[Process]:
+        """The processes that have the device's session, or are on their way to it."""
+        return [process for process in self.processes if not process.is_kept_out]
+
     def start(self) -> None:
         """Begin a life, unless there is one."""
         if not self.processes:
@@ -152,6 +163,12 @@ class Client:
         self._wall_skew_ms += milliseconds
         for process in self.processes:
             process.loop.wall_skew_ms = self._wall_skew_ms
+
+    @property
+    def is_kept_out(self) -> bool:
+        """Whether it was told that another one has the device, and asks again now and then."""
+        told = self.robot._link.machine.last_problem if self.robot is not None else ""
+        return not self.is_online and str(int(CloseCode.CONTESTED)) in told
 
     def ask(self, errand: Errand) -> bool:
         """Have the newest life do something; tell whether it can."""

@@ -150,7 +150,7 @@ class World:
         missing += [
             Finding("G10 a device has not one session", f"{client.name} has {lives} processes")
             for client in self.victims.clients
-            if (lives := len(client.processes)) != 1 or not client.processes[0].is_online
+            if (lives := len(client.claimants)) != 1 or not client.claimants[0].is_online
         ]
         if missing:
             return missing
@@ -163,7 +163,7 @@ class World:
             for client in self.victims.clients:
                 if client.plan.robot not in members:
                     continue
-                if not client.processes[0].is_level(conv, Place(log.epoch, log.head)):
+                if not client.claimants[0].is_level(conv, Place(log.epoch, log.head)):
                     what = f"{client.name} has not all {log.head} events of {conv}"
                     yield Finding("G10 a member is behind", what)
 
@@ -174,7 +174,7 @@ class World:
         for client in self.victims.clients:
             heard = {
                 heard.sender
-                for heard in client.processes[0].life.heard
+                for heard in client.claimants[0].life.heard
                 if heard.key.endswith(BEAT) and heard.value > self.society.healed_at_beat
             }
             if client.plan.robot in log.members:

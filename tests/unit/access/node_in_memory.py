@@ -75,7 +75,8 @@ class NodeInMemory:
     def turn_wheel(self, ticks: int = 1) -> None:
         """Let so many seconds pass for the deadlines."""
         for _ in range(ticks):
-            self.door.wheel._turn()
+            for _ in self.door.wheel._turn():
+                pass
 
     async def settle(self) -> None:
         """Let everything happen that waits for nothing but its turn."""

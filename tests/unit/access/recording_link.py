@@ -45,6 +45,9 @@ class RecordingLink:
     def close(self, code: int, reason: str) -> None:
         self.closes.append(code)
 
+    def sign_of_life(self) -> bool | None:
+        return not self.closes
+
     def pause_reading(self) -> None:
         assert self.reading, "reading is paused once"
         self.reading = False

@@ -25,7 +25,8 @@ class Alarm:
 
 def turn(wheel: Wheel, ticks: int) -> None:
     for _ in range(ticks):
-        wheel._turn()
+        for _ in wheel._turn():
+            pass
 
 
 @given(before=st.integers(0, 300), after_s=st.floats(0, 1_000))
