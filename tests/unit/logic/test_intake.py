@@ -132,6 +132,28 @@ async def test_membership_that_changed_elsewhere_counts_here(
     assert peer_of(new).seqs(CONV) == [2, 3, 4], "from the event that added it"
 
 
+def forget(tier: LogicTier) -> None:
+    for _ in range(3):
+        tier.conversations.sweep()
+
+
+async def test_who_was_removed_elsewhere_while_it_came_in_receives_nothing_of_that(
+    tier: LogicTier,
+) -> None:
+    await tier.group("a", "boss", "r1")
+    forget(tier)
+    tier.store.memberships_read.shut = True
+    opening = tier.spawn(tier.session("r1"), "opening")
+    await tier.settle()
+    gone = await stored_elsewhere(tier, change(CONV, Removed((RobotName("r1"),))))
+    await tier.conversations.load(CONV)  # held from here on, with the removal behind it
+    tier.store.memberships_read.open()
+    session = await opening
+    hint(tier, *gone, *await messages_elsewhere(tier, 1))
+    await tier.settle()
+    assert peer_of(session).seqs(CONV) == []
+
+
 async def test_what_was_let_go_unseen_is_told_as_a_gap(tier: LogicTier, reader: Session) -> None:
     events = await messages_elsewhere(tier, 9)
     await tier.store.trim(CONV, 8, limit=100)
