@@ -176,6 +176,7 @@ class Sessions:
         self._joins_while_opening = 0
         self.on_opened: Callable[[Session], None] = _ignore
         delivery.on_joined = self._on_joined
+        delivery.on_found = self.receive
 
     def __len__(self) -> int:
         return sum(len(devices) for devices in self.by_robot.values())
