@@ -35,7 +35,7 @@ class Intake:
     """A `RouteListener` that feeds `Delivery` and `Signals`.
 
     Attributes:
-        on_followed, on_connected, on_notice: what nodes with neighbours do about these; nothing by default.
+        on_followed, on_connected, on_unheard, on_notice: what nodes with neighbours do then; else nothing.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Intake:
         self.on_signal = signals.on_signal
         self.on_followed: Callable[[ConversationName], None] = _ignore
         self.on_connected: Callable[[], None] = _ignore
+        self.on_unheard: Callable[[], None] = _ignore
         self.on_notice: Callable[[bytes], None] = _ignore
 
     def on_committed(self, run: Run) -> None:

@@ -1,9 +1,12 @@
 """Two nodes on one store behave as one, whatever the route between them loses."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
+from imserver.core.errors import StoreUnavailable
+from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
@@ -79,6 +82,77 @@ async def test_who_was_added_unheard_receives_the_group_when_the_route_is_healed
     assert peer_of(new).seqs(CONV) == []
     nodes.bus.heal()
     await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def added_unheard(nodes: TwoNodes) -> Session:
+    """Add a robot to a group that its node does not hold, and return its session there, to which no notice
+    comes."""
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.mute.add(nodes.one.router)
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == []
+    return new
+
+
+async def test_what_a_node_could_not_tell_is_looked_for_when_it_can_again(nodes):
+    new = await added_unheard(nodes)
+    nodes.bus.mute.clear()
+    nodes.one.router.listener.on_unheard()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def test_what_a_node_had_yet_to_tell_when_it_died_is_looked_for(nodes):
+    new = await added_unheard(nodes)
+    nodes.desks[1].on_gone()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def test_who_is_added_while_all_is_compared_is_not_passed_over(nodes):
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    nodes.store.memberships_read.shut = True
+    nodes.bus.heal()  # its memberships are read now, and the answer is on its way
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    nodes.bus.heal()
+    nodes.store.memberships_read.open()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+@pytest.mark.parametrize("how", ["notice", "comparison"])
+async def test_who_was_added_while_the_store_could_not_be_asked_receives_the_group_later(
+    nodes, monkeypatch, how
+):
+    monkeypatch.setattr("imserver.logic.neighbours.RESYNC_EVERY_S", 0.01)
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = how == "comparison"
+    changing = nodes.one.spawn(
+        nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER), "adding"
+    )
+    while not len(nodes.store.calls) > 1:
+        await asyncio.sleep(0)
+    nodes.store.reads_fail.append(StoreUnavailable("not now"))
+    await changing
+    if how == "comparison":
+        nodes.bus.is_cut = False
+        nodes.two.router.listener.on_connected()
+    await nodes.settle()
+    assert not nodes.store.reads_fail and peer_of(new).seqs(CONV) == []
+    nodes.two.spawn(nodes.neighbours[1].run(), "neighbours")
+    while not peer_of(new).seqs(CONV):
+        await asyncio.sleep(0.001)
     assert peer_of(new).seqs(CONV) == [2]
 
 

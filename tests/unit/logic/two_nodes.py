@@ -27,12 +27,14 @@ class Bus:
 
     Attributes:
         is_cut: nothing gets from one node to another.
+        mute: nodes of which nothing gets to another, while they hear all others.
         lost: how many hints and notices were not carried.
     """
 
     def __init__(self) -> None:
         self.routers: list[BusRouter] = []
         self.is_cut = False
+        self.mute: set[BusRouter] = set()
         self.lost = 0
 
     def heal(self) -> None:
@@ -77,7 +79,7 @@ class BusRouter:
 
     def _others(self, conv: ConversationName | None) -> "list[BusRouter]":
         others = [each for each in self._bus.routers if each is not self]
-        if self._bus.is_cut:
+        if self._bus.is_cut or self in self._bus.mute:
             self._bus.lost += 1
             return []
         return [each for each in others if conv is None or conv in each.followed]
