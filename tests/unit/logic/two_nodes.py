@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imserver import cluster
-from imserver.core.model import Run
+from imserver.core.model import Append, MembershipChange, Outcome, Outdated, Run, Stored
 from imserver.logic.neighbours import Neighbours
 from imserver.logic.shared_presence import SharedPresence
 from imserver.protocol.names import ConversationName, RobotName
@@ -16,10 +16,30 @@ from tests.unit.logic.logic_tier import LogicTier
 
 
 class SharedStore(GatedStore):
-    """A store that several nodes share."""
+    """A store that several nodes share.
+
+    Attributes:
+        heads_asked: how often heads were asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads_asked = 0
+        self._changed: dict[ConversationName, int] = {}
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
+        self.heads_asked += 1
         return {conv: self._logs[conv].head for conv in convs if conv in self._logs}
+
+    def _append(self, asked: Append) -> Outcome:
+        log, changed = self._logs.get(asked.conv), self._changed.get(asked.conv, 0)
+        is_new = log is not None and (asked.sender, asked.cid) not in log.by_cid
+        if is_new and asked.known is not None and asked.known < changed:
+            return Outdated(changed)
+        outcome = super()._append(asked)
+        if isinstance(asked.change, MembershipChange) and isinstance(outcome, Stored):
+            self._changed[asked.conv] = outcome.event.seq
+        return outcome
 
 
 class Bus:
