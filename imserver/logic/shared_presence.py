@@ -29,6 +29,8 @@ class SharedPresence:
         self._attendance = attendance
         self._registry = registry
         self._spawn = spawn
+        self._left: dict[RobotName, tuple[Session, str]] = {}
+        self._is_asking = False
         attendance.on_lost = self._on_lost
 
     def came(self, session: Session, how: str) -> None:
@@ -37,7 +39,10 @@ class SharedPresence:
 
     def went(self, session: Session, how: str) -> None:
         self._attendance.went(session.robot)
-        self._spawn(self._tell_if_gone(session, how), "presence.went")
+        self._left[session.robot] = (session, how)
+        if not self._is_asking:
+            self._is_asking = True
+            self._spawn(self._tell_those_gone(), "presence.went")
 
     def moved(self, session: Session) -> None:
         self._attendance.went(session.robot)
@@ -45,9 +50,17 @@ class SharedPresence:
     def _on_lost(self, robots: list[RobotName]) -> None:
         self._spawn(self._tell_lost(robots), "presence.lost")
 
-    async def _tell_if_gone(self, session: Session, how: str) -> None:
-        if not await self._online([session.robot]):
-            self._teller.went(session, how)
+    async def _tell_those_gone(self) -> None:
+        """Tell who is nowhere else. All are asked about together: when thousands leave at one moment, as from
+        a node that drains, a question for each would be more than there are connections for."""
+        try:
+            while self._left:
+                left, self._left = self._left, {}
+                online = await self._online(list(left))
+                for robot in left.keys() - online:
+                    self._teller.went(*left[robot])
+        finally:
+            self._is_asking = False
 
     async def _tell_lost(self, robots: list[RobotName]) -> None:
         online = await self._online(robots)

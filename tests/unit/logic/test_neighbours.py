@@ -238,6 +238,29 @@ async def test_a_robot_is_online_while_any_node_holds_it(nodes):
     assert [(row.robot, row.online) for row in rows] == [("r1", False), ("r2", True)]
 
 
+async def test_whether_many_that_leave_at_once_are_elsewhere_is_asked_together(nodes):
+    robots = [f"m{number}" for number in range(100)]
+    sessions = [await nodes.one.session(robot) for robot in robots]
+    moved = await nodes.two.session("m7", "other")
+    await nodes.settle()
+    asked: list[int] = []
+    elsewhere = nodes.desks[0].elsewhere
+
+    async def counted(which):
+        asked.append(len(which))
+        await asyncio.sleep(0)
+        return await elsewhere(which)
+
+    nodes.desks[0].elsewhere = counted
+    gone: list[str] = []
+    nodes.one.presence.went = lambda session, how: gone.append(session.robot)
+    for session in sessions:
+        nodes.one.sessions.close(session, "clean")
+    await nodes.settle()
+    assert asked == [100]
+    assert sorted(gone) == sorted(set(robots) - {moved.robot})
+
+
 async def test_a_reader_that_another_node_has_brought_further_begins_there(nodes):
     await nodes.one.group("a", "r1", "r2")
     owner = await nodes.one.session("r1")
