@@ -1,22 +1,28 @@
 """Presence where robots may be on any node: one is offline when no node holds it any more.
 
-A node that dies cannot say goodbye for its robots; one of the others does, when it is missed.
+A node that dies cannot say goodbye for its robots; one of the others does, when it is missed. What one node
+says may be overtaken by what is so on another: the robot has come there just now, or never left a node that
+was only slow. So a node that hears of a robot as offline, and holds it, contradicts.
 """
 
 import logging
 from typing import Final
+
+import msgspec
 
 from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 from imserver.data.store import Registry
 from imserver.logic.delivery import Spawn
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.session import Session
-from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.server_frames import PRESENCE_KEY, Presence, SignalValue
 from imserver.route.attendance import Attendance
 
 _log = logging.getLogger("imserver.presence")
 
 _ANY_DEVICE: Final = DeviceName("main")
+_decode: Final = msgspec.msgpack.Decoder(Presence).decode
 
 
 class SharedPresence:
@@ -46,6 +52,14 @@ class SharedPresence:
 
     def moved(self, session: Session) -> None:
         self._attendance.went(session.robot)
+
+    def on_signal(self, signal: SignalValue) -> None:
+        """Take in what any node tells of a robot."""
+        robot = RobotName(signal.sender)
+        if signal.key != PRESENCE_KEY or robot not in self._attendance.here:
+            return
+        if not _decode(signal.body).online:
+            self._teller.is_here(robot, ConversationName(signal.conv))
 
     def _on_lost(self, robots: list[RobotName]) -> None:
         self._spawn(self._tell_lost(robots), "presence.lost")

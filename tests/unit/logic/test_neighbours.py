@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from imserver.core.errors import StoreUnavailable
@@ -11,7 +12,7 @@ from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
-from imserver.protocol.server_frames import Error, Sent
+from imserver.protocol.server_frames import Error, Sent, SignalValue
 from tests.unit.logic.logic_tier import peer_of
 from tests.unit.logic.two_nodes import TwoNodes
 
@@ -236,6 +237,33 @@ async def test_a_robot_is_online_while_any_node_holds_it(nodes):
     await nodes.settle()
     rows = await nodes.one.listings.members(watcher, CONV, after=None, limit=10)
     assert [(row.robot, row.online) for row in rows] == [("r1", False), ("r2", True)]
+
+
+async def test_who_is_told_to_be_offline_and_is_not_is_told_to_be_online(nodes):
+    """As when a node was only slow, and is buried; or one has not yet heard where a robot has gone."""
+    await nodes.one.group("a", "r1", "r2")
+    watcher = await nodes.one.session("r2")
+    await nodes.two.session("r1")
+    await until_told(watcher, [True])
+    nodes.desks[0].elsewhere = nobody
+    nodes.desks[0].on_lost([RobotName("r1")])
+    await until_told(watcher, [True, False, True])
+
+
+async def nobody(_robots):
+    return set()
+
+
+async def until_told(watcher: Session, wanted: list[bool]) -> None:
+    """Return when a session was told this, one after the other, of whether the other robot is online."""
+    async with asyncio.timeout(5):
+        while [is_online(each) for each in peer_of(watcher).of(SignalValue)] != wanted:
+            await asyncio.sleep(0.001)
+
+
+def is_online(signal: SignalValue) -> bool:
+    told: bool = msgspec.msgpack.decode(signal.body)["online"]
+    return told
 
 
 async def test_whether_many_that_leave_at_once_are_elsewhere_is_asked_together(nodes):

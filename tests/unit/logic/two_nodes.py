@@ -139,9 +139,9 @@ class TwoNodes:
 
     def _join(self, node: LogicTier) -> Neighbours:
         desk = self.desks[0 if node is self.one else 1]
-        node.sessions._presence = SharedPresence(
-            node.presence, desk, self.store, spawn=node._spawn_page
-        )
+        presence = SharedPresence(node.presence, desk, self.store, spawn=node._spawn_page)
+        node.sessions._presence = presence
+        node.signals.on_servers_own = presence.on_signal
         parts = cluster.Parts(
             node.router,
             self.store,
