@@ -213,7 +213,8 @@ class Neighbours:
         if not session.auto:
             return []
         memberships = await self._registry.memberships(session.robot, session.device)
-        return [m.conv for m in memberships if m.conv not in session.readers]
+        known = session.readers.keys() | session.unfollowed
+        return [membership.conv for membership in memberships if membership.conv not in known]
 
     async def _receive(self, conv: ConversationName, robots: list[RobotName]) -> None:
         try:

@@ -114,6 +114,18 @@ async def test_what_a_node_had_yet_to_tell_when_it_died_is_looked_for(nodes):
     assert peer_of(new).seqs(CONV) == [2]
 
 
+async def test_what_a_session_has_unfollowed_stays_so_when_all_is_compared(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    session = await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.two.sessions.unfollow(session, CONV)
+    nodes.bus.heal()
+    await nodes.settle()
+    assert CONV not in session.readers
+    nodes.two.sessions.follow(session, nodes.two.conversations.known(CONV), 1)
+    assert CONV in session.readers and not session.unfollowed
+
+
 async def test_who_is_added_while_all_is_compared_is_not_passed_over(nodes):
     await nodes.one.group("a", "r1")
     owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
