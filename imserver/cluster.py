@@ -71,7 +71,9 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
     parts.committer.publish = neighbours.publish
     parts.intake.on_followed = watch.look_at
     parts.intake.on_connected = neighbours.on_connected
+    parts.intake.on_unheard = neighbours.on_unheard
     parts.intake.on_notice = neighbours.on_notice
     parts.sessions.on_opened = neighbours.tell_opened
     cluster.attendance.here = parts.sessions.by_robot.keys()
+    cluster.attendance.on_gone = neighbours.resync
     return neighbours

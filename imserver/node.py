@@ -238,7 +238,9 @@ def _presence(
     )
     if given.cluster is None:
         return teller
-    return SharedPresence(teller, given.cluster.attendance, given.store, spawn=given.spawn)
+    shared = SharedPresence(teller, given.cluster.attendance, given.store, spawn=given.spawn)
+    signals.on_servers_own = shared.on_signal
+    return shared
 
 
 def _neighbours(

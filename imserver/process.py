@@ -1,6 +1,6 @@
 """One process of the server: opens the store, builds a node around it, listens, and drains it at the end.
 
-Besides `cli` and `stores` the only place that names concrete engines.
+Besides `cli`, `stores` and `routes` the only place that names concrete engines.
 """
 
 import asyncio

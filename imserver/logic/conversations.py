@@ -35,7 +35,7 @@ class Conversation:
         head: seq of the last committed event; 0 for a direct line without one.
         floor: seq of the first event that the store keeps, as far as it is known here; it only rises.
         members: those that are known here; all of them if ``members_complete``.
-        membership_seq: what is known here of members is as of this seq at least.
+        membership_seq: seq up to which every change of members is known here.
         revoking: robots whose removal or demotion is on its way into the log: they send no more.
         changing: robots that are on their way to a role, as new members or from another one.
         appending: appends that are on their way into the store.
@@ -182,7 +182,7 @@ class Conversations:
             if held is None:
                 if record is None:
                     return None
-                held = self._hold(Conversation(name, epoch=record.epoch, head=record.head))
+                held = self._hold_as_read(name, epoch=record.epoch, head=record.head)
             held.used = self._sweep
             if record is None and not held.membership_seq:
                 return held
@@ -196,16 +196,14 @@ class Conversations:
         """Go on with a log behind ``seq``, since what it had up to there was let go unseen."""
         record = await self._registry.conversation(conversation.name)
         if record is not None and seq > conversation.head:
-            conversation.head = seq
+            conversation.head = conversation.membership_seq = seq
             self._complete(conversation, record)
 
     def adopt(self, membership: Membership, robot: RobotName) -> Conversation | None:
         """Return the conversation of a membership just read, or None if the record is already outdated."""
         held = self._held.get(membership.conv)
         if held is None:
-            held = self._hold(
-                Conversation(membership.conv, epoch=membership.epoch, head=membership.head)
-            )
+            held = self._hold_as_read(membership.conv, epoch=membership.epoch, head=membership.head)
         elif held.membership_seq > membership.head:
             return None
         elif membership.head > held.head:
@@ -242,9 +240,13 @@ class Conversations:
                 del self._held[held.name]
                 self.upkeep.dropped(held.name)
 
+    def _hold_as_read(self, name: ConversationName, *, epoch: str, head: int) -> Conversation:
+        """Hold a conversation as it was read; what was read before that, and comes late, is outdated."""
+        conversation = Conversation(name, epoch=epoch, head=head)
+        conversation.membership_seq = head
+        return self._hold(conversation)
+
     def _hold(self, conversation: Conversation) -> Conversation:
-        # Records read before what it begins with may be older than a change that is in it.
-        conversation.membership_seq = conversation.head
         self._held[conversation.name] = conversation
         self.upkeep.held(conversation.name)
         return conversation

@@ -14,7 +14,7 @@ its encoding.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
@@ -95,6 +95,7 @@ class Delivery:
         self._pages = Pages(pages_bytes_max)
         self._loads: dict[tuple[str, int, int], list[Reader]] = {}
         self.on_joined: Callable[[Conversation, list[RobotName], int], None] = _ignore
+        self.on_found: Callable[[Conversation, Collection[RobotName]], None] = _ignore
 
     def on_committed(self, run: Run) -> None:
         """Take in durable events: first what they do to the membership, then to whom they go."""
@@ -114,6 +115,14 @@ class Delivery:
                 self._push_change(conversation, event)
                 start = index + 1
         self._push(conversation, run.events[start:] if start else run.events)
+
+    def end_strangers(self, conversation: Conversation) -> None:
+        """Serve no longer who is no member; call after events were passed over that may have removed some."""
+        for reader in list(conversation.readers):
+            session = reader.session
+            is_member = session.robot in conversation.members or session.admin
+            if reader.until is None and not is_member:
+                self._drop(reader)
 
     def announce_heads(self) -> None:
         """Tell the heads of conversations without recent traffic, so that a reader can see a loss."""
@@ -347,5 +356,5 @@ def _announce(conversation: Conversation) -> None:
             reader.session.peer.push(head)
 
 
-def _ignore(_conversation: Conversation, _robots: list[RobotName], _seq: int) -> None:
+def _ignore(*_: object) -> None:
     """Stand in until somebody wants to know who joins."""

@@ -3,7 +3,8 @@
 Hints come from this node's own commits and from other nodes', and those of others may be lost, doubled, or
 overtake each other. `Delivery` wants each conversation's events once and in order. So what continues a log
 goes through, what is known already is dropped, and where something is missing the store is read up to there.
-With one node alone every run continues its log, and none of the rest happens.
+With one node alone every run continues its log but one: a group that somebody read when its creation was
+committed and not yet published is held with that event in it, and its members have yet to hear of the group.
 
 A hint that is missed altogether is the business of `head_watch`.
 """
@@ -20,10 +21,12 @@ from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import Delivery, Spawn
 from imserver.logic.metrics import IntakeMetrics
 from imserver.logic.signals import Signals
+from imserver.protocol.events import GROUP_CREATED
 from imserver.protocol.names import ConversationName
 
 _log = logging.getLogger("imserver.intake")
 
+_STORE_TROUBLE: Final = (StoreUnavailable, StoreFailed, StoreCorrupt)
 PAGE_EVENTS: Final = 512
 PAGE_BYTES: Final = 1024 * 1024
 
@@ -32,7 +35,7 @@ class Intake:
     """A `RouteListener` that feeds `Delivery` and `Signals`.
 
     Attributes:
-        on_followed, on_connected, on_notice: what nodes with neighbours do about these; nothing by default.
+        on_followed, on_connected, on_unheard, on_notice: what nodes with neighbours do then; else nothing.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Intake:
         self.on_signal = signals.on_signal
         self.on_followed: Callable[[ConversationName], None] = _ignore
         self.on_connected: Callable[[], None] = _ignore
+        self.on_unheard: Callable[[], None] = _ignore
         self.on_notice: Callable[[bytes], None] = _ignore
 
     def on_committed(self, run: Run) -> None:
@@ -67,6 +71,8 @@ class Intake:
         elif last > conversation.head:
             fresh = run.events[conversation.head + 1 - first :]
             self._delivery.on_committed(Run(run.conv, run.epoch, fresh))
+        elif run.events[0].kind == GROUP_CREATED:
+            self._spawn(self._bring_to_members(run.conv), "intake.created")
 
     def on_head(self, conv: ConversationName, seq: int) -> None:
         """Fetch what a log has up to ``seq``, unless it is known here."""
@@ -86,6 +92,16 @@ class Intake:
         if end is not None:
             await asyncio.shield(end)
 
+    async def _bring_to_members(self, conv: ConversationName) -> None:
+        """Begin to deliver a group to those of its members that are here."""
+        try:
+            conversation = await self._conversations.load(conv)
+        except _STORE_TROUBLE as exc:
+            _log.warning("intake.cannot_load", extra={"conv": conv, "reason": str(exc)})
+            return
+        if conversation is not None:
+            self._delivery.on_found(conversation, conversation.members)
+
     async def _fetch(self, conversation: Conversation) -> None:
         """Read a log from its head here up to the goal, which may move on meanwhile."""
         conv = conversation.name
@@ -93,7 +109,7 @@ class Intake:
             while conversation.head < self._goals[conv]:
                 if not await self._fetch_page(conversation):
                     return
-        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+        except _STORE_TROUBLE as exc:
             _log.warning("intake.cannot_fetch", extra={"conv": conv, "reason": str(exc)})
         finally:
             del self._goals[conv]
@@ -109,6 +125,9 @@ class Intake:
             return False
         if fresh and fresh[0].seq > conversation.head + 1:
             await self._conversations.skip(conversation, fresh[0].seq - 1)
+            # The changes of members in between are not there to be heard of.
+            self._delivery.end_strangers(conversation)
+            self._delivery.on_found(conversation, conversation.members)
         elif fresh:
             self._metrics.fetched.inc(len(fresh))
             self._delivery.on_committed(Run(conversation.name, conversation.epoch, fresh))

@@ -3,8 +3,8 @@
 The logs need no agreement: the store gives each event its place, and `Intake` makes whole logs of what is
 heard. What is left is told here between nodes, as notices: who joined a conversation that the robot's node
 may not hold; and where a device has its session now, so that an older one elsewhere ends. Notices may be lost
-with the connection to Redis. When it is there again everything is compared with the store, and while it is
-not, now and then as well.
+with the connection to Redis, be it this node's or another's, and with a node that dies. After any of these
+everything is compared with the store, and while nothing is heard, now and then as well.
 """
 
 import asyncio
@@ -58,7 +58,11 @@ class Opened(Struct, tag="o", array_like=True, frozen=True):
     session: str
 
 
-Notice: TypeAlias = Joined | Opened
+class Missed(Struct, tag="m", array_like=True, frozen=True):
+    """Something that the teller of this had to tell may not have arrived."""
+
+
+Notice: TypeAlias = Joined | Opened | Missed
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Notice).decode
@@ -93,6 +97,8 @@ class Neighbours:
         self._sees = sees
         self._spawn = spawn
         self._is_resyncing = False
+        self._is_due = False
+        self._has_failed = False
 
     # Upkeep of what is held here
 
@@ -149,13 +155,24 @@ class Neighbours:
                 self._sessions.give_way(
                     told.robot, told.device, newer=(told.opened_ms, told.session)
                 )
+            case Missed():
+                self._watch.look_at_all()
+                self.resync()
 
     def on_connected(self) -> None:
         """Look for everything that may have been missed, and tell again what others may have missed."""
         self._watch.look_at_all()
+        self._tell_all_opened()
+        self.resync()
+
+    def on_unheard(self) -> None:
+        """Have others look for what this node could not tell them."""
+        self._router.tell(_encode(Missed()))
+        self._tell_all_opened()
+
+    def _tell_all_opened(self) -> None:
         for session in self._sessions.all():
             self.tell_opened(session)
-        self._resync()
 
     async def run(self) -> None:
         """Look at everything now and then, as often as is needed, until cancelled."""
@@ -163,10 +180,13 @@ class Neighbours:
             scope.spawn(self._watch.run(), name="neighbours.heads")
             while True:
                 await asyncio.sleep(RESYNC_EVERY_S)
-                if not self._sees():
-                    self._resync()
+                if self._has_failed or not self._sees():
+                    self._has_failed = False
+                    self.resync()
 
-    def _resync(self) -> None:
+    def resync(self) -> None:
+        """Compare what the robots here receive with what they are members of."""
+        self._is_due = True
         if not self._is_resyncing:
             self._is_resyncing = True
             self._spawn(self._receive_all_missing(), "neighbours.resync")
@@ -174,25 +194,33 @@ class Neighbours:
     async def _receive_all_missing(self) -> None:
         """Begin to deliver whatever the robots here have been added to unheard."""
         try:
-            for session in self._sessions.all():
-                for conv in await self._missing(session):
-                    await self._receive(conv, [session.robot])
+            while self._is_due:  # also when it was asked for anew, about what was looked at already
+                self._is_due = False
+                for session in self._sessions.all():
+                    await self._receive_missing(session)
         except _STORE_TROUBLE as exc:
+            self._has_failed = True
             _log.warning("neighbours.cannot_resync", extra={"reason": str(exc)})
         finally:
             self._is_resyncing = False
+
+    async def _receive_missing(self, session: Session) -> None:
+        for conv in await self._missing(session):
+            await self._receive(conv, [session.robot])
 
     async def _missing(self, session: Session) -> list[ConversationName]:
         """Return the conversations that a session should receive, and does not."""
         if not session.auto:
             return []
         memberships = await self._registry.memberships(session.robot, session.device)
-        return [m.conv for m in memberships if m.conv not in session.readers]
+        known = session.readers.keys() | session.unfollowed
+        return [membership.conv for membership in memberships if membership.conv not in known]
 
     async def _receive(self, conv: ConversationName, robots: list[RobotName]) -> None:
         try:
             conversation = await self._conversations.load(conv)
         except _STORE_TROUBLE as exc:
+            self._has_failed = True
             _log.warning("neighbours.cannot_load", extra={"conv": conv, "reason": str(exc)})
             return
         if conversation is not None:

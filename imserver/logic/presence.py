@@ -72,6 +72,12 @@ class PresenceTeller:
             robot, convs, Presence(online=False, how="lost", since=self._clock.now_ms())
         )
 
+    def is_here(self, robot: RobotName, conv: ConversationName) -> None:
+        """A robot was told to be offline, and has a session here."""
+        self._note_change(
+            robot, [conv], Presence(online=True, how="clean", since=self._clock.now_ms())
+        )
+
     def _note(self, session: Session, *, online: bool, how: str) -> None:
         presence = Presence(online, how, self._clock.now_ms())
         self._note_change(session.robot, session.conversations(), presence)

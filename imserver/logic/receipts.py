@@ -50,7 +50,8 @@ class Receipt:
 
 
 class FencedReceipt(Receipt):
-    """A receipt where other nodes change members as well: its send may have to be judged again."""
+    """A receipt where other nodes change members as well: its send may have to be judged again. ``again`` has
+    taken note of it."""
 
     __slots__ = ("_again", "_look")
 
@@ -62,9 +63,14 @@ class FencedReceipt(Receipt):
     def on_outcome(self, outcome: Outcome) -> None:
         if type(outcome) is Outdated:
             self._conversation.appending -= 1
-            self._again.take(self._look)
+            self._again.landed(self._look, changed=outcome.seq)
         else:
+            self._again.landed(self._look)
             super().on_outcome(outcome)
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        self._again.landed(self._look)
+        super().on_refusal(refusal)
 
 
 class Recollection:

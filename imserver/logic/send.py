@@ -43,6 +43,7 @@ from imserver.protocol.events import (
 from imserver.protocol.names import ConversationName
 
 _RETRY_MS = 500
+_CROWDED = "too many events wait for a change of members on another node; send the same cid again"
 _ASKING_KINDS = AMENDING_KINDS | {FILE}
 """Kinds that are not sent before the store was asked about what they refer to."""
 
@@ -83,42 +84,66 @@ class Sending:
         _check_frame(frame)
         if session.scopes is not None:  # no retry of what was stored before is answered, either
             permissions.admit(session.scopes, Operation.SEND, checked_name(frame.conv))
+        look = Look(session, frame, body)
+        if self._conversations.is_shared:
+            look = look._replace(number=self._second.next_number())
+            if self._second.holds(session, frame.conv):
+                self._wait(look)
+                return None
         conversation = self._conversations.peek(frame.conv)
-        if conversation is None or frame.kind in _ASKING_KINDS:
-            return self._send_slowly(session, frame, body)
-        role = role_of(conversation, session)
-        is_unknown = role is None and not conversation.members_complete
-        if is_unknown or (self._conversations.is_shared and _is_odd(conversation, role, frame)):
-            return self._send_slowly(session, frame, body)
-        if self._second.holds(session):
-            self._second.take(Look(session, frame, body))
-            return None
-        try:
-            permissions.require(role, Operation.SEND, frame.conv)
-            self._submit(session, conversation, frame, body)
-        except Refusal as refusal:
-            self._recall(session, conversation.name, frame, body, refusal=refusal)
+        role = None if conversation is None else role_of(conversation, session)
+        if conversation is None or not self._is_clear(conversation, role, frame):
+            return self._send_slowly(look)
+        self._send_at_once(look, conversation, role)
         return None
+
+    def _wait(self, look: Look) -> None:
+        if self._second.is_full:
+            raise Refusal(ErrorCode.UNAVAILABLE, _CROWDED, retry_after_ms=_RETRY_MS)
+        self._second.take(look)
+
+    def _is_clear(self, conversation: Conversation, role: Role | None, frame: Send) -> bool:
+        """Tell whether a send can be judged by what is known here, without asking the store."""
+        if frame.kind in _ASKING_KINDS:
+            return False
+        if self._conversations.is_shared:
+            return not _is_odd(conversation, role, frame)
+        return role is not None or conversation.members_complete
 
     async def _judge_again(self, look: Look) -> None:
         try:
-            await self._send_slowly(*look)
+            held = self._conversations.peek(look.frame.conv)
+            role = None if held is None else role_of(held, look.session)
+            # What is known up to the change that the send was refused for needs no store: of many that were
+            # refused for the same change, only the first one asks.
+            is_level = held is not None and held.head >= look.changed
+            if held is not None and is_level and self._is_clear(held, role, look.frame):
+                self._send_at_once(look, held, role)
+            else:
+                await self._send_slowly(look)
         except Refusal as refusal:
             look.session.peer.answer(error_of(look.frame.id, refusal))
         except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             unavailable = Refusal(ErrorCode.UNAVAILABLE, str(exc), retry_after_ms=_RETRY_MS)
             look.session.peer.answer(error_of(look.frame.id, unavailable))
 
-    async def _send_slowly(self, session: Session, frame: Send, body: bytes) -> None:
-        conv = checked_name(frame.conv)
+    def _send_at_once(self, look: Look, conversation: Conversation, role: Role | None) -> None:
+        conv = conversation.name
         try:
-            await self._send_checked(session, conv, frame, body)
+            permissions.require(role, Operation.SEND, conv)
+            self._submit(look, conversation)
         except Refusal as refusal:
-            self._recall(session, conv, frame, body, refusal=refusal)
+            self._recall(look, conv, refusal=refusal)
 
-    async def _send_checked(
-        self, session: Session, conv: ConversationName, frame: Send, body: bytes
-    ) -> None:
+    async def _send_slowly(self, look: Look) -> None:
+        conv = checked_name(look.frame.conv)
+        try:
+            await self._send_checked(look, conv)
+        except Refusal as refusal:
+            self._recall(look, conv, refusal=refusal)
+
+    async def _send_checked(self, look: Look, conv: ConversationName) -> None:
+        session, frame, body = look.session, look.frame, look.body
         conversation = await self._conversations.load(conv)
         if conversation is None and not names.is_group(conv):
             conversation = await self._begin_direct(session, conv)
@@ -132,17 +157,12 @@ class Sending:
         if frame.kind == FILE:
             change = Refers(await self._files.referred(session, body))
             permissions.require(role_of(conversation, session), Operation.SEND, conv)
-        self._submit(session, conversation, frame, body, change=change)
+        self._submit(look, conversation, change=change)
 
     def _submit(
-        self,
-        session: Session,
-        conversation: Conversation,
-        frame: Send,
-        body: bytes,
-        *,
-        change: Refers | None = None,
+        self, look: Look, conversation: Conversation, *, change: Refers | None = None
     ) -> None:
+        session, frame = look.session, look.frame
         if conversation.revoking and session.robot in conversation.revoking:
             raise permissions.not_found(frame.conv)
         if frame.ref is not None and not 1 <= frame.ref <= conversation.head:
@@ -152,36 +172,46 @@ class Sending:
                 f"{conversation.head}",
             )
         if conversation.is_crowded:
-            self._conversations.crowding.admit(conversation, session.robot, len(body))
-        append = Append(
-            conv=conversation.name,
-            ts=self._clock.now_ms(),
-            sender=session.robot,
-            cid=frame.cid,
-            kind=frame.kind,
-            body=body,
-            ref=frame.ref,
-            change=change,
-            known=conversation.head if self._conversations.is_shared else None,
-        )
+            self._conversations.crowding.admit(conversation, session.robot, len(look.body))
+        known: int | None = None
         if self._conversations.is_shared:
-            receipt: Receipt = FencedReceipt(Look(session, frame, body), conversation, self._second)
+            if self._second.is_ahead_of(
+                look
+            ):  # what was sent before was refused while this was judged
+                self._wait(look)
+                return
+            known = self._second.sends(look, conversation)
+            receipt: Receipt = FencedReceipt(look, conversation, self._second)
         else:
             receipt = Receipt(session, conversation, frame.id)
+        append = self._append(conversation.name, look, change, known=known)
         try:
             self._committer.submit(append, receipt)
         except Refusal as refusal:
             receipt.on_refusal(refusal)
 
-    def _recall(
+    def _append(
         self,
-        session: Session,
         conv: ConversationName,
-        frame: Send,
-        body: bytes,
+        look: Look,
+        change: Refers | Recall | None,
         *,
-        refusal: Refusal,
-    ) -> None:
+        known: int | None = None,
+    ) -> Append:
+        frame = look.frame
+        return Append(
+            conv=conv,
+            ts=self._clock.now_ms(),
+            sender=look.session.robot,
+            cid=frame.cid,
+            kind=frame.kind,
+            body=look.body,
+            ref=frame.ref,
+            change=change,
+            known=known,
+        )
+
+    def _recall(self, look: Look, conv: ConversationName, *, refusal: Refusal) -> None:
         """Answer a send that is refused: with its place, if it was stored before.
 
         Raises:
@@ -189,19 +219,9 @@ class Sending:
         """
         if refusal.code not in _NOT_ALLOWED:
             raise refusal
-        append = Append(
-            conv=conv,
-            ts=self._clock.now_ms(),
-            sender=session.robot,
-            cid=frame.cid,
-            kind=frame.kind,
-            body=body,
-            ref=frame.ref,
-            change=Recall(),
-        )
-        waiter = Recollection(session, conv, frame.id, refusal)
+        waiter = Recollection(look.session, conv, look.frame.id, refusal)
         try:
-            self._committer.submit(append, waiter)
+            self._committer.submit(self._append(conv, look, Recall()), waiter)
         except Refusal as unavailable:
             waiter.on_refusal(unavailable)
 
@@ -243,7 +263,8 @@ class Sending:
 
 def _is_odd(conversation: Conversation, role: Role | None, frame: Send) -> bool:
     """Tell whether an event would be refused for what other nodes may have changed meanwhile."""
-    return role is None or (frame.ref is not None and frame.ref > conversation.head)
+    may_send = role in permissions.ALLOWED[Operation.SEND]
+    return not may_send or (frame.ref is not None and frame.ref > conversation.head)
 
 
 def role_of(conversation: Conversation, session: Session) -> Role | None:

@@ -27,6 +27,7 @@ from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import Welcome
 
 LEFT_MAX: Final = 64
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class Session:
@@ -42,6 +43,7 @@ class Session:
         behind, loads: readers that wait for the connection or a free page read; page reads on their way.
         opened_ms: when it was opened, by this node's clock.
         left: how far conversations were delivered that its robot has left meanwhile, the last few.
+        unfollowed: conversations that were delivered to it until it wanted no more of them.
     """
 
     __slots__ = (
@@ -59,6 +61,7 @@ class Session:
         "readers",
         "robot",
         "scopes",
+        "unfollowed",
         "warrant",
         "window",
     )
@@ -82,6 +85,7 @@ class Session:
         self.loads = 0
         self.opened_ms = 0
         self.left: dict[ConversationName, int] | None = None
+        self.unfollowed: frozenset[str] = _NONE
 
     @property
     def asker(self) -> RobotName | None:
@@ -176,6 +180,7 @@ class Sessions:
         self._joins_while_opening = 0
         self.on_opened: Callable[[Session], None] = _ignore
         delivery.on_joined = self._on_joined
+        delivery.on_found = self.receive
 
     def __len__(self) -> int:
         return sum(len(devices) for devices in self.by_robot.values())
@@ -274,6 +279,7 @@ class Sessions:
         reader = session.readers.pop(conv, None)
         if reader is not None:
             self._delivery.close(reader)
+            session.unfollowed |= {conv}
 
     def ack(self, session: Session, conv: str, seq: int) -> None:
         """Note that the session's device is done with everything up to ``seq``.
@@ -356,6 +362,7 @@ class Sessions:
         reader = Reader(session, conversation, start)
         reader.live = live
         session.readers[conversation.name] = reader
+        session.unfollowed -= {conversation.name}
         self._delivery.open(reader)
 
     def _on_joined(
@@ -371,7 +378,8 @@ class Sessions:
                 self._joins_while_opening += 1
             for session in self.by_robot.get(robot, {}).values():
                 reader = session.readers.get(conversation.name)
-                if not session.receives(conversation.name):
+                is_unwanted = only_new and conversation.name in session.unfollowed
+                if is_unwanted or not session.receives(conversation.name):
                     continue
                 if reader is None:
                     self._follow(session, conversation, seq - 1, live=conversation.head == seq - 1)

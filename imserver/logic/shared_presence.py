@@ -1,22 +1,28 @@
 """Presence where robots may be on any node: one is offline when no node holds it any more.
 
-A node that dies cannot say goodbye for its robots; one of the others does, when it is missed.
+A node that dies cannot say goodbye for its robots; one of the others does, when it is missed. What one node
+says may be overtaken by what is so on another: the robot has come there just now, or never left a node that
+was only slow. So a node that hears of a robot as offline, and holds it, contradicts.
 """
 
 import logging
 from typing import Final
+
+import msgspec
 
 from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 from imserver.data.store import Registry
 from imserver.logic.delivery import Spawn
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.session import Session
-from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.server_frames import PRESENCE_KEY, Presence, SignalValue
 from imserver.route.attendance import Attendance
 
 _log = logging.getLogger("imserver.presence")
 
 _ANY_DEVICE: Final = DeviceName("main")
+_decode: Final = msgspec.msgpack.Decoder(Presence).decode
 
 
 class SharedPresence:
@@ -29,6 +35,8 @@ class SharedPresence:
         self._attendance = attendance
         self._registry = registry
         self._spawn = spawn
+        self._left: dict[RobotName, tuple[Session, str]] = {}
+        self._is_asking = False
         attendance.on_lost = self._on_lost
 
     def came(self, session: Session, how: str) -> None:
@@ -37,17 +45,36 @@ class SharedPresence:
 
     def went(self, session: Session, how: str) -> None:
         self._attendance.went(session.robot)
-        self._spawn(self._tell_if_gone(session, how), "presence.went")
+        self._left[session.robot] = (session, how)
+        if not self._is_asking:
+            self._is_asking = True
+            self._spawn(self._tell_those_gone(), "presence.went")
 
     def moved(self, session: Session) -> None:
         self._attendance.went(session.robot)
 
+    def on_signal(self, signal: SignalValue) -> None:
+        """Take in what any node tells of a robot."""
+        robot = RobotName(signal.sender)
+        if signal.key != PRESENCE_KEY or robot not in self._attendance.here:
+            return
+        if not _decode(signal.body).online:
+            self._teller.is_here(robot, ConversationName(signal.conv))
+
     def _on_lost(self, robots: list[RobotName]) -> None:
         self._spawn(self._tell_lost(robots), "presence.lost")
 
-    async def _tell_if_gone(self, session: Session, how: str) -> None:
-        if not await self._online([session.robot]):
-            self._teller.went(session, how)
+    async def _tell_those_gone(self) -> None:
+        """Tell who is nowhere else. All are asked about together: when thousands leave at one moment, as from
+        a node that drains, a question for each would be more than there are connections for."""
+        try:
+            while self._left:
+                left, self._left = self._left, {}
+                online = await self._online(list(left))
+                for robot in left.keys() - online:
+                    self._teller.went(*left[robot])
+        finally:
+            self._is_asking = False
 
     async def _tell_lost(self, robots: list[RobotName]) -> None:
         online = await self._online(robots)

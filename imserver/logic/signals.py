@@ -4,7 +4,7 @@
 value that comes late.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from msgspec import Raw
@@ -28,13 +28,18 @@ SERVERS_OWN: Final = "@"
 
 
 class Signals:
-    """Passes signals on: from a member to the route, and from the route to the local readers."""
+    """Passes signals on: from a member to the route, and from the route to the local readers.
+
+    Attributes:
+        on_servers_own: told the signals of servers, this one's and others', after the readers.
+    """
 
     def __init__(self, conversations: Conversations, router: Router, *, clock: Clock) -> None:
         self._conversations = conversations
         self._router = router
         self._clock = clock
         self._rev = 0
+        self.on_servers_own: Callable[[SignalValue], None] = _ignore
 
     def signal(
         self, session: Session, conv: str, *, key: str, body: bytes
@@ -91,3 +96,9 @@ class Signals:
         for reader in conversation.readers:
             if reader.session.robot != signal.sender:
                 reader.session.peer.signal(key, shared)
+        if signal.key.startswith(SERVERS_OWN):
+            self.on_servers_own(signal)
+
+
+def _ignore(_signal: SignalValue) -> None:
+    """Stand in until somebody wants to know."""

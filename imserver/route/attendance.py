@@ -36,10 +36,12 @@ class Attendance(Protocol):
     Attributes:
         here: the robots that are online on this node, as they change; set before anybody comes.
         on_lost: told the robots of a node that is gone, on one of the nodes that are left, at least once.
+        on_gone: told that a node is gone, on all that are left: what it had yet to tell was perhaps not told.
     """
 
     here: Collection[RobotName]
     on_lost: Callable[[list[RobotName]], None]
+    on_gone: Callable[[], None]
 
     def came(self, robot: RobotName) -> None:
         """Say that a robot is online here."""
@@ -60,6 +62,7 @@ class LoneAttendance:
     def __init__(self) -> None:
         self.here: Collection[RobotName] = ()
         self.on_lost: Callable[[list[RobotName]], None] = _ignore
+        self.on_gone: Callable[[], None] = _ignore
 
     def came(self, robot: RobotName) -> None:
         """Nothing to do: there is nobody to tell."""
@@ -74,5 +77,5 @@ class LoneAttendance:
         return []
 
 
-def _ignore(_robots: list[RobotName]) -> None:
+def _ignore(*_: object) -> None:
     """Stand in until somebody wants to know."""

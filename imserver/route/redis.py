@@ -50,7 +50,9 @@ class RedisRouter:
         self._notices = f"{prefix}:notices"
         self._metrics = metrics
         self._listener: RouteListener | None = None
-        self._publisher = Publisher(redis, dice=dice, metrics=metrics)
+        self._publisher = Publisher(
+            redis, dice=dice, metrics=metrics, on_again=lambda: self._attached().on_unheard()
+        )
         self._subscriber = Subscriber(
             redis, dice=dice, on_payload=self._on_payload, on_subscribed=self._on_subscribed
         )

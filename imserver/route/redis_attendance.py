@@ -65,6 +65,7 @@ class RedisAttendance:
         self._others: list[str] = []
         self.here: Collection[RobotName] = ()
         self.on_lost: Callable[[list[RobotName]], None] = _ignore
+        self.on_gone: Callable[[], None] = _ignore
 
     @property
     def others(self) -> list[str]:
@@ -150,10 +151,12 @@ class RedisAttendance:
     async def _look_at_others(self, names: list[str]) -> None:
         leases = await self._redis.mget([self._lease_of(name) for name in names]) if names else []
         alive = [name for name, lease in zip(names, leases, strict=True) if lease is not None]
-        self._others = alive
+        before, self._others = self._others, alive
         for name in set(names) - set(alive):
             if await self._redis.srem(self._nodes, name):
                 await self._bury(name)
+        if not set(before) <= set(alive):
+            self.on_gone()
 
     async def _bury(self, node: str) -> None:
         """Tell what a dead node held; done by the one node that has taken its name off the list."""
@@ -224,5 +227,5 @@ def _texts(values: Iterable[bytes | str]) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else value for value in values]
 
 
-def _ignore(_robots: list[RobotName]) -> None:
+def _ignore(*_: object) -> None:
     """Stand in until somebody wants to know."""

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from redis.asyncio import Redis
@@ -25,14 +26,25 @@ PIPELINE_MAX: Final = 256
 class Publisher:
     """Publishes what it is given, in order, as long as Redis keeps up; drops it otherwise.
 
+    Args:
+        on_again: told when it gets through again after it did not.
+
     Attributes:
         is_connected: the last attempt succeeded.
     """
 
-    def __init__(self, redis: Redis, *, dice: random.Random, metrics: RouteMetrics) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        dice: random.Random,
+        metrics: RouteMetrics,
+        on_again: Callable[[], None],
+    ) -> None:
         self._redis = redis
         self._backoff = Backoff(dice)
         self._metrics = metrics
+        self._on_again = on_again
         self._queue: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -89,3 +101,4 @@ class Publisher:
             except (RedisError, OSError):
                 continue
         _log.info("route.publishes_again")
+        self._on_again()

@@ -32,6 +32,9 @@ class RouteListener(Protocol):
     def on_connected(self) -> None:
         """Notices arrive from now on; what other nodes told before may have been missed."""
 
+    def on_unheard(self) -> None:
+        """Hints and notices of this node get out again; what it told before may not have arrived."""
+
 
 class Router(Protocol):
     """Carries what one node has to tell to every node that follows the conversation, itself included."""

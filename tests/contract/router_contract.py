@@ -29,6 +29,7 @@ class Ear:
         self.notices: list[bytes] = []
         self.followed: list[ConversationName] = []
         self.connections = 0
+        self.times_unheard = 0
 
     def on_committed(self, run: Run) -> None:
         self.runs.append(run)
@@ -47,6 +48,9 @@ class Ear:
 
     def on_connected(self) -> None:
         self.connections += 1
+
+    def on_unheard(self) -> None:
+        self.times_unheard += 1
 
     async def wait_heard(self, *, runs: int = 0, signals: int = 0) -> None:
         """Return when so much was heard."""

@@ -23,6 +23,7 @@ class Holding(RedisAttendance):
     def __init__(self, server: RedisServer, node: str, *, lease_s: float = 10.0) -> None:
         self.robots: dict[RobotName, None] = {}
         self.lost: list[RobotName] = []
+        self.times_gone = 0
         record = NodeRecord(node, f"http://{node}", "1", 1)
         super().__init__(
             connect(server.url),
@@ -33,6 +34,10 @@ class Holding(RedisAttendance):
         )
         self.here = self.robots.keys()
         self.on_lost = self.lost.extend
+        self.on_gone = self.count_gone
+
+    def count_gone(self) -> None:
+        self.times_gone += 1
 
     def take(self, *robots: RobotName) -> None:
         for robot in robots:
@@ -123,6 +128,7 @@ async def test_a_node_that_dies_is_buried_by_one_of_the_others(server, nodes, mo
         await until(lambda: nodes[1].lost or nodes[2].lost)
         await seen(nodes[1], set())
         assert sorted(nodes[1].lost + nodes[2].lost) == [R1, R2]
+        await until(lambda: nodes[1].times_gone == nodes[2].times_gone == 1)
 
 
 async def test_a_redis_that_forgot_everything_is_told_again(server, nodes):

@@ -2,8 +2,10 @@
 
 import asyncio
 
-from imserver.core.model import Membership
-from imserver.protocol.events import Role
+from msgspec import structs
+
+from imserver.core.model import Membership, Removed
+from imserver.protocol.events import MEMBERS_REMOVED, Role
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from tests.unit.logic.logic_tier import LogicTier, peer_of, plain
 
@@ -63,6 +65,27 @@ async def test_a_load_that_was_overtaken_by_a_removal_reads_again(tier: LogicTie
     tier.store.conversations_read.open()
     held = await slow
     assert "r2" not in held.members
+
+
+async def test_a_load_that_is_answered_late_does_not_bring_back_who_was_removed_elsewhere(
+    tier: LogicTier,
+) -> None:
+    await tier.group("a", "r1", "r2")
+    forget(tier)
+    tier.store.conversations_read.shut = True
+    slow = tier.spawn(tier.conversations.load(G), "slow")
+    await tier.settle()
+    removal = structs.replace(
+        plain(G, "removal"), kind=MEMBERS_REMOVED, change=Removed((RobotName("r2"),))
+    )
+    await tier.store.append([removal], [])
+    quick = tier.spawn(tier.conversations.load(G), "quick")
+    await tier.settle()
+    tier.store.conversations_read.let_one(1)
+    held = await quick
+    tier.store.conversations_read.open()
+    assert await slow is held
+    assert (held.head, set(held.members)) == (2, {"r1"})
 
 
 async def test_a_membership_that_was_read_before_a_removal_is_not_adopted(

@@ -132,6 +132,28 @@ async def test_membership_that_changed_elsewhere_counts_here(
     assert peer_of(new).seqs(CONV) == [2, 3, 4], "from the event that added it"
 
 
+def forget(tier: LogicTier) -> None:
+    for _ in range(3):
+        tier.conversations.sweep()
+
+
+async def test_who_was_removed_elsewhere_while_it_came_in_receives_nothing_of_that(
+    tier: LogicTier,
+) -> None:
+    await tier.group("a", "boss", "r1")
+    forget(tier)
+    tier.store.memberships_read.shut = True
+    opening = tier.spawn(tier.session("r1"), "opening")
+    await tier.settle()
+    gone = await stored_elsewhere(tier, change(CONV, Removed((RobotName("r1"),))))
+    await tier.conversations.load(CONV)  # held from here on, with the removal behind it
+    tier.store.memberships_read.open()
+    session = await opening
+    hint(tier, *gone, *await messages_elsewhere(tier, 1))
+    await tier.settle()
+    assert peer_of(session).seqs(CONV) == []
+
+
 async def test_what_was_let_go_unseen_is_told_as_a_gap(tier: LogicTier, reader: Session) -> None:
     events = await messages_elsewhere(tier, 9)
     await tier.store.trim(CONV, 8, limit=100)
@@ -139,6 +161,43 @@ async def test_what_was_let_go_unseen_is_told_as_a_gap(tier: LogicTier, reader: 
     await tier.settle()
     assert peer_of(reader).seqs(CONV) == [1, 8, 9, 10]
     assert [(gap.from_, gap.to) for gap in peer_of(reader).of(Gap)] == [(2, 7)]
+
+
+async def test_members_that_were_changed_in_what_was_let_go_unseen_are_changed_here(
+    tier: LogicTier, reader: Session
+) -> None:
+    await tier.store.enlist("r2")
+    new = await tier.session("r2")
+    await stored_elsewhere(
+        tier,
+        change(CONV, Added((RobotName("r2"),), Role.MEMBER)),
+        change(CONV, Removed((RobotName("r1"),))),
+    )
+    events = await messages_elsewhere(tier, 9)
+    await tier.store.trim(CONV, 10, limit=100)
+    hint(tier, events[-1])
+    await tier.settle()
+    assert peer_of(reader).seqs(CONV) == [1], "what it had before it was removed"
+    assert peer_of(new).seqs(CONV) == [10, 11, 12]
+
+
+@pytest.mark.parametrize("how", ["load", "session"])
+async def test_a_group_that_was_read_before_its_creation_is_published_reaches_its_members(
+    tier: LogicTier, how: str
+) -> None:
+    await tier.store.enlist("boss", "r1", "r2")
+    member = await tier.session("r1")
+    tier.store.commits.shut = True
+    creating = tier.spawn(tier.group("a", "boss", "r1", "r2"), "creating")
+    await tier.settle()
+    if how == "load":
+        await tier.conversations.load(CONV)
+    else:
+        await tier.session("r2")
+    tier.store.commits.open()
+    await creating
+    await tier.settle()
+    assert peer_of(member).seqs(CONV) == [1]
 
 
 async def test_a_store_that_cannot_be_read_is_asked_again_with_the_next_hint(

@@ -1,14 +1,18 @@
 """Two nodes on one store behave as one, whatever the route between them loses."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
+from imserver.core.errors import StoreUnavailable
+from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
-from imserver.protocol.server_frames import Error, Sent
+from imserver.protocol.server_frames import Error, Sent, SignalValue
 from tests.unit.logic.logic_tier import peer_of
 from tests.unit.logic.two_nodes import TwoNodes
 
@@ -79,6 +83,89 @@ async def test_who_was_added_unheard_receives_the_group_when_the_route_is_healed
     assert peer_of(new).seqs(CONV) == []
     nodes.bus.heal()
     await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def added_unheard(nodes: TwoNodes) -> Session:
+    """Add a robot to a group that its node does not hold, and return its session there, to which no notice
+    comes."""
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.mute.add(nodes.one.router)
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == []
+    return new
+
+
+async def test_what_a_node_could_not_tell_is_looked_for_when_it_can_again(nodes):
+    new = await added_unheard(nodes)
+    nodes.bus.mute.clear()
+    nodes.one.router.listener.on_unheard()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def test_what_a_node_had_yet_to_tell_when_it_died_is_looked_for(nodes):
+    new = await added_unheard(nodes)
+    nodes.desks[1].on_gone()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def test_what_a_session_has_unfollowed_stays_so_when_all_is_compared(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    session = await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.two.sessions.unfollow(session, CONV)
+    nodes.bus.heal()
+    await nodes.settle()
+    assert CONV not in session.readers
+    nodes.two.sessions.follow(session, nodes.two.conversations.known(CONV), 1)
+    assert CONV in session.readers and not session.unfollowed
+
+
+async def test_who_is_added_while_all_is_compared_is_not_passed_over(nodes):
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    nodes.store.memberships_read.shut = True
+    nodes.bus.heal()  # its memberships are read now, and the answer is on its way
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    nodes.bus.heal()
+    nodes.store.memberships_read.open()
+    await nodes.settle()
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+@pytest.mark.parametrize("how", ["notice", "comparison"])
+async def test_who_was_added_while_the_store_could_not_be_asked_receives_the_group_later(
+    nodes, monkeypatch, how
+):
+    monkeypatch.setattr("imserver.logic.neighbours.RESYNC_EVERY_S", 0.01)
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.bus.is_cut = how == "comparison"
+    changing = nodes.one.spawn(
+        nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER), "adding"
+    )
+    while not len(nodes.store.calls) > 1:
+        await asyncio.sleep(0)
+    nodes.store.reads_fail.append(StoreUnavailable("not now"))
+    await changing
+    if how == "comparison":
+        nodes.bus.is_cut = False
+        nodes.two.router.listener.on_connected()
+    await nodes.settle()
+    assert not nodes.store.reads_fail and peer_of(new).seqs(CONV) == []
+    nodes.two.spawn(nodes.neighbours[1].run(), "neighbours")
+    while not peer_of(new).seqs(CONV):
+        await asyncio.sleep(0.001)
     assert peer_of(new).seqs(CONV) == [2]
 
 
@@ -181,6 +268,56 @@ async def test_a_robot_is_online_while_any_node_holds_it(nodes):
     await nodes.settle()
     rows = await nodes.one.listings.members(watcher, CONV, after=None, limit=10)
     assert [(row.robot, row.online) for row in rows] == [("r1", False), ("r2", True)]
+
+
+async def test_who_is_told_to_be_offline_and_is_not_is_told_to_be_online(nodes):
+    """As when a node was only slow, and is buried; or one has not yet heard where a robot has gone."""
+    await nodes.one.group("a", "r1", "r2")
+    watcher = await nodes.one.session("r2")
+    await nodes.two.session("r1")
+    await until_told(watcher, [True])
+    nodes.desks[0].elsewhere = nobody
+    nodes.desks[0].on_lost([RobotName("r1")])
+    await until_told(watcher, [True, False, True])
+
+
+async def nobody(_robots):
+    return set()
+
+
+async def until_told(watcher: Session, wanted: list[bool]) -> None:
+    """Return when a session was told this, one after the other, of whether the other robot is online."""
+    async with asyncio.timeout(5):
+        while [is_online(each) for each in peer_of(watcher).of(SignalValue)] != wanted:
+            await asyncio.sleep(0.001)
+
+
+def is_online(signal: SignalValue) -> bool:
+    told: bool = msgspec.msgpack.decode(signal.body)["online"]
+    return told
+
+
+async def test_whether_many_that_leave_at_once_are_elsewhere_is_asked_together(nodes):
+    robots = [f"m{number}" for number in range(100)]
+    sessions = [await nodes.one.session(robot) for robot in robots]
+    moved = await nodes.two.session("m7", "other")
+    await nodes.settle()
+    asked: list[int] = []
+    elsewhere = nodes.desks[0].elsewhere
+
+    async def counted(which):
+        asked.append(len(which))
+        await asyncio.sleep(0)
+        return await elsewhere(which)
+
+    nodes.desks[0].elsewhere = counted
+    gone: list[str] = []
+    nodes.one.presence.went = lambda session, how: gone.append(session.robot)
+    for session in sessions:
+        nodes.one.sessions.close(session, "clean")
+    await nodes.settle()
+    assert asked == [100]
+    assert sorted(gone) == sorted(set(robots) - {moved.robot})
 
 
 async def test_a_reader_that_another_node_has_brought_further_begins_there(nodes):

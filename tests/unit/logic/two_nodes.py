@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imserver import cluster
-from imserver.core.model import Run
+from imserver.core.model import Append, MembershipChange, Outcome, Outdated, Run, Stored
 from imserver.logic.neighbours import Neighbours
 from imserver.logic.shared_presence import SharedPresence
 from imserver.protocol.names import ConversationName, RobotName
@@ -16,10 +16,30 @@ from tests.unit.logic.logic_tier import LogicTier
 
 
 class SharedStore(GatedStore):
-    """A store that several nodes share."""
+    """A store that several nodes share.
+
+    Attributes:
+        heads_asked: how often heads were asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads_asked = 0
+        self._changed: dict[ConversationName, int] = {}
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
+        self.heads_asked += 1
         return {conv: self._logs[conv].head for conv in convs if conv in self._logs}
+
+    def _append(self, asked: Append) -> Outcome:
+        log, changed = self._logs.get(asked.conv), self._changed.get(asked.conv, 0)
+        is_new = log is not None and (asked.sender, asked.cid) not in log.by_cid
+        if is_new and asked.known is not None and asked.known < changed:
+            return Outdated(changed)
+        outcome = super()._append(asked)
+        if isinstance(asked.change, MembershipChange) and isinstance(outcome, Stored):
+            self._changed[asked.conv] = outcome.event.seq
+        return outcome
 
 
 class Bus:
@@ -27,12 +47,14 @@ class Bus:
 
     Attributes:
         is_cut: nothing gets from one node to another.
+        mute: nodes of which nothing gets to another, while they hear all others.
         lost: how many hints and notices were not carried.
     """
 
     def __init__(self) -> None:
         self.routers: list[BusRouter] = []
         self.is_cut = False
+        self.mute: set[BusRouter] = set()
         self.lost = 0
 
     def heal(self) -> None:
@@ -77,7 +99,7 @@ class BusRouter:
 
     def _others(self, conv: ConversationName | None) -> "list[BusRouter]":
         others = [each for each in self._bus.routers if each is not self]
-        if self._bus.is_cut:
+        if self._bus.is_cut or self in self._bus.mute:
             self._bus.lost += 1
             return []
         return [each for each in others if conv is None or conv in each.followed]
@@ -117,9 +139,9 @@ class TwoNodes:
 
     def _join(self, node: LogicTier) -> Neighbours:
         desk = self.desks[0 if node is self.one else 1]
-        node.sessions._presence = SharedPresence(
-            node.presence, desk, self.store, spawn=node._spawn_page
-        )
+        presence = SharedPresence(node.presence, desk, self.store, spawn=node._spawn_page)
+        node.sessions._presence = presence
+        node.signals.on_servers_own = presence.on_signal
         parts = cluster.Parts(
             node.router,
             self.store,
