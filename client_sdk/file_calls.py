@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
@@ -142,7 +143,7 @@ class FileCalls(KeptCalls):
         said = file.body if isinstance(file, Event) else {"file": file}
         if not isinstance(said, dict) or not isinstance(said.get("file"), str):
             raise ValueError("this event refers to no file: its body has none under `file`")  # noqa: TRY004
-        where, patience = f"/v1/files/{said['file']}", _Patience(timeout_s)
+        where, patience = f"/v1/files/{quote(said['file'], safe='')}", _Patience(timeout_s)
         head = await self._insist(Request("HEAD", where, {}), patience)
         size, etag = int(head.headers["Content-Length"]), head.headers["ETag"]
         target = _target(Path(path), said)
@@ -287,7 +288,11 @@ def _told(progress: Progress | None, size: int) -> Callable[[int], None]:
 def _target(path: Path, said: Mapping[str, Any]) -> Path:
     if not path.is_dir():
         return path
-    # What others call their file must not lead elsewhere.
-    name = str(said.get("name") or said["file"]).replace("\\", "/").rpartition("/")[2]
-    name = "".join(char for char in name if char.isprintable()).lstrip(".")[:200]
-    return path / (name or str(said["file"]))
+    names = (_bare(str(word)) for word in (said.get("name") or "", said["file"], "file"))
+    return path / next(filter(None, names))
+
+
+def _bare(name: str) -> str:
+    """Return what is left of a name that must not lead elsewhere: its sender chose it, and the id as well."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in name if char.isprintable()).lstrip(".")[:200]
