@@ -13,17 +13,19 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
 from client_sdk.backoff import Backoff
 from client_sdk.clock import wall_clock_ms
-from client_sdk.errors import ConnectionLost, FileDamaged
+from client_sdk.errors import ConnectionLost, FileDamaged, Refused
 from client_sdk.kept_calls import KeptCalls
 from client_sdk.options import Options
 from client_sdk.records import Event, Sent, Upload
 from client_sdk.web import PIECE_BYTES, Answer, Cut, Request, Web
 from imserver.protocol import client_frames as wire
+from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import FILE
 from imserver.protocol.server_frames import HttpPass
 
@@ -33,6 +35,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
 _BYTES: Final = "application/offset+octet-stream"
 _TOKEN_SPARE_MS: Final = 30_000
+_NO_TOKEN: Final = HttpPass("", 0)
 
 
 class FileCalls(KeptCalls):
@@ -43,7 +46,8 @@ class FileCalls(KeptCalls):
     def _use_files(self, url: str, options: Options, bearer: str | None) -> None:
         self._url = url
         self._file_options = options
-        self._http_token = HttpPass(bearer or "", 2**53 if bearer else 0)
+        self._is_bearer = bearer is not None
+        self._http_token = _NO_TOKEN if bearer is None else HttpPass(bearer, 2**53)
 
     async def send_file(
         self,
@@ -142,7 +146,7 @@ class FileCalls(KeptCalls):
         said = file.body if isinstance(file, Event) else {"file": file}
         if not isinstance(said, dict) or not isinstance(said.get("file"), str):
             raise ValueError("this event refers to no file: its body has none under `file`")  # noqa: TRY004
-        where, patience = f"/v1/files/{said['file']}", _Patience(timeout_s)
+        where, patience = f"/v1/files/{quote(said['file'], safe='')}", _Patience(timeout_s)
         head = await self._insist(Request("HEAD", where, {}), patience)
         size, etag = int(head.headers["Content-Length"]), head.headers["ETag"]
         target = _target(Path(path), said)
@@ -226,10 +230,18 @@ class FileCalls(KeptCalls):
         self._link.check_not_over()
         if self._web is None:
             self._web = Web(self._url, self._file_options)
-        if self._http_token.expires < wall_clock_ms() + _TOKEN_SPARE_MS:
+        is_old = self._http_token.expires >= wall_clock_ms() + _TOKEN_SPARE_MS
+        if not is_old:
             self._http_token = await self._result(wire.HttpToken(self._id()), HttpPass)
         token = {"Authorization": f"Bearer {self._http_token.token}"}
-        return await self._web.ask(request._replace(headers=token | request.headers))
+        try:
+            return await self._web.ask(request._replace(headers=token | request.headers))
+        except Refused as refused:
+            if not is_old or self._is_bearer or refused.code != ErrorCode.UNAUTHENTICATED:
+                raise
+            # It ended with the key that was replaced meanwhile; a new one goes on where it broke off.
+            self._http_token = _NO_TOKEN
+            raise Cut(str(refused)) from refused
 
 
 class _Patience:
@@ -287,7 +299,11 @@ def _told(progress: Progress | None, size: int) -> Callable[[int], None]:
 def _target(path: Path, said: Mapping[str, Any]) -> Path:
     if not path.is_dir():
         return path
-    # What others call their file must not lead elsewhere.
-    name = str(said.get("name") or said["file"]).replace("\\", "/").rpartition("/")[2]
-    name = "".join(char for char in name if char.isprintable()).lstrip(".")[:200]
-    return path / (name or str(said["file"]))
+    names = (_bare(str(word)) for word in (said.get("name") or "", said["file"], "file"))
+    return path / next(filter(None, names))
+
+
+def _bare(name: str) -> str:
+    """Return what is left of a name that must not lead elsewhere: its sender chose it, and the id as well."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in name if char.isprintable()).lstrip(".")[:200]

@@ -12,6 +12,8 @@ from client_sdk.memory import KeptRecord
 from client_sdk.sealed.outcome import CannotOpen, Why
 
 RECORD: Final = "pins"
+_SEEN: Final = "?"
+"""In front of the name of a robot whose key was pinned because it was the first; no name begins so."""
 
 
 class Trust:
@@ -26,11 +28,17 @@ class Trust:
         self._known = dict(known)
         self._first_use = first_use
         self._pins: dict[str, bytes] = {}
+        self._seen: set[str] = set()
         self._is_changed = False
 
     def recall(self, record: bytes) -> None:
-        """Take the keys that an earlier process pinned."""
-        self._pins = msgspec.msgpack.decode(record, type=dict[str, bytes])
+        """Take the keys that an earlier process pinned; those that it saw first only if such ones count."""
+        for name, identity in msgspec.msgpack.decode(record, type=dict[str, bytes]).items():
+            robot = name.removeprefix(_SEEN)
+            if robot == name or self._first_use:
+                self._pins[robot] = identity
+            if robot != name and self._first_use:
+                self._seen.add(robot)
 
     def identity(self, robot: str) -> bytes | None:
         """Return the key that is known of a robot."""
@@ -47,6 +55,7 @@ class Trust:
             if not self._first_use:
                 raise CannotOpen(Why.OTHER_IDENTITY, f"no identity key of {robot} is known")
             self.pin(robot, identity)
+            self._seen.add(robot)
         elif known != identity:
             raise CannotOpen(
                 Why.OTHER_IDENTITY,
@@ -57,6 +66,7 @@ class Trust:
         """Believe this key of a robot from now on, and no other."""
         self._known.pop(robot, None)
         self._pins[robot] = identity
+        self._seen.discard(robot)
         self._is_changed = True
 
     def take(self) -> list[KeptRecord]:
@@ -64,4 +74,5 @@ class Trust:
         if not self._is_changed:
             return []
         self._is_changed = False
-        return [KeptRecord(RECORD, msgspec.msgpack.encode(self._pins))]
+        pins = {(_SEEN if r in self._seen else "") + r: key for r, key in self._pins.items()}
+        return [KeptRecord(RECORD, msgspec.msgpack.encode(pins))]

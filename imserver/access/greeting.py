@@ -17,7 +17,7 @@ from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CloseCode
-from imserver.protocol.names import DeviceName, RobotName
+from imserver.protocol.names import DeviceName
 from imserver.protocol.server_frames import Challenge, Ok
 from imserver.protocol.session_states import SessionState
 
@@ -75,9 +75,16 @@ class Greeting:
         await self._open(connection, hello, warrant)
 
     async def _may_take(
-        self, connection: Connection, hello: frames.Hello, robot: RobotName, device: DeviceName
+        self, connection: Connection, hello: frames.Hello, warrant: Warrant, device: DeviceName
     ) -> bool:
-        """Tell whether a client may have the place of a device; who may not is told why."""
+        """Tell whether a client may have the place of a device; who may not is told why.
+
+        A token for a part of its robot's rights says nothing of the robot's starts: it must not make a clone
+        of its robot, nor have it revoked for one.
+        """
+        robot = warrant.robot
+        if warrant.scopes.narrow is not None:
+            return True
         held = self._sessions.by_robot.get(robot, {}).get(device)
         if held is None:
             refused = await self._clones.judge(robot, device, hello, None)
@@ -94,7 +101,7 @@ class Greeting:
 
     async def _open(self, connection: Connection, hello: frames.Hello, warrant: Warrant) -> None:
         robot, device = claimed(hello.robot, hello.device)
-        if not await self._may_take(connection, hello, robot, device):
+        if not await self._may_take(connection, hello, warrant, device):
             return
         if self._sessions.by_robot.get(robot, {}).get(device) is not None:
             wait_s = self._takeovers.wait_s(robot, device)

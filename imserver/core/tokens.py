@@ -28,6 +28,7 @@ TokenId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{16,64}$")]
 Milliseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 TOKEN_CHARS_MAX: Final = 16_384
+KEY: Final = "key"
 TTL_MS_MAX: Final = 10 * 366 * 86_400_000
 _PREFIX: Final = "imt1."
 _SIGNED_PREFIX: Final = b"imserver.token.v1\n"  # keeps these signatures apart from all others
@@ -51,7 +52,8 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
         groups: conversations (``g/…``) that an enrolled robot becomes a member of; of a stream, the one it
             reads, which may be a direct line.
         scopes: what of its robot's rights a bearer has, as `imserver.core.scopes` describes it.
-        behind: of the pass of a stream, the id of the bearer token with which it was got.
+        behind: of the pass of a stream, the id of the bearer token with which it was got; `KEY` in a bearer
+            token that a session got which a key or certificate opened.
     """
 
     kind: TokenKind

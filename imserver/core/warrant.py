@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from imserver.core.scopes import ALL, Scopes
-from imserver.core.tokens import Claims
+from imserver.core.tokens import KEY, Claims
 from imserver.protocol.names import RobotName
 
 
@@ -14,7 +14,8 @@ class Warrant(NamedTuple):
         robot: as whom it acts.
         since_ms: when its token was minted, or its key or certificate proven, in milliseconds since 1970.
         scopes: what of its robot's rights it has.
-        token_id: its bearer token's; empty for a key or a certificate.
+        token_id: its bearer token's; empty for a key or a certificate, and for a token that was got with one:
+            it ends with it.
         expires_ms: until when it is good, in milliseconds since 1970; None for as long as the connection is.
     """
 
@@ -35,6 +36,6 @@ def warrant_of(claims: Claims, scopes: Scopes | None = None) -> Warrant:
         RobotName(claims.robot),
         claims.issued_ms,
         Scopes(claims.scopes) if scopes is None else scopes,
-        claims.id,
+        "" if claims.behind == KEY else claims.id,
         claims.expires_ms,
     )

@@ -11,13 +11,14 @@ sizes, times and digests are not.
 """
 
 import asyncio
+import logging
 import os
 from typing import Final, Protocol
 
 import msgspec
 from msgspec import structs
 
-from imserver.core.errors import SealBroken, StoreCorrupt
+from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.files import BlobId, FileId, FileQuota, FileRecord, thumbnail_of
 from imserver.core.key_ring import KeyId, KeyRing, SealingKey, sealed_with
 from imserver.data.file_store import FileCatalog, FileContent
@@ -28,8 +29,10 @@ _MARK: Final = b"\0"
 """What sealed metadata begin with; those of a client are text and never do."""
 
 _REWRAP_S: Final = 1.0
+_PUT_OFF_S: Final = 30.0
 _KEY_PLACE: Final = b"file key"
 _encode: Final = msgspec.msgpack.Encoder().encode
+_log: Final = logging.getLogger(__name__)
 
 
 class KeyPlace(Protocol):
@@ -74,10 +77,18 @@ class FileKey:
         self._take(wrapped)
 
     async def run(self) -> None:
-        """Wrap the key anew whenever the ring has another current one; until cancelled."""
+        """Wrap the key anew whenever the ring has another current one; until cancelled.
+
+        Raises:
+            StoreFailed: writing failed for good.
+        """
         while self._ring is not None:
             await asyncio.sleep(_REWRAP_S)
-            await self.rewrap()
+            try:
+                await self.rewrap()
+            except StoreUnavailable as exc:  # the old key goes on to open
+                _log.warning("sealing.file_key_put_off", extra={"reason": str(exc)})
+                await asyncio.sleep(_PUT_OFF_S)
 
     async def rewrap(self) -> None:
         """Wrap the key with the current one of the ring, if it is not."""

@@ -87,7 +87,7 @@ def unseal(path: Path, ring: KeyRing) -> None:
 
     Raises:
         DataDirectoryBusy: a server is running on it.
-        KeyRingUnusable: the ring lacks a key.
+        KeyRingUnusable: the ring lacks a key, or there are sealed files.
         StoreCorrupt, StoreUnavailable, StoreFailed: it cannot be read or written.
     """
 

@@ -130,7 +130,16 @@ class Resealing:
 
         Raises:
             SealingKeyMissing: the ring lacks a key that bodies are sealed with.
+            KeyRingUnusable: files are sealed, which stay as they are and go on to need the ring.
         """
+        files: Any = db.execute(_SQL["sealed_files"]).get
+        if files:
+            raise KeyRingUnusable(
+                f"{files} files in this store are sealed, and only bodies can be stored as they were; fetch "
+                "those files and delete them first, or go on with sealing.enabled"
+            )
+        for name in ("file_key", "file_key_sealed"):  # nothing is sealed with it any more
+            db.execute(_SQL["forget_meta"], (name,))
         self._unseal = True
         self.admit(db, self._seal.ring.ids if self._seal else (), PLAIN)
 

@@ -26,5 +26,9 @@ SELECT sealed, sum(bodies) FROM (
   UNION ALL SELECT CAST(value AS INTEGER), 1 FROM meta WHERE name = 'file_key_sealed'
 ) GROUP BY sealed;
 
+-- name: sealed_files
+-- How many files are sealed: their bytes, or what was said of them.
+SELECT count(*) FROM files WHERE blob GLOB '*~s' OR substr(metadata, 1, 1) = x'00';
+
 -- name: last
 SELECT coalesce(max(key), 0) FROM events;

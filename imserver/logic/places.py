@@ -59,7 +59,7 @@ class Places:
             self._committer.move_cursor(robot, name, ConversationName(conv), seq)
 
     async def _check(self, robot: RobotName, conv: ConversationName, seq: int) -> None:
-        conversation = await self._conversations.load(conv)
+        conversation = await self._conversations.load(conv, asker=robot)
         if conversation is None or robot not in conversation.members:
             raise permissions.not_found(conv)
         if seq > conversation.head:

@@ -58,7 +58,7 @@ class Signals:
             permissions.admit(session.scopes, Operation.SIGNAL, checked_name(conv))
         conversation = self._conversations.peek(conv)
         role = None if conversation is None else role_of(conversation, session)
-        if conversation is None or (role is None and not conversation.members_complete):
+        if conversation is None or role is None:  # a stranger waits for the store in any case
             return self._signal_slowly(session, conv, key, body)
         permissions.require(role, Operation.SIGNAL, conv)
         self.publish(conversation.name, sender=session.robot, key=key, body=body)

@@ -16,8 +16,9 @@ from imserver.logic.peer import Peer
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.names import RobotName
 
-_KEYS_KEPT_MS: Final = 600_000
-"""How long a key's replacement is remembered: longer than anybody takes from its proof to an open session."""
+_PROOFS_KEPT_MS: Final = 600_000
+"""How long the end of a robot's proofs is remembered: longer than anybody takes from a proof to an open
+session."""
 
 
 class Ending(NamedTuple):
@@ -25,6 +26,13 @@ class Ending(NamedTuple):
 
     code: CloseCode
     reason: str
+
+
+class _ProofsEnd(NamedTuple):
+    """Until when proofs by key or certificate count no more, and what their bearers are told."""
+
+    until_ms: int
+    ending: Ending
 
 
 class Opened(Protocol):
@@ -41,7 +49,7 @@ class Standing:
         self._clock = clock
         self._tokens: dict[str, int] = {}
         self._robots: dict[RobotName, int] = {}
-        self._keys: dict[RobotName, int] = {}
+        self._proofs: dict[RobotName, _ProofsEnd] = {}
         self._watchers: list[Callable[[], None]] = []
 
     def watch(self, end_ended: Callable[[], None]) -> None:
@@ -54,6 +62,11 @@ class Standing:
             revoked.tokens.items() <= self._tokens.items()
             and revoked.robots.items() <= self._robots.items()
         )
+        for robot, at_ms in revoked.robots.items():
+            if at_ms > self._robots.get(robot, -1):
+                # It may be back with a new key, so what is closed here is told to prove it, not to stay away.
+                text = f"{robot} was revoked; prove its key again"
+                self._end_proofs(robot, Ending(CloseCode.KEY_REPLACED, text))
         self._tokens |= revoked.tokens
         self._robots |= revoked.robots
         if is_new:
@@ -67,8 +80,11 @@ class Standing:
                 self._tokens[act.token_id or ""] = expires_ms
             case RobotEnded():
                 self._robots[robot] = max(act.at_ms, self._robots.get(robot, 0))
+                self._end_proofs(robot, _revoked(robot))
             case KeyReplaced():
-                self._keys[robot] = act.at_ms
+                text = f"{robot} has a new key; prove that one"
+                ending = Ending(CloseCode.KEY_REPLACED, text)
+                self._proofs[robot] = _ProofsEnd(act.at_ms, ending)
             case _:
                 return
         self.end_ended()
@@ -77,7 +93,8 @@ class Standing:
         """End what was opened on a word that counts no more, and what has expired; forget what may be."""
         now_ms = self._clock.now_ms()
         self._tokens = {key: until for key, until in self._tokens.items() if until > now_ms}
-        self._keys = {r: at for r, at in self._keys.items() if at > now_ms - _KEYS_KEPT_MS}
+        kept_ms = now_ms - _PROOFS_KEPT_MS
+        self._proofs = {r: end for r, end in self._proofs.items() if end.until_ms > kept_ms}
         for end in self._watchers:
             end()
 
@@ -85,13 +102,12 @@ class Standing:
         """Return why a warrant counts no more, or None if it does."""
         robot, since_ms = warrant.robot, warrant.since_ms
         if since_ms <= self._robots.get(robot, -1):
-            return Ending(
-                CloseCode.REVOKED, f"{robot} was revoked; ask the operator to enrol it anew"
-            )
+            return _revoked(robot)
         if warrant.token_id in self._tokens:
             return Ending(CloseCode.TOKEN_ENDED, "the token was revoked; come with another one")
-        if not warrant.token_id and since_ms <= self._keys.get(robot, -1):
-            return Ending(CloseCode.KEY_REPLACED, f"{robot} has a new key; prove that one")
+        end = None if warrant.token_id else self._proofs.get(robot)
+        if end is not None and since_ms <= end.until_ms:
+            return end.ending
         if warrant.expires_ms is not None and warrant.expires_ms <= self._clock.now_ms():
             return Ending(CloseCode.TOKEN_ENDED, "the token has expired; come with another one")
         return None
@@ -112,3 +128,15 @@ class Standing:
             ending = self.ending(session.warrant)
             if ending is not None:
                 session.peer.close(ending.code, ending.reason)
+
+    def _end_proofs(self, robot: RobotName, ending: Ending) -> None:
+        """Have no proof count that was given until now.
+
+        A revocation is as old as the command that asked for it, and until it is stored the key is good: who
+        proves it meanwhile, again and again, must not stay.
+        """
+        self._proofs[robot] = _ProofsEnd(self._clock.now_ms(), ending)
+
+
+def _revoked(robot: RobotName) -> Ending:
+    return Ending(CloseCode.REVOKED, f"{robot} was revoked; ask the operator to enrol it anew")

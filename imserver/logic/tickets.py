@@ -14,7 +14,7 @@ from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
 from imserver.core.scopes import Scopes
-from imserver.core.tokens import Claims, TokenAuthority
+from imserver.core.tokens import KEY, Claims, TokenAuthority
 from imserver.core.warrant import Warrant
 from imserver.logic.session import Session
 from imserver.logic.standing import Standing
@@ -95,6 +95,7 @@ class Tickets:
             warrant.since_ms,
             expires_ms,
             scopes=warrant.scopes.texts,
+            behind="" if warrant.token_id else KEY,
         )
         return self._authority.mint(claims), expires_ms
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from imserver.core.errors import SealBroken, StoreCorrupt
+from imserver.core.errors import KeyRingUnusable, SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.key_ring import KeyRing, SealingKey
+from imserver.data import sealed_files
 from imserver.data.disk_content import DiskContent, blob_path
 from imserver.data.sealed_files import FileKey, SealedCatalog, SealedContent
 from imserver.data.sqlite import SqliteStore
-from imserver.data.sqlite_keys import count_uses, keys_required
+from imserver.data.sqlite_keys import count_uses, keys_required, unseal
 from tests.contract.file_contract import ROOMY, ContentContract, Place, upload
 
 MARK = b"a marked text that must not be readable anywhere"
@@ -130,3 +131,46 @@ async def test_sealed_files_are_not_served_without_their_key(tmp_path: Path):
             await without.load()
         with pytest.raises(SealBroken):
             await SealedContent(sealed.plain, without).get(blob, 0)
+
+
+async def test_bodies_are_not_unsealed_beside_files_that_would_stay_sealed(tmp_path: Path):
+    path = tmp_path / "store.db"
+    async with Sealed(tmp_path, ring(OLD)) as sealed:
+        await sealed.catalog.create(upload("a"), ROOMY)
+    with pytest.raises(KeyRingUnusable, match="1 files in this store are sealed"):
+        unseal(path, ring(OLD))
+    assert keys_required(path) == {OLD.id}
+    async with Sealed(tmp_path, ring(OLD)) as sealed:
+        await sealed.key.load()
+        await sealed.catalog.remove(upload("a").id)
+    unseal(path, ring(OLD))
+    async with Sealed(tmp_path, None) as plain:
+        await plain.key.load()
+    assert keys_required(path) == set()
+
+
+async def test_a_store_that_takes_nothing_now_puts_the_new_wrapping_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sealed_files, "_REWRAP_S", 0)
+    monkeypatch.setattr(sealed_files, "_PUT_OFF_S", 0)
+    keys = ring(OLD)
+    async with Sealed(tmp_path, keys) as sealed:
+        await sealed.key.ring()
+        keys.renew([OLD, NEW], NEW.id)
+        put, refused = sealed.store.files.put_wrapped_file_key, 0
+
+        async def full(wrapped: bytes, *, first: bool) -> bytes:
+            nonlocal refused
+            if refused < 3:
+                refused += 1
+                raise StoreUnavailable("the disk is full")
+            return await put(wrapped, first=first)
+
+        monkeypatch.setattr(sealed.store.files, "put_wrapped_file_key", full)
+        running = asyncio.create_task(sealed.key.run())
+        while count_uses(tmp_path / "store.db").keys != {NEW.id: 1}:
+            assert not running.done()
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert refused == 3

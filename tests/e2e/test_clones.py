@@ -114,6 +114,26 @@ async def test_the_count_outlives_a_restart_of_the_server(own_fleet: Fleet) -> N
     await holder.settle()
 
 
+async def test_a_token_for_a_part_of_its_robots_rights_says_nothing_of_its_starts(
+    start_server: StartServer,
+) -> None:
+    fleet = Fleet(start_server(arguments=("--set", "access.clones=revoke")))
+    holder, _ = await hello(fleet, "r1", 7, "a")
+    name = fleet.name("r1")
+    token = fleet.server.token(name, scopes=["read:g/dock"])
+    for boot in (7, 1_000):
+        reader = await fleet.stranger()
+        fields = {"device": "wall", "instance": f"i{boot}", "boot": boot}
+        assert (await reader.hello(name, token=token, **fields))["t"] == "welcome"
+        again = await fleet.stranger()
+        fields["instance"] += "b"
+        assert (await again.hello(name, token=token, **fields))["t"] == "welcome"
+    await holder.settle()
+    assert (await hello(fleet, "r1", 8, "c"))[1] == 0
+    assert await acts_of(fleet.server, name) == []
+    await fleet.aclose()
+
+
 @pytest.mark.parametrize("policy", ["replace", "revoke"])
 async def test_the_other_policies_do_what_they_say(start_server: StartServer, policy: str) -> None:
     fleet = Fleet(start_server(arguments=("--set", f"access.clones={policy}")))

@@ -151,3 +151,15 @@ async def test_a_robot_that_is_killed_while_it_rotates_can_log_in(
         assert not key_path.with_name("r1.key.new").exists()
     async with Robot(url, name=name, key=key_path) as robot:
         assert (await robot.whoami()).robot == name
+
+
+async def test_files_go_on_after_a_new_key(fleet: Fleet, key_path: Path, tmp_path: Path) -> None:
+    name, path = await enrolled(fleet, key_path), tmp_path / "a.txt"
+    path.write_text("content")
+    # Files go over HTTP, whichever way messages go.
+    options = Options(http=fleet.server.url)
+    async with Robot(fleet.server.ws_url, name=name, key=key_path, options=options) as robot:
+        upload = await robot.upload(path)
+        await robot.rotate_key()
+        copy = await robot.download(upload.file, tmp_path / "copy.txt")
+    assert copy.read_text() == "content"

@@ -20,7 +20,10 @@ from imserver.access.http.visit import session_for, visit_of
 from imserver.access.refusals import checked_body
 from imserver.access.use_cases import UseCases
 from imserver.core.errors import Refusal
+from imserver.logic import permissions
 from imserver.logic.conversations import Conversation
+from imserver.logic.permissions import Operation
+from imserver.logic.send import role_of
 from imserver.protocol import client_frames as frames
 from imserver.protocol import server_frames
 from imserver.protocol.codec import JSON
@@ -121,6 +124,8 @@ class EventRoutes(Routes):
         caller, sessions = request.user, self._cases.sessions
         session = session_for(caller.warrant, peer=poll)
         with self._stays.holding(request.scope, caller.warrant, poll):
+            # The page was read meanwhile, and nobody tells of a removal who does not follow yet.
+            permissions.require(role_of(conversation, session), Operation.READ, conversation.name)
             sessions.follow(session, conversation, after)
             try:
                 await poll.news(min(wait_s, self._wait_max_s))

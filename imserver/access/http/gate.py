@@ -60,12 +60,19 @@ class Gate:
 
     def _check_origin(self, headers: Headers) -> None:
         for origin in headers.getall("origin", []):
-            is_own = urlsplit(origin).netloc == headers.get("host", "") != ""
+            is_own = _host_of(origin) == headers.get("host", "") != ""
             if not is_own and origin not in self._origins:
                 raise Refusal(
                     ErrorCode.FORBIDDEN,
                     f"pages of {clip(origin)!r} may not connect; `access.origins` names those that may",
                 )
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # brackets with no address in them: no browser says that
+        return ""
 
 
 def _coding_of_body(headers: Headers, wanted: str) -> str:

@@ -30,6 +30,7 @@ from imserver.core.clock import Clock
 from imserver.core.warrant import Warrant
 from imserver.logic.conversations import Conversation
 from imserver.logic.delivery import Reader
+from imserver.logic.send import role_of
 from imserver.logic.session import Session, Sessions
 from imserver.logic.signals import Signals
 from imserver.protocol.errors import CloseCode
@@ -135,6 +136,9 @@ class LogStream(Visit):
             return
         conversation = self._conversation
         self.outbox.write(self._wanted.form.opening(retry_ms=self._wanted.retry_ms))
+        if role_of(conversation, self.session) is None:
+            self.on_left()  # while the client let the head of the answer wait
+            return
         if after > conversation.head:
             name, epoch, head = conversation.name, conversation.epoch, conversation.head
             self.send(Gap(name, epoch, from_=head + 1, to=after, why=AHEAD))

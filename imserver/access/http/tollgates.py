@@ -1,15 +1,11 @@
 """Where requests over HTTP are counted against their address's rate, and then their robot's."""
 
-from typing import Final
-
 from litestar.datastructures import Headers
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from imserver.access.door import source_of
 from imserver.access.tolls import Tolls
 from imserver.logic.session import Session
-
-_UNKNOWN: Final = 0
 
 
 class AddressGate:
@@ -53,7 +49,10 @@ class RobotGate:
 
 
 def held_bytes(scope: Scope, most: int) -> int:
-    """Return how many bytes of a request's body are in memory at a time; of one without a length, none are
-    counted."""
-    text = Headers.from_scope(scope).get("content-length", "")
-    return min(int(text), most) if text.isascii() and text.isdecimal() else _UNKNOWN
+    """Return how many bytes of a request's body are in memory at a time; of one that does not say its length,
+    as many as it may have."""
+    headers = Headers.from_scope(scope)
+    if "transfer-encoding" in headers:
+        return most
+    text = headers.get("content-length", "")
+    return min(int(text), most) if text.isascii() and text.isdecimal() else 0

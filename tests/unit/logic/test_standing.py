@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from imserver.core.acts import ActKind, RobotEnded
+from imserver.core.acts import ActKind, Revoked, RobotEnded
 from imserver.core.errors import Refusal
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.names import RobotName
@@ -39,3 +39,29 @@ async def test_a_revocation_closes_every_session_of_its_robot_and_of_nobody_else
         await revoke(tier, "r1")
         closed = [session.peer.closed for session in sessions]  # type: ignore[attr-defined]
         assert [code and code[0] for code in closed] == [CloseCode.REVOKED] * 2 + [None]
+
+
+async def test_who_proves_a_key_while_its_revocation_is_on_its_way_does_not_stay() -> None:
+    async with LogicTier() as tier:
+        asked = tier.ledger.act(
+            ActKind.ROBOT_REVOKED, "cli:op", robot=RobotName("r1"), change=RobotEnded()
+        )
+        tier.clock.ms += 200  # it waits in the spool, or for the disk
+        session = await tier.session("r1")
+        await tier.ledger.perform([asked])
+        assert session.peer.closed[0] == CloseCode.REVOKED  # type: ignore[attr-defined]
+        tier.clock.ms += 1
+        assert await tier.session("r1"), "who is enrolled anew is let in"
+
+
+async def test_who_proves_a_key_while_another_node_revokes_it_has_to_prove_it_again() -> None:
+    async with LogicTier() as tier:
+        at_ms = tier.clock.ms
+        tier.clock.ms += 200
+        session = await tier.session("r1")
+        tier.standing.learn(Revoked(robots={RobotName("r1"): at_ms}))
+        assert session.peer.closed[0] == CloseCode.KEY_REPLACED  # type: ignore[attr-defined]
+        tier.clock.ms += 1
+        session = await tier.session("r1")
+        tier.standing.learn(Revoked(robots={RobotName("r1"): at_ms}))
+        assert session.peer.closed is None  # type: ignore[attr-defined]

@@ -48,7 +48,15 @@ async def test_a_body_in_another_coding_is_refused_with_those_that_are_known(
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "http://127.0.0.1:7400.evil.example", "http://127.0.0.1", ""],
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1:7400.evil.example",
+        "http://127.0.0.1",
+        "",
+        "http://[",
+        "http://[x]",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_page_of_another_origin_is_refused(api: Api, origin: str, method: str):

@@ -1,5 +1,6 @@
 """Streams: the log as it is, live, resumed, and to its end."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -196,6 +197,20 @@ async def test_a_direct_line_is_followed_as_a_group_is(api: Api):
     await api.send("r1", "/v1/direct/r1/r2", "hi", key="c1")
     stream = await follow(api, conversation="/v1/direct/r1/r2")
     await settled(api, stream, [1])
+
+
+async def test_a_robot_that_is_removed_before_its_stream_has_begun_reads_nothing(api: Api):
+    token = api.node.bearer_token("r2")
+    headers = {"authorization": f"Bearer {token}"}
+    stream = Follower(api, "/v1/groups/dock/events/stream", headers)
+    stream.block()  # as a client does that has not taken the answer before this one
+    for _ in range(100):
+        await asyncio.sleep(0)
+    owner = session_for(Warrant(RobotName("r1"), 0))
+    await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
+    stream.take()
+    await stream.end()
+    assert stream.messages == [] and len(stream.of("bye")) == 1
 
 
 async def test_a_robot_that_is_removed_learns_that_and_the_stream_ends(api: Api):

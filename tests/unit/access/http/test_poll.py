@@ -129,6 +129,17 @@ async def test_a_robot_that_is_removed_learns_that_and_nothing_more(api: Api):
     assert after.code == "not_found"
 
 
+async def test_a_robot_that_is_removed_before_it_waits_is_not_let_wait(api: Api):
+    api.node.store.pages.shut = True
+    poll = Waiting(api, "after=1", "r2")
+    while not len(api.node.store.pages):
+        await asyncio.sleep(0)
+    owner = session_for(Warrant(RobotName("r1"), 0))
+    await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
+    api.node.store.pages.open()
+    assert (await poll.answer()).code == "not_found"
+
+
 async def test_a_robot_polls_only_so_often_at_a_time(api: Api):
     polls = [await waiting(api) for _ in range(3)]
     refused = await api.ask("GET", f"{DOCK}/events?after=1&wait={LONG_S}", robot="r2")

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from imserver.access.http.visit import session_for
+from imserver.core.acts import ActKind, KeyReplaced
 from imserver.core.warrant import Warrant
 from imserver.logic.tickets import PASS_TTL_MS, TICKET_TTL_MS, TICKETS_MAX
 from imserver.protocol.names import ConversationName, RobotName
@@ -136,6 +137,19 @@ async def test_a_pass_ends_after_half_a_day_at_the_latest(api: Api):
     conv = ConversationName("g/dock")
     text, _ = tickets.issue(session, conv, expires_ms=clock.ms + 10 * PASS_TTL_MS)
     assert tickets.redeem(text, kept_pass=None).expires_ms == clock.ms + PASS_TTL_MS
+
+
+async def test_a_token_for_http_ends_with_the_key_that_opened_its_session(api: Api):
+    node, clock = api.node.node, api.node.clock
+    robot = RobotName("r2")
+    before = node.cases.tickets.for_http(session_for(Warrant(robot, clock.ms)))[0]
+    change = KeyReplaced(b"old", b"new")
+    replaced = node.ledger.act(ActKind.KEY_ROTATED, robot, robot=robot, change=change)
+    after = node.cases.tickets.for_http(session_for(Warrant(robot, clock.ms + 1)))[0]
+    node.ledger.standing.note(replaced)
+    for token, status in ((before, 401), (after, 200)):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await api.ask("GET", "/v1/groups", headers=headers)).status == status
 
 
 async def test_a_ticket_opens_its_own_conversation_only(api: Api):

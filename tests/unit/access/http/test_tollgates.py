@@ -53,6 +53,16 @@ async def test_a_body_counts_as_far_as_it_is_held_in_memory():
         assert 0 < tolls.wait_s("r1", "") < 10
 
 
+async def test_a_body_that_does_not_say_its_length_counts_as_the_longest():
+    async with api_in_memory(slow(robot_bytes_per_s=100_000.0)) as api:
+        headers = {"Transfer-Encoding": "chunked", "Idempotency-Key": "c1"}
+        answer = await api.ask(
+            "POST", f"{DOCK}/events", robot="r1", chunks=[b'{"body": 1}'], headers=headers
+        )
+        assert answer.status == 201
+        assert api.node.context.tolls.wait_s("r1", "") > 1
+
+
 async def test_a_crowded_conversation_answers_over_http_too():
     async with api_in_memory(slow(conversation_events_per_s=4.0)) as api:
         for number in range(20):
