@@ -69,6 +69,9 @@ class NullLink:
     def close(self, code: int, reason: str) -> None:
         """Nothing to close."""
 
+    def sign_of_life(self) -> bool | None:
+        """Nobody asks."""
+
     def pause_reading(self) -> None:
         """Nothing to pause."""
 

@@ -50,6 +50,11 @@ class Messages(Protocol):
             self.max_message_size = longest_deflated(bytes_max)
             self.extensions = [inflate]
 
+    def ping(self) -> list[bytes]:
+        """Return what asks the client for a sign of life."""
+        self.send_ping(b"")
+        return self.data_to_send()
+
     def receive_data(self, data: bytes | bytearray) -> None:
         self.is_between = False
         super().receive_data(data)

@@ -24,6 +24,7 @@ from imserver.access.connection import Connection
 from imserver.access.deflate import DeflateForm, Inflate, deflate_form
 from imserver.access.door import Door
 from imserver.access.messages import Messages, NotUtf8, TooManyFragments
+from imserver.access.sign_of_life import Asked
 from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
@@ -59,25 +60,17 @@ class WebSocketForm:
 FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
 
 
-ANSWER_TICKS: Final = 3
-"""In so many seconds a client that is there answers a ping, wherever it is."""
-
-ANSWER_STALE_TICKS: Final = 15
-NEVER: Final = -1_000
-
-
 class WebSocketLink(BufferedLink):
     """One WebSocket connection; a `Link` for its session shell."""
 
-    __slots__ = ("_answered", "_asked", "_heard", "_held", "_pinged", "_surplus", "_websocket")
+    __slots__ = ("_asked", "_heard", "_held", "_pinged", "_surplus", "_websocket")
 
     form: WebSocketForm | DeflateForm
 
     def __init__(self, door: Door) -> None:
         super().__init__(door, FORMS[MSGPACK.name])
         self._websocket: Messages | None = None
-        self._answered = False
-        self._asked = NEVER
+        self._asked: Asked | None = None
         self._heard = True
         self._held = b""
         self._pinged = False
@@ -211,7 +204,8 @@ class WebSocketLink(BufferedLink):
             connection.close(CloseCode.HELLO_TIMEOUT, "no `hello` was completed in time")
             return None
         if self._heard or (connection.paused and not self._blocked):
-            self._answered |= self._heard
+            if self._asked is not None:
+                self._asked.is_answered |= self._heard
             self._heard = self._pinged = False
             return interval_s
         if self._pinged or self._websocket is None:
@@ -220,24 +214,17 @@ class WebSocketLink(BufferedLink):
             self._transport.abort()
             return None
         self._pinged = True
-        self._ping(self._websocket)
+        self._write_protocol_data(self._websocket.ping())
         return interval_s
 
     def sign_of_life(self) -> bool | None:
         tick, connection = self._door.wheel.tick, self._connection
         if self._websocket is None or connection is None or connection.paused:
             return None
-        if tick - self._asked > ANSWER_STALE_TICKS:
-            self._asked, self._answered, self._heard = tick, False, False
-            self._ping(self._websocket)
-            return None
-        if self._answered or self._heard:
-            return True
-        return False if tick - self._asked >= ANSWER_TICKS else None
-
-    def _ping(self, websocket: Messages) -> None:
-        websocket.send_ping(b"")
-        self._write_protocol_data(websocket.data_to_send())
+        if self._asked is None or self._asked.is_stale(tick):
+            self._asked, self._heard = Asked(tick), False
+            self._write_protocol_data(self._websocket.ping())
+        return self._asked.answer(tick, heard=self._heard)
 
     # Handshake and frames
 

@@ -123,11 +123,11 @@ async def test_a_token_for_a_part_of_its_robots_rights_says_nothing_of_its_start
     token = fleet.server.token(name, scopes=["read:g/dock"])
     for boot in (7, 1_000):
         reader = await fleet.stranger()
-        fields = {"device": "wall", "instance": f"i{boot}", "boot": boot}
-        assert (await reader.hello(name, token=token, **fields))["t"] == "welcome"
+        fields: dict[str, Any] = {"device": "wall", "instance": f"i{boot}", "boot": boot}
+        assert (await reader.hello(name, key=None, token=token, **fields))["t"] == "welcome"
         again = await fleet.stranger()
-        fields["instance"] += "b"
-        assert (await again.hello(name, token=token, **fields))["t"] == "welcome"
+        fields["instance"] = f"i{boot}b"
+        assert (await again.hello(name, key=None, token=token, **fields))["t"] == "welcome"
     await holder.settle()
     assert (await hello(fleet, "r1", 8, "c"))[1] == 0
     assert await acts_of(fleet.server, name) == []

@@ -164,12 +164,6 @@ class Client:
         for process in self.processes:
             process.loop.wall_skew_ms = self._wall_skew_ms
 
-    @property
-    def is_kept_out(self) -> bool:
-        """Whether it was told that another one has the device, and asks again now and then."""
-        told = self.robot._link.machine.last_problem if self.robot is not None else ""
-        return not self.is_online and str(int(CloseCode.CONTESTED)) in told
-
     def ask(self, errand: Errand) -> bool:
         """Have the newest life do something; tell whether it can."""
         return bool(self.processes) and self.processes[-1].ask(errand)

@@ -92,7 +92,7 @@ async def added_unheard(nodes: TwoNodes) -> Session:
     await nodes.one.group("a", "r1")
     owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
     await nodes.settle()
-    nodes.bus.mute.add(nodes.one.router)
+    nodes.bus.mute.add(nodes.bus.routers[0])
     await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
     await nodes.settle()
     assert peer_of(new).seqs(CONV) == []

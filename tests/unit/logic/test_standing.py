@@ -51,7 +51,8 @@ async def test_who_proves_a_key_while_its_revocation_is_on_its_way_does_not_stay
         await tier.ledger.perform([asked])
         assert session.peer.closed[0] == CloseCode.REVOKED  # type: ignore[attr-defined]
         tier.clock.ms += 1
-        assert await tier.session("r1"), "who is enrolled anew is let in"
+        anew = await tier.session("r1")
+        assert not anew.peer.is_closed, "who is enrolled anew is let in"
 
 
 async def test_who_proves_a_key_while_another_node_revokes_it_has_to_prove_it_again() -> None:
