@@ -12,7 +12,7 @@ from websockets.typing import Origin
 from imserver.access.context import Context
 from imserver.access.flusher import Flusher
 from imserver.access.handshake import Judge, TurnedAway
-from imserver.access.wheel import TICK_S, Timed, Wheel
+from imserver.access.wheel import AT_ONCE, TICK_S, Timed, Wheel
 
 VISITORS_RESERVE: Final = 256
 FILES_RESERVE: Final = 64
@@ -72,6 +72,7 @@ class Door:
         self.hello_timeout_s = hello_timeout_s
         self._inside: dict[Registered, str] = {}
         self._visitors: dict[Visitor, str] = {}
+        self._unchecked: list[Visitor] = []
         self._from: Counter[str] = Counter()
         self._draining = False
         self._empty = asyncio.Event()
@@ -110,9 +111,18 @@ class Door:
 
     def on_timer(self) -> float:
         """Look at the deadlines of the visitors; called by the wheel."""
-        for visitor in list(self._visitors):
-            visitor.check_deadline()
+        self._unchecked = list(self._visitors)
+        self._check_some()
         return TICK_S
+
+    def _check_some(self) -> None:
+        """Look at a few deadlines, the rest in later turns of the loop: a thousand may be over at once."""
+        for _ in range(min(AT_ONCE, len(self._unchecked))):
+            visitor = self._unchecked.pop()
+            if visitor in self._visitors:
+                visitor.check_deadline()
+        if self._unchecked:
+            asyncio.get_running_loop().call_soon(self._check_some)
 
     def leave(self, link: Registered) -> None:
         """Let a link go whose transport is closed."""
