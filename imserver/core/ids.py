@@ -15,4 +15,9 @@ class RandomIds:
     """Ids from the machine's cryptographic random numbers."""
 
     def token(self) -> str:
-        return secrets.token_urlsafe(16)
+        text = secrets.token_urlsafe(16)
+        while text.startswith(
+            "-"
+        ):  # it may be given to a command, which would take it for an option
+            text = secrets.token_urlsafe(16)
+        return text
