@@ -31,8 +31,8 @@ from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.core.warrant import Warrant
-from imserver.data.memory import MemoryStore
-from imserver.data.memory_files import in_memory
+from imserver.data.memory.files import in_memory
+from imserver.data.memory.store import MemoryStore
 from imserver.data.sealing import EventSeal
 from imserver.logic import permissions
 from imserver.logic.permissions import Operation

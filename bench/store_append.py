@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imserver.core.key_ring import KeyRing, SealingKey
 from imserver.core.model import Append, Created, Cursor
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 from imserver.protocol.events import Event, Role
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 

@@ -18,7 +18,7 @@ from pymongo import AsyncMongoClient
 from pymongo.write_concern import WriteConcern
 
 from imserver.core.model import Append, Created
-from imserver.data.mongo import MongoStore
+from imserver.data.mongo.store import MongoStore
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
 from tests.mongo_server import MongoSet

@@ -12,11 +12,11 @@ from imserver.core.errors import InvalidSettings, StoreUnavailable
 from imserver.core.sealing_settings import SealingSettings
 from imserver.core.settings import Settings
 from imserver.data.directory import DataDirectory
-from imserver.data.disk_content import DiskContent
+from imserver.data.disk.content import DiskContent
 from imserver.data.file_store import FileStore
 from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.sealed_files import FileKey, SealedCatalog, SealedContent
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 from imserver.data.store import Store
 
 
@@ -102,8 +102,8 @@ def _key_ring_file(settings: SealingSettings, directory: DataDirectory) -> KeyRi
 async def _open_mongo(url: str, directory: DataDirectory) -> OpenedStore:
     try:
         # Imported here: who runs on one machine needs no driver of MongoDB.
-        from imserver.data.mongo import MongoStore  # noqa: PLC0415
-        from imserver.data.mongo_metrics import MongoMetrics  # noqa: PLC0415
+        from imserver.data.mongo.metrics import MongoMetrics  # noqa: PLC0415
+        from imserver.data.mongo.store import MongoStore  # noqa: PLC0415
     except ImportError as exc:
         raise StoreUnavailable(
             "a store in MongoDB needs its driver: pip install 'imserver[server,cluster]'"

@@ -22,7 +22,7 @@ from imserver.data.directory import DATABASE_NAME, DataDirectory
 from imserver.protocol import names
 
 if TYPE_CHECKING:
-    from imserver.data.sqlite_office import Office
+    from imserver.data.sqlite.office import Office
 
 T = TypeVar("T")
 PAGE: Final = 500
@@ -117,7 +117,7 @@ def audit(
 def _in_office(data: Path, work: Callable[["Office"], Awaitable[T]]) -> T:
     import asyncio  # noqa: PLC0415  (this and the engine take longer to load than most commands to run)
 
-    from imserver.data.sqlite_office import office  # noqa: PLC0415
+    from imserver.data.sqlite.office import office  # noqa: PLC0415
 
     if not (data / DATABASE_NAME).is_file():
         raise CommandFailed(

@@ -76,8 +76,8 @@ def list_keys(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     """Print each key, when it was made, and how many bodies are sealed with it."""
     import datetime as dt  # noqa: PLC0415
 
-    from imserver.data.sqlite_keys import count_uses  # noqa: PLC0415  (loads the engine)
-    from imserver.data.sqlite_resealing import Uses  # noqa: PLC0415
+    from imserver.data.sqlite.keys import count_uses  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite.resealing import Uses  # noqa: PLC0415
 
     database = DataDirectory(data).database_path
     uses = count_uses(database) if database.is_file() else Uses({}, 0)
@@ -99,7 +99,7 @@ def remove(
     keys: KeysOption = None,
 ) -> None:
     """Take a key out of the ring for good, if no body is sealed with it any more."""
-    from imserver.data.sqlite_keys import remove_key  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite.keys import remove_key  # noqa: PLC0415  (loads the engine)
 
     file = ring_file(data, keys)
     remove_key(DataDirectory(data).database_path, file, KeyId(key))
@@ -111,7 +111,7 @@ def remove(
 
 def wipe(data: DataOption = DEFAULT_DATA) -> None:
     """Write the store's file anew, without what its free pages hold. No server may run."""
-    from imserver.data import sqlite_keys  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite import keys as sqlite_keys  # noqa: PLC0415  (loads the engine)
 
     sqlite_keys.wipe(_database(data))
     typer.echo(f"{data} holds nothing any more but what can be read from it")
@@ -119,7 +119,7 @@ def wipe(data: DataOption = DEFAULT_DATA) -> None:
 
 def unseal(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     """Store all bodies as they were before they were sealed, to do without sealing. No server may run."""
-    from imserver.data import sqlite_keys  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite import keys as sqlite_keys  # noqa: PLC0415  (loads the engine)
 
     sqlite_keys.unseal(_database(data), ring_file(data, keys).load())
     leave_on_record(data, act_of(ActKind.STORE_UNSEALED))

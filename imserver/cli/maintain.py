@@ -15,7 +15,7 @@ from imserver.core.acts import ActKind, Fact
 from imserver.data.directory import DATABASE_NAME, DataDirectory
 
 if TYPE_CHECKING:
-    from imserver.data.sqlite_check import Report
+    from imserver.data.sqlite.check import Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 def check(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     """Look for damage in the store: gaps, doubles, dangling references. Exit status 1 if there is any."""
-    from imserver.data import sqlite_check  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite import check as sqlite_check  # noqa: PLC0415  (loads the engine)
 
     database = _database(data)
     report = sqlite_check.check(database, ring_if_any(data, keys))
@@ -58,7 +58,7 @@ def backup(
     ] = False,
 ) -> None:
     """Copy the store as it is now into a new directory, whether a server runs or not, and check the copy."""
-    from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite import backup as sqlite_backup  # noqa: PLC0415  (loads the engine)
 
     _database(data)
     report = sqlite_backup.backup(DataDirectory(data), target, with_key=with_key)
@@ -78,7 +78,7 @@ def restore(
     keys: KeysOption = None,
 ) -> None:
     """Put a backup into an empty data directory. Robots are told that what came after it is lost."""
-    from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite import backup as sqlite_backup  # noqa: PLC0415  (loads the engine)
 
     ring = ring_if_any(data, keys)
     report = sqlite_backup.restore(source, DataDirectory(data), ring=ring, force=force)
@@ -89,7 +89,7 @@ def restore(
 
 def accept_loss(data: DataOption = DEFAULT_DATA) -> None:
     """Go on with a store that lost its end, where there is no backup. Robots are told what is lost."""
-    from imserver.data import sqlite_backup  # noqa: PLC0415  (loads the engine)
+    from imserver.data.sqlite import backup as sqlite_backup  # noqa: PLC0415  (loads the engine)
 
     database = _database(data)
     report = sqlite_backup.accept_loss(DataDirectory(data))

@@ -47,9 +47,9 @@ def migrate(
 
 async def _move(source: str, target: str, progress: "Progress") -> "Moved":
     from imserver.data.directory import DataDirectory  # noqa: PLC0415  (they load the engines)
-    from imserver.data.mongo_moving import MongoRows  # noqa: PLC0415
+    from imserver.data.mongo.moving import MongoRows  # noqa: PLC0415
     from imserver.data.moving import MoveFailed, move  # noqa: PLC0415
-    from imserver.data.sqlite_moving import SqliteRows  # noqa: PLC0415
+    from imserver.data.sqlite.moving import SqliteRows  # noqa: PLC0415
 
     if _is_url(target):
         files = SqliteRows.source(DataDirectory(_existing(source)).database_path)

@@ -12,7 +12,7 @@ from imserver.core.key_ring import KeyRing
 from imserver.core.membership_changes import change_of
 from imserver.core.model import MembershipChange
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.sqlite_dump import LogHeader, open_dump
+from imserver.data.sqlite.dump import LogHeader, open_dump
 from imserver.protocol.events import SERVER_KINDS, Event
 from imserver.verify.body_hash import body_sha, stored_body_sha
 from imserver.verify.history import HistoryUnusable

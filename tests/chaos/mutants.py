@@ -15,7 +15,7 @@ class Change(NamedTuple):
     new: str
 
 
-_WRITER = "imserver/data/sqlite_writer.py"
+_WRITER = "imserver/data/sqlite/writer.py"
 
 ACK_BEFORE_COMMIT = (
     Change(

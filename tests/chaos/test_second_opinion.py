@@ -8,7 +8,7 @@ import pytest
 from imserver.core.membership_changes import body_of
 from imserver.core.model import Added, Append, Created, MembershipChange, Removed
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 from imserver.protocol.events import MEMBERS_ADDED, MEMBERS_REMOVED, MESSAGE, Role
 from imserver.protocol.names import ConversationName, RobotName
 from tests.chaos.second_opinion import Judge, Opinion

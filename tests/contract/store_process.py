@@ -14,7 +14,7 @@ from pathlib import Path
 from imserver.core.errors import ImserverError
 from imserver.core.model import Cursor
 from imserver.data.key_ring_file import KeyRingFile
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 from tests.contract.records import LINE, cursor, event, seqs, whole_log
 
 BATCH = 20

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from imserver.core.files import SEGMENT_BYTES
-from imserver.data import sqlite_backup, sqlite_check
 from imserver.data.directory import DATABASE_NAME, FILES_NAME, DataDirectory
-from imserver.data.disk_content import DiskContent, blob_path, blob_paths
-from imserver.data.sqlite import SqliteStore
+from imserver.data.disk.content import DiskContent, blob_path, blob_paths
+from imserver.data.sqlite import backup as sqlite_backup
+from imserver.data.sqlite import check as sqlite_check
+from imserver.data.sqlite.store import SqliteStore
 from tests.contract.file_contract import DIGEST, ROOMY, Place, refer, upload
 from tests.contract.records import DOCK, created, robot
 

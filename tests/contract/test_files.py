@@ -7,10 +7,10 @@ import pytest
 
 from imserver.core.errors import StoreCorrupt
 from imserver.core.files import BlobId
-from imserver.data.disk_content import SLOT_BYTES, DiskContent, blob_path
-from imserver.data.memory import MemoryStore
-from imserver.data.memory_files import MemoryContent
-from imserver.data.sqlite import SqliteStore
+from imserver.data.disk.content import SLOT_BYTES, DiskContent, blob_path
+from imserver.data.memory.files import MemoryContent
+from imserver.data.memory.store import MemoryStore
+from imserver.data.sqlite.store import SqliteStore
 from tests.contract.file_contract import FileContract, Place
 
 MORE_THAN_ANY_DISK = 2**60

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from tests.contract.loss_contract import Fill
 from tests.contract.store_contract import StoreContract
 

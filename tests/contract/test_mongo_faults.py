@@ -9,7 +9,7 @@ from pymongo import MongoClient
 
 from imserver.core.errors import Refusal, StoreTooNew, StoreUnavailable
 from imserver.core.model import Halted, Missing, Outcome, Stored
-from imserver.data.mongo import MongoStore
+from imserver.data.mongo.store import MongoStore
 from imserver.protocol.events import Role
 from imserver.protocol.names import RobotName
 from tests.contract.records import (
@@ -103,7 +103,7 @@ class TestLostAnswers:
     ) -> None:
         one, _ = nodes
         await one.append([created()], [])
-        monkeypatch.setattr("imserver.data.mongo_database.WRITE_TIMEOUT_S", 0.2)
+        monkeypatch.setattr("imserver.data.mongo.database.WRITE_TIMEOUT_S", 0.2)
         mongo_set.fail(["update"], times=1_000, errorCode=20, namespace="faults.cursors")
         assert all(map(is_new, await one.append([event("m")], [cursor(2)])))
         mongo_set.fail(["update"], times=0)

@@ -9,7 +9,7 @@ import pytest
 
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Stored, Unresolved
-from imserver.data.mongo import MongoStore
+from imserver.data.mongo.store import MongoStore
 from imserver.protocol.names import ConversationName, RobotName
 from tests.contract.records import EVERYTHING, MAIN, R1, R2, R3, added, created, event, removed
 from tests.mongo_server import MongoSet

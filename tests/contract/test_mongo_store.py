@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pymongo import MongoClient
 
-from imserver.data.mongo import MongoStore
-from imserver.data.mongo_files import MongoContent
+from imserver.data.mongo.files import MongoContent
+from imserver.data.mongo.store import MongoStore
 from tests.contract.file_contract import FileContract, Place
 from tests.contract.loss_contract import Fill
 from tests.contract.store_contract import StoreContract, any_calls

@@ -11,10 +11,10 @@ from msgspec import structs
 from imserver.core.errors import KeyRingUnusable, SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.key_ring import KeyRing, SealingKey
 from imserver.data import sealed_files
-from imserver.data.disk_content import DiskContent, blob_path
+from imserver.data.disk.content import DiskContent, blob_path
 from imserver.data.sealed_files import FileKey, SealedCatalog, SealedContent
-from imserver.data.sqlite import SqliteStore
-from imserver.data.sqlite_keys import count_uses, keys_required, unseal
+from imserver.data.sqlite.keys import count_uses, keys_required, unseal
+from imserver.data.sqlite.store import SqliteStore
 from tests.contract.file_contract import ROOMY, ContentContract, Place, upload
 
 MARK = b"a marked text that must not be readable anywhere"

@@ -9,12 +9,12 @@ import apsw
 import pytest
 
 from imserver.core.errors import StoreCorrupt
-from imserver.data import sqlite_file
 from imserver.data.directory import DATABASE_NAME, DataDirectory
-from imserver.data.sqlite import SqliteStore
-from imserver.data.sqlite_backup import accept_loss
-from imserver.data.sqlite_check import check
-from imserver.data.sqlite_wal import Damage, find_damage, index_path, wal_path
+from imserver.data.sqlite import file as sqlite_file
+from imserver.data.sqlite.backup import accept_loss
+from imserver.data.sqlite.check import check
+from imserver.data.sqlite.store import SqliteStore
+from imserver.data.sqlite.wal import Damage, find_damage, index_path, wal_path
 from imserver.protocol.events import Event
 from tests.contract.records import LINE, cursor, event, robot, stored, whole_log
 

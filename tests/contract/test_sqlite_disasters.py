@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from imserver.data.sqlite import SqliteStore
-from imserver.data.sqlite_check import check
+from imserver.data.sqlite.check import check
+from imserver.data.sqlite.store import SqliteStore
 from tests.contract.records import LINE, R1, event, seqs, stored, whole_log
 from tests.contract.store_process import BATCH
 

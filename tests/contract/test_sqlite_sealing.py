@@ -19,13 +19,13 @@ from imserver.core.model import Append, Mismatch, RobotRecord, Stored
 from imserver.data.directory import DATABASE_NAME, DataDirectory
 from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.sealing import EventSeal
-from imserver.data.sqlite import SqliteStore
-from imserver.data.sqlite_backup import backup, restore
-from imserver.data.sqlite_check import check
-from imserver.data.sqlite_file import load_page_checksums
-from imserver.data.sqlite_keys import count_uses, keys_required, remove_key, unseal, wipe
-from imserver.data.sqlite_resealing import Resealing
-from imserver.data.sqlite_writer import StoreHealth, Writer
+from imserver.data.sqlite.backup import backup, restore
+from imserver.data.sqlite.check import check
+from imserver.data.sqlite.file import load_page_checksums
+from imserver.data.sqlite.keys import count_uses, keys_required, remove_key, unseal, wipe
+from imserver.data.sqlite.resealing import Resealing
+from imserver.data.sqlite.store import SqliteStore
+from imserver.data.sqlite.writer import StoreHealth, Writer
 from tests.contract.records import DOCK, EVERYTHING, LINE, R1, R2, YARD, created, event, store_all
 from tests.contract.records import whole_log as log_of
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from imserver.core.key_ring import KeyRing, SealingKey
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 from tests.contract.loss_contract import Fill
 from tests.contract.records import DOCK, YARD, created
 from tests.contract.store_contract import StoreContract

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from hypothesis import HealthCheck, settings
 
-from imserver.data.memory import MemoryStore
-from imserver.data.sqlite import SqliteStore
+from imserver.data.memory.store import MemoryStore
+from imserver.data.sqlite.store import SqliteStore
 from imserver.data.store import Store
 from tests.contract.store_machine import Machine
 

@@ -10,8 +10,8 @@ import pytest
 
 from imserver.core.model import Cursor
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.mongo import MongoStore
-from imserver.data.sqlite import SqliteStore
+from imserver.data.mongo.store import MongoStore
+from imserver.data.sqlite.store import SqliteStore
 from imserver.data.store import Store
 from imserver.protocol.events import Role
 from tests.contract.records import (
@@ -115,7 +115,7 @@ async def test_a_move_that_broke_off_is_no_store(
     tmp_path: Path, mongo_set: MongoSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imserver.core.errors import StoreUnavailable  # noqa: PLC0415
-    from imserver.data.mongo_moving import MongoRows  # noqa: PLC0415
+    from imserver.data.mongo.moving import MongoRows  # noqa: PLC0415
 
     url = mongo_set.url()
     broken = await MongoRows.target(url)

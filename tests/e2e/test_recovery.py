@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import pytest
 
 from imserver.data.directory import DATABASE_NAME, KEY_NAME, SPOOL_NAME
-from imserver.data.sqlite_wal import index_path, wal_path
+from imserver.data.sqlite.wal import index_path, wal_path
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import START_TIMEOUT_S, ServerProcess
 from tests.e2e.test_crash import whole_log

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from client_sdk import BlockingRobot, ErrorCode, Event, FileDamaged, Options, Refused, Robot
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.sqlite_keys import keys_required
+from imserver.data.sqlite.keys import keys_required
 from tests.e2e.conftest import StartServer
 from tests.e2e.cutter import Cutter
 from tests.e2e.server_process import ServerProcess

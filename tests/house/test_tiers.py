@@ -20,7 +20,7 @@ BREACHES = [
     ("client_sdk/robot.py", "import imserver.core.clock", "the SDK sees the protocol only"),
     (
         "imserver/logic/send.py",
-        "import imserver.data.sqlite",
+        "import imserver.data.sqlite.store",
         "Only the node knows storage engines",
     ),
     ("imserver/access/door.py", "import apsw", "Only the node knows storage engines"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from imserver.core.acts import Act, RecordedAct, Revoked, TokenRecord
 from imserver.core.model import Boot
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.protocol.names import DeviceName, RobotName
 
 if TYPE_CHECKING:

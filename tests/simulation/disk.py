@@ -31,7 +31,7 @@ from imserver.core.model import (
     RobotRecord,
     Stored,
 )
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.data.store import Administration, Boots
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName

@@ -17,7 +17,7 @@ from client_sdk.outbox import Outbox
 from imserver.access.websocket import WebSocketLink
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Cursor
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.logic import committer, groups, history, resumption
 from imserver.logic.committer import Committer
 from imserver.logic.delivery import Delivery

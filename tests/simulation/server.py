@@ -17,8 +17,8 @@ from imserver.core.errors import StoreFailed
 from imserver.core.settings import Settings
 from imserver.core.tasks import TaskScope
 from imserver.core.tokens import Claims, TokenAuthority
-from imserver.data.memory import MemoryStore
-from imserver.data.memory_files import in_memory
+from imserver.data.memory.files import in_memory
+from imserver.data.memory.store import MemoryStore
 from imserver.node import Collaborators, build
 from imserver.route.local import LocalRouter
 from tests.bare_link import BareLink

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from imserver.core.model import Keep
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.protocol.events import (
     GROUP_CREATED,
     GROUP_DELETED,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from imserver.core.model import Append, Created, RobotRecord
 from imserver.core.server_settings import ServerSettings
 from imserver.core.settings import DeliverySettings, RetentionSettings, Settings
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.logic.membership import body_of
 from imserver.protocol.events import GROUP_CREATED, Role
 from imserver.protocol.limits import Limits

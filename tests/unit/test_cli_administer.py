@@ -8,7 +8,7 @@ import pytest
 from imserver import cli
 from imserver.core import tokens
 from imserver.data.directory import DataDirectory
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 
 
 @pytest.fixture

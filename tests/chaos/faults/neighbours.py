@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.sqlite_file import open_for_reading
+from imserver.data.sqlite.file import open_for_reading
 from tests.chaos.faults.fault import Fault
 from tests.chaos.world import World
 

@@ -8,7 +8,7 @@ from typing import Any
 from imserver.core.scopes import ADMIN, WHOLE
 from imserver.core.settings import Settings
 from imserver.core.tokens import TokenAuthority, bearer
-from imserver.data.memory_files import in_memory
+from imserver.data.memory.files import in_memory
 from imserver.node import Collaborators, Node, build
 from imserver.protocol.client_frames import Hello
 from imserver.route.local import LocalRouter

@@ -16,7 +16,7 @@ from imserver.core.model import (
     Outcome,
     RobotRecord,
 )
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 

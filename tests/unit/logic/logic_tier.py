@@ -14,7 +14,7 @@ from imserver.core.rate_settings import RateSettings
 from imserver.core.scopes import ADMIN, WHOLE, Scopes
 from imserver.core.tokens import TokenAuthority
 from imserver.core.warrant import Warrant
-from imserver.data.memory_files import in_memory
+from imserver.data.memory.files import in_memory
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.crowding import Crowding

@@ -10,7 +10,7 @@ from imserver.core.acts import Act, ActKind, RobotEnded, TokenEnded
 from imserver.core.audit_settings import AuditSettings
 from imserver.core.settings import RetentionSettings
 from imserver.core.warrant import Warrant
-from imserver.data.memory import MemoryStore
+from imserver.data.memory.store import MemoryStore
 from imserver.logic.ledger import Ledger
 from imserver.logic.metrics import AuditMetrics
 from imserver.logic.standing import Standing

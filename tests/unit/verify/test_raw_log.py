@@ -6,7 +6,7 @@ import pytest
 from imserver.core.membership_changes import body_of
 from imserver.core.model import Added, Append, Created, Cursor, Removed, RobotRecord
 from imserver.data.directory import DATABASE_NAME
-from imserver.data.sqlite import SqliteStore
+from imserver.data.sqlite.store import SqliteStore
 from imserver.protocol.events import Role
 from imserver.protocol.names import RobotName
 from imserver.verify.body_hash import body_sha

@@ -1,0 +1,379 @@
+"""Puts batches of events into the logs in MongoDB, beside any number of other nodes that do the same.
+
+How it goes. Each event is given the place after the last one that this node knows of its log, and the batch
+goes in with one ordered insert. The unique index on ``_id``, (conversation, seq), is the only arbiter: if
+another node took a place, or the unique index on the cid finds that an event is there already, the insert
+stops at that document. What came before it is stored; for the rest the logs and the cids are read again, and
+the rest is planned and inserted anew. Whoever loses a place has been overtaken, so somebody always gets on.
+
+Why there is no gap. Place s is only asked for when s-1 is known to be stored by a majority, or stands before
+it in the same ordered insert. What a primary takes in and loses again, since no majority had it, is always a
+suffix of what it took in: with s-1, s goes too.
+
+Why no seq gets a second event. A place that was taken stays taken, but for one case: retention deletes it. A
+node that stood still for long may then ask for a place that is free *again*. So whoever deletes raises a
+number before that, the fence, and whoever has inserted reads it before anything is acked: where it rose, the
+floors of the logs are read, and an event that landed below one is taken out and stored anew.
+
+An insert whose outcome is unknown (a connection broke, a primary stepped down, nobody confirmed in time) is
+looked for by its cids, in what a majority has, and tried again where it is not found. If the time is up
+before that settles it, the answer is `Unresolved`. If it lands after all, it lands after what it was planned
+after, or not at all, since its places are taken.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from bson.errors import BSONError
+from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutError
+
+from imserver.core.errors import StoreUnavailable
+from imserver.core.model import Append, Outcome, Stored, Unresolved
+from imserver.data.mongo.counts import MongoCounts
+from imserver.data.mongo.database import WRITE_TIMEOUT_S, Database, Session
+from imserver.data.mongo.plan import (
+    Insert,
+    Key,
+    Log,
+    Plan,
+    PlanNeedsCids,
+    key_of,
+    make_plan,
+    repeated,
+)
+from imserver.data.mongo.records import Records
+from imserver.data.mongo.rows import event_of
+from imserver.protocol.events import Event
+from imserver.protocol.names import ConversationName
+
+_ROUND_S: Final = 6.0
+_PAUSE_S: Final = 0.05
+_LOGS_MAX: Final = 100_000
+_SENDERS_MAX: Final = 100
+_DUPLICATE_KEY: Final = 11_000
+_log: Final = logging.getLogger(__name__)
+
+
+class _OutcomeUnknown(Exception):
+    """An insert was begun, and what became of it is not known."""
+
+
+class _Known(NamedTuple):
+    """A log that is remembered, and the fence as it was before the log was read."""
+
+    log: Log
+    fence: int
+
+
+class _Batch:
+    """A batch of events on its way.
+
+    Attributes:
+        events: all of it.
+        outcomes: what became of each event; known before ``begin``.
+        stored: those of its cids that were found; None as long as none was looked for.
+        own: where this batch has stored each cid, or may have.
+        changed: conversations whose members it may have changed.
+    """
+
+    def __init__(self, events: Sequence[Append]) -> None:
+        self.events = events
+        self.outcomes: list[Outcome] = [Unresolved()] * len(events)
+        self.begin = 0
+        self.stored: dict[Key, Event] | None = None
+        self.own: dict[Key, set[int]] = {}
+        self.changed: set[ConversationName] = set()
+
+    def rest(self) -> list[tuple[int, Append]]:
+        """Return the events whose outcomes are not known, with their places in the batch."""
+        return list(enumerate(self.events[self.begin :], self.begin))
+
+    @property
+    def may_be_stored(self) -> bool:
+        """Whether any of it is stored by now, or may be."""
+        return bool(self.own)
+
+    def note_own(self, inserts: Sequence[Insert]) -> None:
+        """Take note that this batch has stored these, or may have."""
+        for insert in inserts:
+            asked = self.events[insert.nth]
+            self.own.setdefault(key_of(asked), set()).add(insert.outcome.event.seq)
+            if "change" in insert.document:
+                self.changed.add(asked.conv)
+
+    def settle(self, plan: Plan, end: int) -> None:
+        """Take in that a plan was carried out up to ``end``, the index of the first event that is left."""
+        for insert in plan.inserts:
+            if insert.nth < end:
+                self.outcomes[insert.nth] = insert.outcome
+        for index, outcome in plan.outcomes.items():
+            if index < end:
+                self.outcomes[index] = self._found(index, outcome)
+        for index, first in plan.repeats.items():
+            if index < end:
+                self.outcomes[index] = self._repeat(index, first)
+        self.begin = end
+
+    def _found(self, index: int, outcome: Outcome) -> Outcome:
+        """Return the outcome of an event that needed no insert: new all the same if this batch stored it."""
+        if not isinstance(outcome, Stored):
+            return outcome
+        is_own = outcome.event.seq in self.own.get(key_of(self.events[index]), ())
+        return Stored(outcome.epoch, outcome.event, dup=not is_own)
+
+    def _repeat(self, index: int, first: int) -> Outcome:
+        outcome = self.outcomes[first]
+        assert isinstance(outcome, Stored)
+        return repeated(outcome.epoch, self.events[index], outcome.event)
+
+
+class Appender:
+    """Appends batches, one at a time: its caller sees to that."""
+
+    def __init__(self, database: Database, records: Records, counts: MongoCounts) -> None:
+        self._database = database
+        self._records = records
+        self._counts = counts
+        self._logs: dict[ConversationName, _Known] = {}
+        self._fence = -1
+
+    def forget(self) -> None:
+        """Drop what is remembered of the logs, to be read again."""
+        self._logs.clear()
+        self._fence = -1
+
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        """Store events as `EventLog.append` promises.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WRITE_TIMEOUT_S
+        batch = _Batch(events)
+        while batch.begin < len(events):
+            try:
+                await self._round(batch, deadline - loop.time())
+                continue
+            except _OutcomeUnknown as exc:
+                reason = str(exc)
+            except StoreUnavailable as exc:
+                if not batch.may_be_stored:
+                    raise
+                reason = str(exc)
+            self.forget()
+            self._look_again(batch)
+            if loop.time() + _PAUSE_S >= deadline:
+                _log.warning("append.unresolved", extra={"reason": reason})
+                break
+            await asyncio.sleep(_PAUSE_S)
+        await self._do_changes(batch.changed)
+        return batch.outcomes
+
+    async def heads(
+        self, least: Mapping[ConversationName, int], session: Session
+    ) -> dict[ConversationName, int | None]:
+        """Return the heads of logs, None without a log; they are read again where less than ``least`` is
+        known."""
+        heads: dict[ConversationName, int | None] = {}
+        unknown = []
+        for conv, seq in least.items():
+            known = self._logs.get(conv)
+            if known is None or known.log.head < seq:
+                unknown.append(conv)
+            else:
+                heads[conv] = known.log.head
+        for conv, log in (await self._records.logs(unknown, session)).items():
+            heads[conv] = None if log is None else log.head
+        return heads
+
+    async def _round(self, batch: _Batch, left_s: float) -> None:
+        """Bring a batch further: to its end, or to the next event that cannot be stored as planned."""
+        if left_s <= 0:
+            raise StoreUnavailable("other nodes append to the same conversations without a pause")
+        async with self._database.session(min(left_s, _ROUND_S)) as session:
+            rest = batch.rest()
+            if batch.stored is not None:
+                # Before the logs are read: floors that are read later tell which of these are let go.
+                batch.stored = await self._stored(rest, session)
+            logs = await self._read_logs({asked.conv for _, asked in rest}, session)
+            if batch.stored:
+                await self._drop_those_let_go(batch.stored, logs, session)
+            try:
+                plan = make_plan(rest, logs, batch.stored, epoch=self._database.epoch)
+            except PlanNeedsCids:
+                self._look_again(batch)
+                return
+            end = await self._carry_out(batch, plan, session)
+        batch.settle(plan, end)
+        if end < len(batch.events):
+            self._look_again(batch)
+
+    def _look_again(self, batch: _Batch) -> None:
+        """Let the next round read the logs and cids of the rest."""
+        batch.stored = {}
+        for _, asked in batch.rest():
+            self._logs.pop(asked.conv, None)
+
+    async def _carry_out(self, batch: _Batch, plan: Plan, session: Session) -> int:
+        """Insert what a plan says; return the index of the first event that it does not hold for."""
+        end = len(batch.events)
+        if not plan.inserts:
+            return end
+        fence = self._fence
+        count = await self._insert(batch, plan.inserts, session)
+        stored, left = plan.inserts[:count], plan.inserts[count:]
+        self._remember(stored, fence)
+        if left:
+            end = left[0].nth
+        passed = await self._passed_by_floor(stored, session)
+        if passed:
+            end = min(end, passed[0].nth)
+            self._counts.taken_back += len(passed)
+            for insert in passed:
+                await self._delete(insert.document["_id"], session)
+        return end
+
+    async def _insert(self, batch: _Batch, inserts: list[Insert], session: Session) -> int:
+        """Insert documents in order, up to the first that a unique index refuses; return how many.
+
+        Raises:
+            _OutcomeUnknown: some, all or none are stored.
+            StoreUnavailable: none is stored.
+        """
+        documents = [insert.document for insert in inserts]
+        try:
+            await self._database.events.insert_many(documents, ordered=True, session=session)
+        except ServerSelectionTimeoutError as exc:
+            raise StoreUnavailable(f"no primary of the MongoDB set answers: {exc}") from exc
+        except BulkWriteError as exc:
+            count, reason = self._stopped_at(exc), str(exc)
+        except (PyMongoError, BSONError) as exc:
+            count, reason = None, str(exc)
+        else:
+            count = len(inserts)
+        batch.note_own(inserts[:count])
+        if count is None:
+            self._counts.unknown += 1
+            raise _OutcomeUnknown(reason)
+        return count
+
+    def _stopped_at(self, exc: BulkWriteError) -> int | None:
+        """Return which document a unique index refused, or None if it was not that alone."""
+        details = exc.details
+        [error] = details["writeErrors"] or [{}]
+        if details["writeConcernErrors"] or error.get("code") != _DUPLICATE_KEY:
+            return None
+        if "_id" in error.get("keyPattern", ()):
+            self._counts.overtaken += 1
+        else:
+            self._counts.repeated += 1
+        return int(error["index"])
+
+    async def _passed_by_floor(self, stored: list[Insert], session: Session) -> list[Insert]:
+        """Return those of the inserts that landed below the floor of their log."""
+        if not stored:
+            return []
+        fence = self._fence = await self._database.fence(session)
+        convs = {insert.document["_id"]["c"] for insert in stored}
+        doubtful = [conv for conv in convs if self._logs[conv].fence != fence]
+        if not doubtful:
+            return []
+        found = self._database.conversations.find(
+            {"_id": {"$in": doubtful}}, {"floor": 1, "seen": 1}, session=session
+        )
+        floors: dict[str, int] = {}
+        async for record in found:
+            conv, floors[record["_id"]] = record["_id"], record["floor"]
+            if record.get("seen") is None:
+                log = self._logs[conv].log._replace(floor=floors[conv])
+                self._logs[conv] = _Known(log, fence)
+            else:
+                del self._logs[conv]  # halted: the next batch reads that
+        return [
+            insert
+            for insert in stored
+            if insert.outcome.event.seq < floors.get(insert.document["_id"]["c"], 1)
+        ]
+
+    def _remember(self, stored: list[Insert], fence: int) -> None:
+        """Note the new heads of logs."""
+        changes = {i.document["_id"]["c"]: i for i in stored if "change" in i.document}
+        for conv, last in {insert.document["_id"]["c"]: insert for insert in stored}.items():
+            known = self._logs.get(conv)
+            log = known.log if known else Log(last.outcome.epoch, 0, 1, None)
+            change = changes.get(conv)
+            changed = log.changed if change is None else change.outcome.event.seq
+            log = log._replace(head=last.outcome.event.seq, changed=changed)
+            self._logs[conv] = _Known(log, known.fence if known else fence)
+
+    async def _read_logs(
+        self, convs: Iterable[ConversationName], session: Session
+    ) -> dict[ConversationName, Log | None]:
+        """Return logs as they are remembered, or else as they are."""
+        if len(self._logs) > _LOGS_MAX:
+            self.forget()
+        if self._fence < 0:
+            self._fence = await self._database.fence(session)
+        logs: dict[ConversationName, Log | None] = {}
+        unknown = []
+        for conv in convs:
+            known = self._logs.get(conv)
+            if known is None:
+                unknown.append(conv)
+            else:
+                logs[conv] = known.log
+        if unknown:
+            for conv, log in (await self._records.logs(unknown, session)).items():
+                logs[conv] = log
+                if log is not None:
+                    self._logs[conv] = _Known(log, self._fence)
+        return logs
+
+    async def _stored(self, rest: list[tuple[int, Append]], session: Session) -> dict[Key, Event]:
+        """Return those of the events that are stored, by a majority."""
+        cids: dict[tuple[str, str], list[str]] = {}
+        for _, asked in rest:
+            cids.setdefault((asked.conv, asked.sender), []).append(asked.cid)
+        wanted = [
+            {"_id.c": conv, "sender": sender, "cid": {"$in": those}}
+            for (conv, sender), those in cids.items()
+        ]
+        found: dict[Key, Event] = {}
+        for start in range(0, len(wanted), _SENDERS_MAX):
+            some = {"$or": wanted[start : start + _SENDERS_MAX]}
+            async for document in self._database.events.find(some, session=session):
+                event = event_of(document)
+                found[document["_id"]["c"], event.sender, event.cid] = event
+        return found
+
+    async def _drop_those_let_go(
+        self,
+        stored: dict[Key, Event],
+        logs: dict[ConversationName, Log | None],
+        session: Session,
+    ) -> None:
+        """Forget, and delete, events below the floor of their log: retention has passed them."""
+        for key, event in list(stored.items()):
+            conv = ConversationName(key[0])
+            log = logs[conv]
+            if log is not None and event.seq < log.floor:
+                del stored[key]
+                await self._delete({"c": conv, "s": event.seq}, session)
+
+    async def _delete(self, place: dict[str, object], session: Session) -> None:
+        await self._database.events.delete_one({"_id": place}, session=session)
+
+    async def _do_changes(self, convs: set[ConversationName]) -> None:
+        """Bring the stored changes of members into the records; if that fails, who reads does it."""
+        if not convs:
+            return
+        for conv in convs:
+            self._logs.pop(conv, None)
+        try:
+            async with self._database.session() as session:
+                await self._records.catch_up(session, convs)
+        except StoreUnavailable as exc:
+            _log.warning("append.changes_left", extra={"reason": str(exc)})

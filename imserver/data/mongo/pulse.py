@@ -1,0 +1,70 @@
+"""Notices that a database was set back, by a number that this node has seen higher.
+
+A set that acks by majority and journal does not lose what it acked. An operator who restores a backup sets
+it back all the same, and clients then have seen events that are gone. So the database counts a pulse: at each
+start of a node, and about every minute in which it appends. The node keeps the highest one that it has seen
+in a file of its own; a database that is behind it has lost events, or may have.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+from pymongo import ReturnDocument
+
+from imserver.data.mongo.database import Database, Session
+
+_BEAT_S: Final = 60.0
+_DIGITS_MAX: Final = 20
+
+
+class Pulse:
+    """The database's pulse, as this node has felt it.
+
+    Attributes:
+        is_behind: whether the database was behind this node when it was opened.
+    """
+
+    def __init__(self, database: Database, mark: Path | None) -> None:
+        self._database = database
+        self._mark = mark
+        self._due_s = 0.0
+        self.is_behind = False
+
+    async def begin(self, session: Session, now_s: float) -> None:
+        """Compare the database with what this node remembers."""
+        remembered = self._remembered()
+        self.is_behind = await self.beat(session, now_s) <= remembered
+
+    def is_due(self, now_s: float) -> bool:
+        """Tell whether it is time for the next beat, on a stopwatch in seconds."""
+        return now_s >= self._due_s
+
+    async def beat(self, session: Session, now_s: float) -> int:
+        """Count on, and remember it."""
+        self._due_s = now_s + _BEAT_S
+        found = await self._database.meta.find_one_and_update(
+            {"_id": "pulse"},
+            {"$inc": {"n": 1}},
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        count = int(found["n"]) if found else 0
+        self._remember(count)
+        return count
+
+    def _remembered(self) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            if self._mark is not None:
+                return int(self._mark.read_text(encoding="ascii")[:_DIGITS_MAX])
+        return 0
+
+    def _remember(self, count: int) -> None:
+        if self._mark is None:
+            return
+        draft = self._mark.with_name(f"{self._mark.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # it is a witness more, not a condition of serving
+            draft.write_text(str(count), encoding="ascii")
+            draft.replace(self._mark)

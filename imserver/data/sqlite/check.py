@@ -1,0 +1,188 @@
+"""Looks through a store's file for damage and for what must not be: what ``imserver check`` runs.
+
+Reads only, in one snapshot, beside a running server if there is one. It judges the file against the store's
+own rules; whether bodies make sense is not its business.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import msgspec
+from msgspec import Raw, Struct
+
+from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
+from imserver.core.key_ring import KeyRing
+from imserver.data.directory import FILES_NAME
+from imserver.data.disk.files import flaws
+from imserver.data.sealing import EventSeal, key_of
+from imserver.data.sqlite.file import (
+    damaged_pages,
+    extended_code,
+    is_damage,
+    lost_commits,
+    open_for_reading,
+)
+from imserver.data.sqlite.resealing import uses
+from imserver.data.sqlite.statements import load_statements
+from imserver.protocol.events import Event
+
+_SQL: Final = load_statements(__package__, "check.sql")
+_WITNESSES_MAX: Final = 5
+_DAMAGE_MAX: Final = 100
+_texts: Final = msgspec.json.Decoder(list[str | None]).decode
+
+RULES: Final = {
+    "lost_commits": "commits in the write-ahead log that cannot be read any more",
+    "gap": "seq that are missing in a log",
+    "duplicate_cid": "cids that stand more than once in a conversation",
+    "dangling_ref": "events that refer to none before them",
+    "broken_seal": "bodies whose seal is broken: changed, or moved from another row",
+    "not_sealed": "bodies that are not sealed, where all the others are",
+    "event_without_conversation": "logs that belong to no conversation",
+    "conversation_without_events": "conversations without a first event",
+    "cursor_beyond_head": "cursors beyond the head of their log",
+    "member_of_ended_group": "members of a group that has ended",
+    "unregistered_member": "members that are not registered",
+    "file_ref_without_event": "references to files by events that are not there",
+    "blob_without_file": "bytes that are kept for no file",
+    "missing_content": "finished files whose bytes are not there",
+    "damaged_content": "finished files whose bytes are damaged",
+    "stray_content": "bytes beside the store that it does not know",
+}
+"""What is looked for besides damage of the file, and what it means."""
+
+_SQL_RULES: Final = [rule for rule in RULES if rule in _SQL]
+
+
+class Finding(Struct, frozen=True):
+    """Something that must not be: what, how often, and the first places.
+
+    Attributes:
+        rule: ``damage`` or a key of `RULES`.
+        meaning: the same in words.
+        count: how often; of damage, at most 100 places are counted.
+        witnesses: the first few places, for a person to look at.
+    """
+
+    rule: str
+    meaning: str
+    count: int
+    witnesses: tuple[str, ...]
+
+
+class Report(Struct, frozen=True):
+    """What a check saw. The store is sound if there are no findings.
+
+    Attributes:
+        unopened: how many bodies are sealed with keys that were not given, so that nothing was seen of them.
+    """
+
+    path: str
+    sqlite: str
+    conversations: int
+    events: int
+    findings: tuple[Finding, ...]
+    unopened: int = 0
+
+
+def check(path: Path, ring: KeyRing | None = None) -> Report:
+    """Look through the store in the file ``path``, in time linear in its size. Blocks.
+
+    With a ``ring``, every body that is sealed is opened.
+
+    Raises:
+        StoreCorrupt: the file is not a store, or is too damaged to be read at all.
+        StoreTooNew: a newer version wrote it.
+        StoreUnavailable: it does not exist or cannot be opened.
+    """
+    lost = lost_commits(path)
+    if lost is not None:
+        # SQLite must not open the file: its index of the WAL is evidence, and would be made anew.
+        finding = Finding("lost_commits", RULES["lost_commits"], lost.lost, (str(lost),))
+        return Report(str(path), apsw.sqlite_lib_version(), 0, 0, (finding,))
+    db = open_for_reading(path)
+    try:
+        findings = _damage(db, path)
+        with db:  # one snapshot for all questions
+            conversations, events = _row(db, "totals")
+            findings += [finding for rule in _SQL_RULES for finding in _broken(db, rule)]
+            seals, unopened = _broken_seals(db, ring)
+            findings += seals
+        findings += _file_findings(db, path.with_name(FILES_NAME))
+    except apsw.Error as exc:
+        if is_damage(exc):
+            raise StoreCorrupt(f"{path} is too damaged to be checked further: {exc}") from exc
+        raise StoreUnavailable(f"{path} cannot be read now: {exc}") from exc
+    finally:
+        db.close()
+    version = apsw.sqlite_lib_version()
+    return Report(str(path), version, conversations, events, tuple(findings), unopened)
+
+
+def _file_findings(db: apsw.Connection, folder: Path) -> list[Finding]:
+    found: dict[str, list[str]] = {}
+    for flaw in flaws(db, folder):
+        found.setdefault(flaw.rule, []).append(flaw.witness)
+    return [
+        Finding(rule, RULES[rule], len(places), tuple(places[:_WITNESSES_MAX]))
+        for rule, places in found.items()
+    ]
+
+
+def _damage(db: apsw.Connection, path: Path) -> list[Finding]:
+    places = _damaged_places(db)
+    pages = damaged_pages(path) if places else []
+    if pages:
+        db.execute("PRAGMA checksum_verification = OFF").fetchall()  # to see what else there is
+        places = [f"the checksum of page {number} is wrong" for number in pages]
+        places += _damaged_places(db)
+    if not places:
+        return []
+    witnesses = tuple(places[:_WITNESSES_MAX])
+    return [Finding("damage", "damaged places in the file", len(places), witnesses)]
+
+
+def _damaged_places(db: apsw.Connection) -> list[str]:
+    try:
+        rows: list[Any] = db.execute(f"PRAGMA integrity_check({_DAMAGE_MAX})").fetchall()
+    except apsw.Error as exc:
+        if extended_code(exc) != apsw.SQLITE_IOERR_DATA:
+            raise
+        return [f"a page has a wrong checksum ({exc})"]
+    return [str(place) for (text,) in rows for place in text.splitlines() if place != "ok"]
+
+
+def _broken(db: apsw.Connection, rule: str) -> list[Finding]:
+    count, witnesses = _row(db, rule, {"limit": _WITNESSES_MAX})
+    if not count:
+        return []
+    texts = tuple(text or "(unnamed)" for text in _texts(witnesses))
+    return [Finding(rule, RULES[rule], count, texts)]
+
+
+def _broken_seals(db: apsw.Connection, ring: KeyRing | None) -> tuple[list[Finding], int]:
+    """Return what is wrong with the sealed bodies, and how many could not be looked into."""
+    if ring is None:
+        return [], sum(uses(db).keys.values())
+    seal = EventSeal(ring)
+    places: list[str] = []
+    broken = unopened = 0
+    rows: Iterable[Any] = db.execute(_SQL["sealed_bodies"])
+    for conv, seq, ts, sender, cid, kind, ref, key, body in rows:
+        if key_of(key) not in ring.ids:
+            unopened += 1
+            continue
+        try:
+            seal.open(conv, Event(seq, ts, sender, cid, kind, Raw(body), ref))
+        except SealBroken:
+            broken += 1
+            places += [f"{conv}: {seq}"] if broken <= _WITNESSES_MAX else []
+    if not broken:
+        return [], unopened
+    return [Finding("broken_seal", RULES["broken_seal"], broken, tuple(places))], unopened
+
+
+def _row(db: apsw.Connection, name: str, values: dict[str, int] | None = None) -> Any:
+    return db.execute(_SQL[name], values).fetchone()

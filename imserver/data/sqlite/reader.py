@@ -1,0 +1,173 @@
+"""Reads of an embedded store, for its reading threads: one statement an answer, decoded from JSON."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import apsw
+import msgspec
+
+from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
+from imserver.core.model import ConversationRecord, GroupSummary, Keep, Membership, RobotRecord
+from imserver.data.sealing import EventSeal, refused
+from imserver.data.sqlite.file import SEQ_BITS, is_damage, open_for_reading
+from imserver.data.sqlite.rows import decode_events, encode_json
+from imserver.data.sqlite.statements import load_statements
+from imserver.protocol.events import Event
+from imserver.protocol.names import ConversationName, DeviceName, RobotName
+
+_Values: TypeAlias = Mapping[str, str | int | None]
+
+
+class _RobotRow(msgspec.Struct):
+    """A robot as SQLite writes it in JSON, which has no bytes."""
+
+    name: RobotName
+    public_key: str
+    registered_ms: int
+    revoked_ms: int | None
+
+    def record(self) -> RobotRecord:
+        key = bytes.fromhex(self.public_key) or None
+        return RobotRecord(self.name, key, self.registered_ms, self.revoked_ms)
+
+
+_log: Final = logging.getLogger(__name__)
+_LOG_END: Final = 1 << SEQ_BITS
+_SQL: Final = load_statements(__package__, "reads.sql")
+_robot = msgspec.json.Decoder(_RobotRow).decode
+_robots = msgspec.json.Decoder(list[_RobotRow]).decode
+_names = msgspec.json.Decoder(set[RobotName]).decode
+_conversation = msgspec.json.Decoder(ConversationRecord).decode
+_memberships = msgspec.json.Decoder(list[Membership]).decode
+_groups = msgspec.json.Decoder(list[GroupSummary]).decode
+_acked = msgspec.json.Decoder(dict[RobotName, int]).decode
+
+
+class ReadingConnection:
+    """A connection that only reads, for its one thread."""
+
+    def __init__(self, path: Path, seal: EventSeal | None = None) -> None:
+        self._path = path
+        self._seal = seal
+        self._db = open_for_reading(path)
+
+    def row(self, statement: str, values: _Values) -> Any:
+        """Return the first row that a statement answers, or None.
+
+        Raises:
+            StoreCorrupt, StoreUnavailable: it cannot be read.
+        """
+        try:
+            # The cursor goes at once: held, it would keep the WAL from starting anew.
+            return self._db.execute(statement, values).fetchone()
+        except apsw.Error as exc:
+            if is_damage(exc):
+                _log.error("store.damaged", extra={"path": str(self._path), "error": str(exc)})
+                raise StoreCorrupt(
+                    f"{self._path} is damaged ({exc}); see `imserver check`"
+                ) from exc
+            raise StoreUnavailable(f"the store cannot be read now: {exc}") from exc
+
+    def rest(self, *, idle: bool) -> None:
+        """Have nothing to do between calls."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+class Reader(ReadingConnection):
+    """The reading half of a store. Methods are as in the ports, without the waiting."""
+
+    def read_after(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        after = min(max(after, 0), _LOG_END)
+        values: _Values = {
+            "conv": conv,
+            "after": after,
+            "limit": max(limit, 0),
+            "bytes_max": bytes_max,
+        }
+        return self._page("page_after", conv, values)
+
+    def read_before(
+        self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        before = min(max(before, 0), _LOG_END)
+        values: _Values = {
+            "conv": conv,
+            "before": before,
+            "limit": max(limit, 0),
+            "bytes_max": bytes_max,
+        }
+        return self._page("page_before", conv, values)
+
+    def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
+        values = {"conv": conv, "seqs": encode_json(seqs)}
+        return {
+            event.ref: event
+            for event in self._page("amendments", conv, values)
+            if event.ref is not None  # always, by the query; here for the type
+        }
+
+    def first_kept(self, conv: ConversationName, keep: Keep) -> int:
+        values: _Values = {
+            "conv": conv,
+            "since_ms": keep.since_ms,
+            "events": keep.events,
+            "body_bytes": keep.body_bytes,
+        }
+        row = self._row("first_kept", values)
+        return 0 if row is None else int(row[0])
+
+    def robot(self, name: RobotName) -> RobotRecord | None:
+        row = self._row("robot", {"name": name})
+        return None if row is None else _robot(row[0]).record()
+
+    def known_robots(self, names: Sequence[RobotName]) -> set[RobotName]:
+        return _names(self._text("known_robots", {"names": encode_json(names)}))
+
+    def robots(self, *, after: str, limit: int) -> list[RobotRecord]:
+        text = self._text("robots", {"after": after, "limit": max(limit, 0)})
+        return [row.record() for row in _robots(text)]
+
+    def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        row = self._row("conversation", {"conv": conv})
+        return None if row is None else _conversation(row[0])
+
+    def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
+        return _memberships(self._text("memberships", {"robot": robot, "device": device}))
+
+    def groups(self, *, member: RobotName | None, after: str, limit: int) -> list[GroupSummary]:
+        name = "groups" if member is None else "groups_of_member"
+        values = {"member": member, "after": after, "limit": max(limit, 0)}
+        return _groups(self._text(name, values))
+
+    def acked(self, conv: ConversationName) -> dict[RobotName, int]:
+        return _acked(self._text("acked", {"conv": conv}))
+
+    def _page(self, name: str, conv: ConversationName, values: _Values) -> list[Event]:
+        rows, bodies = self._row(name, values)
+        strict = self._seal is not None and self._seal.strict
+        return decode_events(
+            rows, bodies, lambda _, event: self._opened(conv, event), strict=strict
+        )
+
+    def _opened(self, conv: ConversationName, event: Event) -> Event:
+        try:
+            if self._seal is None:
+                raise refused(conv, event)
+            return self._seal.open(conv, event)
+        except SealBroken as exc:
+            _log.error("sealing.broken", extra={"path": str(self._path), "reason": str(exc)})
+            raise
+
+    def _text(self, name: str, values: _Values) -> str:
+        text: str = self._row(name, values)[0]
+        return text
+
+    def _row(self, name: str, values: _Values) -> Any:
+        return self.row(_SQL[name], values)
