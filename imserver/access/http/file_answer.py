@@ -12,7 +12,7 @@ from urllib.parse import quote
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from imserver.access.http.link import LINK
+from imserver.access.http.last_answers import LINK
 from imserver.access.http.stays import Stays
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.files import FileRecord

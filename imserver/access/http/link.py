@@ -14,6 +14,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from imserver.access.door import Door
+from imserver.access.http.last_answers import LINK, LastAnswers
 from imserver.access.websocket import WebSocketLink
 
 HEAD_BYTES_MAX: Final = 32 * 1024
@@ -21,15 +22,8 @@ HEADERS_MAX: Final = 128
 BODY_BYTES_PER_S: Final = 1024
 """Slower than that, a body is given up, after some time to begin."""
 
-SURPLUS_BYTES_MAX: Final = 1024 * 1024
-"""So much of a body is dropped after its request was refused, while the client reads why."""
-
 CLOSE_TIMEOUT_S: Final = 2.0
-"""So long a client that was refused gets to read why."""
-
-LINK: Final = "imserver.link"
-"""Where a request's scope names its link."""
-
+"""So long a client that still sends gets to read its answer."""
 
 _NO_HTTP: Final = HTTPStatus.BAD_REQUEST, "This is no request of HTTP/1.1."
 
@@ -53,10 +47,16 @@ class _BadHead(Exception):
 
 
 class HttpLink(HttpToolsProtocol):
-    """One HTTP connection."""
+    """One HTTP connection.
+
+    Attributes:
+        stay: the answer that takes its time, if one does, and hears of time and loss.
+        body_bytes: so much has come of the body of the last request.
+    """
 
     def __init__(self, door: Door, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
+        self.app = LastAnswers(self.app)
         self._door = door
         self._head_bytes = 0
         self._in_head = True
@@ -64,27 +64,19 @@ class HttpLink(HttpToolsProtocol):
         self._head_due = 0
         self._is_inside = False
         self._fault: tuple[HTTPStatus, str] | None = None
-        self._body_bytes = 0
+        self.body_bytes = 0
         self._rest_bytes = 0
         self._body_due = 0
         self._unsent_bytes = 0
         self._stalled_ticks = 0
         self._closes_at: int | None = None
-        self._stay: Stay | None = None
+        self.stay: Stay | None = None
         self._is_lost = False
 
     @property
     def is_over(self) -> bool:
         """Whether nothing that is still said reaches the client: it left, or was refused."""
         return self._is_lost or self._closes_at is not None or self.transport.is_closing()
-
-    def attach(self, stay: Stay) -> None:
-        """Tell the answer that is being given of time and loss, until it detaches."""
-        self._stay = stay
-
-    def detach(self) -> None:
-        """Tell nobody any more."""
-        self._stay = None
 
     def connection_made(self, transport: Any) -> None:
         """Take in a stranger, or turn it away at once when far too many are here."""
@@ -105,8 +97,8 @@ class HttpLink(HttpToolsProtocol):
         self._is_lost = True
         self._leave()
         super().connection_lost(exc)
-        if self._stay is not None:
-            self._stay.on_lost()
+        if self.stay is not None:
+            self.stay.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Take in a piece of a request."""
@@ -123,7 +115,7 @@ class HttpLink(HttpToolsProtocol):
             # What is not body: the end of the head, the sizes of chunks, up to six bytes for each byte, and
             # what follows the last.
             self._rest_bytes += len(data)
-            self._judge_size(self._rest_bytes - 8 * self._body_bytes - HEAD_BYTES_MAX)
+            self._judge_size(self._rest_bytes - 8 * self.body_bytes - HEAD_BYTES_MAX)
         if self._fault is not None:
             self.send_400_response("")
 
@@ -136,7 +128,7 @@ class HttpLink(HttpToolsProtocol):
         """Take in the end of a head."""
         self._in_head = False
         self._judge_head()
-        self._body_bytes = self._rest_bytes = 0
+        self.body_bytes = self._rest_bytes = 0
         self._body_due = self._door.wheel.due(self._door.hello_timeout_s)
         if self.client is None and not (self.parser.should_upgrade() and self._should_upgrade()):
             self.scope["server"] = self.server = get_local_addr(self.transport)
@@ -146,9 +138,7 @@ class HttpLink(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take in a piece of a body."""
         super().on_body(body)
-        self._body_bytes += len(body)
-        if self._body_bytes > SURPLUS_BYTES_MAX and self.cycle.response_complete:
-            self.transport.close()
+        self.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Take in the end of a request; the next thing to come is a head again."""
@@ -182,7 +172,7 @@ class HttpLink(HttpToolsProtocol):
 
     def check_deadline(self) -> None:
         """Give up on what does not end: a head, a body, an answer that is not taken; called each second."""
-        is_given_up = self._stay is not None and not self._stay.on_tick()
+        is_given_up = self.stay is not None and not self.stay.on_tick()
         if is_given_up or self._has_stalled():
             self._door.context.metrics.closed_slow.inc()
             self.transport.abort()
@@ -202,7 +192,7 @@ class HttpLink(HttpToolsProtocol):
             self._give_up_body(cycle)
 
     def _body_s(self) -> int:
-        return self._body_bytes // BODY_BYTES_PER_S
+        return self.body_bytes // BODY_BYTES_PER_S
 
     def _give_up_body(self, cycle: RequestResponseCycle | None) -> None:
         if cycle is None or cycle.response_started:
@@ -218,7 +208,7 @@ class HttpLink(HttpToolsProtocol):
         """Tell whether the client has taken nothing for a whole ping interval, although there was some."""
         before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
         # To what is unsent a stream adds; only while it waits, a number that does not fall shows a stall.
-        adds = self._stay is not None and not self._stay.blocked
+        adds = self.stay is not None and not self.stay.blocked
         if adds or not before or self._unsent_bytes < before:
             self._stalled_ticks = 0
         else:
@@ -262,6 +252,10 @@ class HttpLink(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} {status.phrase}\r\nconnection: close\r\n"
         head += f"content-type: text/plain; charset=utf-8\r\ncontent-length: {len(content)}\r\n\r\n"
         self.transport.write(head.encode() + content)
+        self.end()
+
+    def end(self) -> None:
+        """Close the connection once the client had time to read what it was told, or leaves."""
         if self._is_inside and self.transport.can_write_eof():
             # Closed while the client still writes, the connection would be reset, and our words with it.
             self.transport.write_eof()

@@ -9,7 +9,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
-from imserver.access.http.link import LINK
+from imserver.access.http.last_answers import LINK
 from imserver.access.refusals import refusal_of
 from imserver.core.errors import Refusal
 from imserver.protocol.errors import MEANING, ErrorCode

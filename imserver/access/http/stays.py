@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from imserver.access.http.link import LINK, Stay
+from imserver.access.http.last_answers import LINK
+from imserver.access.http.link import Stay
 from imserver.access.http.metrics import HttpMetrics
 from imserver.core.errors import Refusal
 from imserver.core.warrant import Warrant
@@ -24,13 +25,13 @@ class Staying(Stay, Protocol):
 
 
 class Holder(Protocol):
-    """The connection on which an answer is given."""
+    """The connection on which an answer is given.
 
-    def attach(self, stay: Stay) -> None:
-        """Tell the answer that is being given of time and loss."""
+    Attributes:
+        stay: the answer that is being given, which hears of time and loss.
+    """
 
-    def detach(self) -> None:
-        """Tell nobody any more."""
+    stay: Stay | None
 
 
 class Stays:
@@ -60,11 +61,11 @@ class Stays:
         """
         link: Holder = scope[LINK]
         self.enter(warrant, stay)
-        link.attach(stay)
+        link.stay = stay
         try:
             yield
         finally:
-            link.detach()
+            link.stay = None
             self.leave(warrant, stay)
 
     def enter(self, warrant: Warrant, stay: Staying) -> None:

@@ -20,6 +20,7 @@ from tests.e2e.http.uploads import (
     TUS,
     Cut,
     metadata,
+    offset_of,
     send_a_part,
     upload,
     upload_through_cuts,
@@ -85,6 +86,15 @@ async def test_an_upload_goes_on_after_it_was_cut_at_any_byte(
     file = await upload_through_cuts(owner, content, cuts)
     answer = await owner.ask("GET", f"/files/{file}")
     assert hashlib.sha256(answer.content).digest() == hashlib.sha256(content).digest()
+
+
+async def test_a_client_goes_on_after_the_refusal_of_much_that_it_sent(pair: tuple[HttpRobot, ...]):
+    content = bytes(3_000_000)
+    file = await upload(pair[0], len(content))
+    for _ in range(20):
+        refused = await append(pair[0], file, content[1:], offset=1)
+        assert refused.status_code == 409
+        assert await offset_of(pair[0], file) == 0
 
 
 async def test_an_upload_goes_on_after_its_server_was_killed(

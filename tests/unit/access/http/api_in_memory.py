@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from litestar import Litestar
 
 from imserver.access.http.application import Parts, application
-from imserver.access.http.link import LINK, Stay
+from imserver.access.http.last_answers import LINK
+from imserver.access.http.link import Stay
 from imserver.access.http.visit import session_for
 from imserver.core.settings import Settings
 from imserver.core.warrant import Warrant
@@ -54,12 +55,6 @@ class HeldLink:
     @property
     def is_over(self) -> bool:
         return self.transport.is_closing()
-
-    def attach(self, stay: Stay) -> None:
-        self.stay = stay
-
-    def detach(self) -> None:
-        self.stay = None
 
 
 class Api:

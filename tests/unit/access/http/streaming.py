@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from imserver.access.http.link import LINK
+from imserver.access.http.last_answers import LINK
 from tests.server_sent_events import Said, parsed
 from tests.unit.access.http.api_in_memory import Api, HeldLink, scope
 

@@ -7,6 +7,7 @@ import pytest
 
 from imserver.access.door import VISITORS_RESERVE
 from imserver.access.http import link as link_module
+from imserver.access.http.last_answers import SURPLUS_BYTES_MAX
 from imserver.core.settings import AccessSettings, Settings
 from tests.unit.access.http.api_in_memory import Api, api_in_memory
 from tests.unit.access.http.raw_http import HOST, RawHttp, head
@@ -222,13 +223,25 @@ async def test_a_body_in_chunks_of_one_byte_is_taken_in(api: Api):
     assert http.statuses == [201]
 
 
-async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(api: Api):
+@pytest.mark.parametrize("length", [10**9, None])
+async def test_a_connection_ends_with_the_refusal_of_a_body_that_is_far_from_over(
+    api: Api, length: int | None
+):
     http = RawHttp(api)
-    await http.feed(sending(api, 10**9), *[b"x" * 65_536] * 10)
-    assert http.is_open, "the client gets to read the refusal"
-    await http.feed(*[b"x" * 65_536] * 10)
-    assert http.statuses == [413]
-    assert not http.is_open
+    http.transport.is_stuck = True
+    await http.feed(sending(api, length, "Content-Encoding: odd"), *[b"1\r\nx\r\n" * 10_000] * 10)
+    assert http.statuses == [415]
+    assert http.received.count(b"connection: close\r\n") == 1
+    assert http.is_open and http.transport.is_ended(), "the client gets to read the refusal"
+    await http.pass_time(round(link_module.CLOSE_TIMEOUT_S))
+    assert http.transport.is_closed()
+
+
+async def test_what_is_left_of_a_body_after_its_refusal_is_dropped(api: Api):
+    http, left = RawHttp(api), SURPLUS_BYTES_MAX
+    await http.feed(sending(api, left), *[b"x" * 65_536] * (left // 65_536), head())
+    assert http.statuses == [413, 200]
+    assert http.is_open and b"connection: close" not in http.received
 
 
 async def test_a_body_that_does_not_come_is_given_up(api: Api):
@@ -263,6 +276,7 @@ async def test_a_request_that_is_refused_by_its_head_is_not_asked_for_its_body(h
     expecting = head("POST", EVENTS, "Content-Length: 9", "Expect: 100-continue")
     await http.feed(expecting)
     assert http.statuses == [415]
+    assert b"connection: close" in http.received and not http.is_open, "what comes next is unclear"
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing_behind(
@@ -318,7 +332,7 @@ class Waiting:
 
 async def test_an_answer_that_takes_its_time_hears_of_each_second_and_of_the_loss(http: RawHttp):
     waiting = Waiting()
-    http.link.attach(waiting)
+    http.link.stay = waiting
     await http.pass_time(3)
     http.transport.close()
     await http.settle()
@@ -327,14 +341,14 @@ async def test_an_answer_that_takes_its_time_hears_of_each_second_and_of_the_los
 
 async def test_an_answer_that_is_over_hears_nothing(http: RawHttp):
     waiting = Waiting()
-    http.link.attach(waiting)
-    http.link.detach()
+    http.link.stay = waiting
+    http.link.stay = None
     await http.pass_time(3)
     assert waiting.ticks == 0
 
 
 async def test_an_answer_may_give_its_connection_up(http: RawHttp):
-    http.link.attach(Waiting(keeps_on=False))
+    http.link.stay = Waiting(keeps_on=False)
     await http.pass_time(1)
     assert http.transport.is_aborted()
 
@@ -347,7 +361,7 @@ async def test_a_stream_is_cut_off_only_while_it_waits_for_its_client(
     waiting.blocked = blocked
     http.transport.is_stuck = True
     await http.feed(head())
-    http.link.attach(waiting)
+    http.link.stay = waiting
     http.transport.unsent = 100
     await http.pass_time(PING_S + 1)
     assert http.transport.is_aborted() is is_cut
