@@ -94,7 +94,8 @@ class Doorway:
             if self._tls is not None:
                 await self._tls.attach(self._make, connection)
             else:
-                await self._loop.connect_accepted_socket(self._make, connection)
+                # Broken off, uvloop would close it under the hands of a protocol that it has begun to serve.
+                await (self._loop.connect_accepted_socket(self._make, connection))
         except OSError as exc:  # also what goes wrong with TLS
             _log.debug("connection.failed", extra={"reason": str(exc)})
             connection.close()

@@ -78,7 +78,8 @@ class ChaosServer:
     @property
     def pid(self) -> int:
         """The process, or `NOBODY`."""
-        return self._life.pid if self._life is not None and self._life.running else NOBODY
+        pid = self._life.pid_if_running if self._life is not None else None
+        return NOBODY if pid is None else pid
 
     @property
     def running(self) -> bool:

@@ -84,6 +84,12 @@ class ServerProcess:
         assert self._process.poll() is None, f"the server ended with {self._process.returncode}"
         return self._process.pid
 
+    @property
+    def pid_if_running(self) -> int | None:
+        """The process, if it has not ended; it may at any moment, so ask once and not twice."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
     def start(self) -> None:
         """Start the process and return once it says that it is ready."""
         command = [*self._prefix, sys.executable, "-m", "imserver", "serve", *self._arguments]
@@ -143,7 +149,7 @@ class ServerProcess:
     @property
     def running(self) -> bool:
         """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+        return self.pid_if_running is not None
 
     def rss(self) -> int:
         """Return the memory that the process holds, in bytes."""

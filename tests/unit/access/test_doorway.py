@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from imserver.access.admission import (
@@ -148,3 +149,34 @@ async def test_a_crowd_is_taken_in_a_few_at_a_time(entrance: Entrance) -> None:
     assert most <= ACCEPTS_A_TURN
     for one in crowd:
         one.close()
+
+
+def test_a_node_that_ends_closes_nothing_under_the_hands_of_a_protocol() -> None:
+    uvloop.run(_write_after_the_scope_has_ended())
+
+
+async def _write_after_the_scope_has_ended() -> None:
+    guests: list[Guest] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    class Last(Guest):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            guests.append(self)
+            for task in tasks:
+                task.cancel()
+
+    def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(work, name=name))
+
+    doorway = Doorway(socket.create_server(("127.0.0.1", 0)), Last, spawn=spawn, tls=None)
+    doorway.open()
+    reader, writer = await asyncio.open_connection(*doorway.address)
+    while not guests:
+        await asyncio.sleep(0)
+    await asyncio.wait(tasks)
+    guests[0].transport.write(TAKEN)
+    assert await reader.readline() == TAKEN
+    guests[0].transport.close()
+    writer.close()
+    doorway.close()
