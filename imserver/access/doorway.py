@@ -95,7 +95,7 @@ class Doorway:
                 await self._tls.attach(self._make, connection)
             else:
                 # Broken off, uvloop would close it under the hands of a protocol that it has begun to serve.
-                await (self._loop.connect_accepted_socket(self._make, connection))
+                await asyncio.shield(self._loop.connect_accepted_socket(self._make, connection))
         except OSError as exc:  # also what goes wrong with TLS
             _log.debug("connection.failed", extra={"reason": str(exc)})
             connection.close()
