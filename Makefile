@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: audit help run demo test check docs bench bench-quick bench-setup simulate chaos pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
+.PHONY: audit help run demo test check docs bench bench-quick bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -94,6 +94,11 @@ MINUTES ?= 20
 chaos: $(READY) ## break things under load for MINUTES=20 (or SECONDS=…); as root also disks and clocks
 	@tools/set_up_chaos.sh
 	@exec $(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),$$(( $(MINUTES) * 60 ))) --seed "$(SEED)"
+
+chaos-cluster: $(READY) ## the same with three nodes, three mongods and Redis, as root, in network namespaces
+	@tools/set_up_tests.sh
+	@tools/set_up_chaos.sh
+	@exec $(BIN)/python -m tests.chaos.cluster --seconds $(or $(SECONDS),$$(( $(MINUTES) * 60 ))) --seed "$(SEED)"
 
 pressure: $(READY) ## press on delivery: readers that stall, floods, long backlogs; eight minutes (ONLY=name)
 	@exec $(BIN)/python -m tests.pressure $(addprefix --only ,$(ONLY))

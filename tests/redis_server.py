@@ -1,4 +1,4 @@
-"""A real Redis server of one's own, on a free port of loopback, that keeps nothing."""
+"""A real Redis server of one's own, on a free port, that keeps nothing."""
 
 import contextlib
 import shutil
@@ -9,6 +9,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from tests.place import LOOPBACK, Place
+
 PROGRAM = shutil.which("redis-server") or "/usr/bin/redis-server"
 START_S = 20
 
@@ -16,15 +18,18 @@ START_S = 20
 class RedisServer:
     """One Redis process; it can be killed, paused, and started again on the same port."""
 
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
+    def __init__(self, place: Place = LOOPBACK, *, port: int = 0, bind: str = "") -> None:
+        self.host = place.host
+        self._bind = bind or place.host
+        self._prefix = place.prefix
+        with socket.create_server(("127.0.0.1", port)) as taken:
             self.port = int(taken.getsockname()[1])
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def start(self) -> None:
         """Start it, and return when it answers."""
@@ -32,14 +37,16 @@ class RedisServer:
             "--port",
             str(self.port),
             "--bind",
-            "127.0.0.1",
+            self._bind,
+            "--protected-mode",
+            "no",
             "--save",
             "",
             "--appendonly",
             "no",
         )
         self._process = subprocess.Popen(
-            [PROGRAM, *options],
+            [*self._prefix, PROGRAM, *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=tempfile.gettempdir(),
@@ -70,7 +77,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection((self.host, self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64) == b"+PONG\r\n"
         except OSError:

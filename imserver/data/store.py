@@ -44,8 +44,8 @@ class EventLog(Protocol):
         answered as the event would be if it is stored, and else `Missing`; it stores nothing. An engine that
         nodes share answers `Outdated` for an event that was judged without knowing a change of members before
         its place (``Append.known``), whichever node made that.
-        A direct line exists from its first event. Membership changes, and references to files, take
-        effect in the same transaction.
+        A direct line exists from its first event, and its members never change. Membership changes, and
+        references to files, take effect in the same transaction.
         A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
         conversation.
 

@@ -1,6 +1,7 @@
 """Reads the raw log: from a data directory, or from a file of events as ``imserver tail --json`` prints."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -97,15 +98,9 @@ def read_data_directory(data: Path, ring: KeyRing | None = None) -> Logs:
     path = data / DATABASE_NAME
     if not path.is_file():
         raise HistoryUnusable(f"there is no store in {data}; name a server's data directory")
-    logs = Logs(str(data))
     try:
         with open_dump(path, ring) as dump:
-            loading = {head.id: _loading(head) for head in dump.conversations()}
-            for number, event in dump.events():
-                target = loading.get(number)
-                if target is None:
-                    target = loading[number] = _Loading(f"conversation {number}", "")
-                target.put(event, stored_body_sha(event.body))
+            logs = logs_of(str(data), dump.conversations(), dump.events())
             logs.cursors = {
                 (cursor.robot, cursor.device, cursor.conv): cursor.seq for cursor in dump.cursors()
             }
@@ -113,6 +108,30 @@ def read_data_directory(data: Path, ring: KeyRing | None = None) -> Logs:
         raise
     except (ImserverError, msgspec.DecodeError) as exc:
         raise HistoryUnusable(f"the log in {data} cannot be read: {exc}") from exc
+    return logs
+
+
+def logs_of(
+    source: str, conversations: Iterable[LogHeader], events: Iterable[tuple[int, Event]]
+) -> Logs:
+    """Return logs that were read from a store in whatever way.
+
+    Args:
+        source: what they were read from, for people.
+        conversations: all of them.
+        events: each with the id of its conversation.
+
+    Raises:
+        HistoryUnusable: a change of members cannot be read.
+        msgspec.DecodeError: a body is no MessagePack.
+    """
+    logs = Logs(source)
+    loading = {head.id: _loading(head) for head in conversations}
+    for number, event in events:
+        target = loading.get(number)
+        if target is None:
+            target = loading[number] = _Loading(f"conversation {number}", "")
+        target.put(event, stored_body_sha(event.body))
     for target in loading.values():
         logs.add_raw(target.done())
     return logs

@@ -13,6 +13,7 @@ from tests.chaos.orders import RobotOrder
 PROCESSES: Final = 4
 GROUP_MEMBERS: Final = 3
 CHANGING_GROUPS: Final = 3
+CHANGING: Final = "changing-"
 GUESTS: Final = 3
 MAKERS_ONE_IN: Final = 6
 """So few of the robots make groups that soon end."""
@@ -45,7 +46,7 @@ def cast(
         for member in members:
             convs[member].append(f"g/{group}")
     for number in range(min(CHANGING_GROUPS, robots - GUESTS)):
-        group = f"changing-{number}"
+        group = f"{CHANGING}{number}"
         owner, *guests = (names[(number * 4 + step) % robots] for step in range(1 + GUESTS))
         changes[owner][group] = tuple(guests)
         for member in (owner, *guests):

@@ -85,9 +85,14 @@ class Client:
             report.changed += member.changes.acked
             report.received += member.received
             report.gaps += member.gaps
+            report.acked_at |= _later(member.acked_at, report.acked_at)
             report.reconnects += max(0, member.robot.statistics().connections - 1)
         sys.stdout.buffer.write(encode(report) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _later(these: dict[str, float], those: dict[str, float]) -> dict[str, float]:
+    return {name: max(t, those.get(name, 0.0)) for name, t in these.items()}
 
 
 def _shown(problem: BaseException) -> str:

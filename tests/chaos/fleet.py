@@ -1,12 +1,16 @@
 """The client processes, as the run sees them."""
 
 import asyncio
+import contextlib
 import signal
 import sys
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from tests.chaos.cast import PROCESSES
 from tests.chaos.child import send_signal
-from tests.chaos.orders import ClientOrder, Phase, Report, decode_report, encode
+from tests.chaos.orders import ClientOrder, Phase, Report, RobotOrder, decode_report, encode
+from tests.chaos.plan import Plan
 
 REPORT_BYTES_MAX = 1024 * 1024
 QUIT_S = 20.0
@@ -20,8 +24,11 @@ class ClientProcess:
         earlier: the last ones of its earlier lives.
     """
 
-    def __init__(self, order: ClientOrder, folder: Path, *, number: int) -> None:
+    def __init__(
+        self, order: ClientOrder, folder: Path, *, number: int, prefix: Sequence[str] = ()
+    ) -> None:
         self.order = order
+        self._prefix = prefix
         self.report = Report()
         self.earlier: list[Report] = []
         self._order_file = folder / f"client-{number}.json"
@@ -35,6 +42,7 @@ class ClientProcess:
         self._order_file.write_bytes(encode(self.order))
         with self._errors_file.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
+                *self._prefix,
                 sys.executable,
                 "-m",
                 "tests.chaos.client",
@@ -142,8 +150,24 @@ class Fleet:
                 total.gaps += report.gaps
                 total.reconnects += report.reconnects
                 total.problems = total.problems + report.problems
+                for name, t in report.acked_at.items():
+                    total.acked_at[name] = max(t, total.acked_at.get(name, 0.0))
             total.unknown += client.report.unknown
         return total
+
+    async def wait_each_acked(
+        self, names: Collection[str], *, since_s: float, within_s: float
+    ) -> list[str]:
+        """Wait until each of these conversations and robots had an ack since then; return those that had
+        none in time."""
+        waiting = set(names)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while waiting:
+                    acked_at = self.total().acked_at
+                    waiting = {name for name in waiting if acked_at.get(name, 0.0) <= since_s}
+                    await asyncio.sleep(0.05)
+        return sorted(waiting)
 
     async def wait_acks(self, more: int, *, within_s: float) -> bool:
         """Return whether ``more`` sends were acked within so many seconds."""
@@ -160,3 +184,33 @@ class Fleet:
         """End every process."""
         for client in self.clients:
             await client.end()
+
+
+def fleet_of(
+    plan: Plan,
+    orders: Sequence[RobotOrder],
+    *,
+    urls: Callable[[int], tuple[str, ...]],
+    prefix: Callable[[int], Sequence[str]] = lambda _: (),
+) -> Fleet:
+    """Return the client processes of a run.
+
+    Args:
+        plan: the run's.
+        orders: its robots.
+        urls: where the robots of each process connect to.
+        prefix: the command that starts each of them.
+    """
+    folder = Path(plan.folder)
+    clients = []
+    for number in range(PROCESSES):
+        order = ClientOrder(
+            urls(number),
+            tuple(orders[number::PROCESSES]),
+            str(folder / "histories" / f"client-{number}.jsonl"),
+            f"{plan.seed} client {number}",
+            rate=plan.rate,
+            patience_s=plan.patience_s * plan.slack,
+        )
+        clients.append(ClientProcess(order, folder, number=number, prefix=prefix(number)))
+    return Fleet(clients)

@@ -19,7 +19,8 @@ class Entry(Struct, omit_defaults=True):
             ``finding``: something that must not be. ``skipped``: a fault that this machine cannot do.
         name: of the fault.
         text: for people.
-        limit_s: within this time after it a send must be acked (healed).
+        limit_s: within this time after it a send must be acked.
+        each: of each robot, and in each conversation.
         start: a server was started (healed).
         waited_s: of the time until it was ready, how long it stood in line for a processor (start).
         facts: what was drawn and measured.
@@ -31,6 +32,7 @@ class Entry(Struct, omit_defaults=True):
     text: str = ""
     limit_s: float | None = None
     start: bool = False
+    each: bool = False
     waited_s: float = 0.0
     facts: dict[str, Any] = {}
 
@@ -51,10 +53,12 @@ class Journal:
         *,
         limit_s: float | None = None,
         start: bool = False,
+        each: bool = False,
         facts: dict[str, Any] | None = None,
     ) -> Entry:
         """Put something down, and return it."""
-        entry = Entry(time.monotonic(), kind, name, text, limit_s, start, facts=facts or {})
+        entry = Entry(time.monotonic(), kind, name, text, limit_s, start, each)
+        entry.facts = facts or {}
         self.entries.append(entry)
         self._file.write(msgspec.json.encode(entry) + b"\n")
         shown = f" {text}" if text else ""

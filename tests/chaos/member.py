@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import deque
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from imserver.verify.records import Position
 from tests.chaos.changes import Changes
 from tests.chaos.orders import ClientOrder, RobotOrder
 from tests.chaos.past import Outgoing, Past
+from tests.chaos.rotation import Rotation
 
 OPTIONS = Options(
     window=256,
@@ -56,13 +58,15 @@ class Member:
         self._under_way = 0
         self.received_to = dict(past.received_to)
         self.acked = self.refused = self.received = self.gaps = 0
+        self.acked_at: dict[str, float] = {}
         self.robot = Robot(
-            order.url,
+            order.urls[0],
             name=me.name,
             key=me.key,
             token=me.token,
             memory=me.memory,
             options=OPTIONS,
+            connector=Rotation(order.urls, OPTIONS, self._dice) if len(order.urls) > 1 else None,
         )
         self._recorder = Recorder(self.robot, history, resume=_remembered(me))
         session = self._recorder.session
@@ -210,6 +214,7 @@ class Member:
                 timeout_s=self._order.deadline_s,
             )
             self.acked += 1
+            self.acked_at[self._me.name] = self.acked_at[outgoing.conv] = time.monotonic()
             if outgoing.kind == MESSAGE:
                 self._own.append((sent.conv, sent.seq))
         except OutcomeUnknown:

@@ -4,18 +4,15 @@ another."""
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from tests.chaos.faults import ALL_FAULTS
-from tests.chaos.faults.fault import Fault
-from tests.chaos.world import World
+from tests.chaos.fault import Fault, S
 
 PAUSE_S = 1.5
-ACK_LIMIT_S = 15.0
-"""Without an ack for this long after a fault was healed, the run has a finding and goes on."""
 _ROUNDS_MAX = 100
 
 
@@ -28,11 +25,11 @@ class Step(Struct, frozen=True):
 
 
 def possible(
-    wanted: frozenset[str], abilities: dict[str, str | None]
-) -> tuple[list[Fault], dict[str, str]]:
+    known: Sequence[Fault[S]], wanted: frozenset[str], abilities: dict[str, str | None]
+) -> tuple[list[Fault[S]], dict[str, str]]:
     """Return the faults that this machine can do, and for each other one why not."""
     faults, skipped = [], {}
-    for fault in ALL_FAULTS:
+    for fault in known:
         if wanted and fault.name not in wanted:
             continue
         missing = [reason for need in fault.needs if (reason := abilities[need]) is not None]
@@ -43,7 +40,7 @@ def possible(
     return faults, skipped
 
 
-def draw_schedule(seed: str, faults: list[Fault]) -> list[Step]:
+def draw_schedule(seed: str, faults: Sequence[Fault[S]]) -> list[Step]:
     """Return more steps than any run gets to: rounds in which each fault comes as often as it says."""
     dice = random.Random(f"{seed} schedule")
     steps: list[Step] = []
@@ -68,19 +65,19 @@ def write_schedule(path: Path, steps: list[Step]) -> None:
     path.write_bytes(b"\n".join(msgspec.json.encode(step) for step in steps) + b"\n")
 
 
-async def carry_out(world: World, seed: str, steps: list[Step], *, until_s: float) -> int:
+async def carry_out(
+    scene: S, faults: Sequence[Fault[S]], seed: str, steps: list[Step], *, until_s: float
+) -> int:
     """Carry out the steps until a time of the monotonic clock; return how many were."""
-    strikes = {fault.name: fault.strike for fault in ALL_FAULTS}
+    strikes = {fault.name: fault.strike for fault in faults}
     for step in steps:
         await asyncio.sleep(min(step.pause_s, max(0.0, until_s - time.monotonic())))
         if time.monotonic() >= until_s:
             return step.number
         try:
-            await strikes[step.fault](world, random.Random(f"{seed} {step.number}"))
+            await strikes[step.fault](scene, random.Random(f"{seed} {step.number}"))
         except Exception as problem:  # noqa: BLE001 - it spoils the verdict, and not the rest of the run
-            world.finding(step.fault, f"the fault could not be carried out: {problem!r}")
-            await world.expect_running(step.fault)
-        if not await world.fleet.wait_acks(1, within_s=world.allowed_s(ACK_LIMIT_S)):
-            world.finding(step.fault, f"no send was acked in {ACK_LIMIT_S:g} s afterwards")
-            await world.expect_running(step.fault)
+            scene.finding(step.fault, f"the fault could not be carried out: {problem!r}")
+            await scene.expect_running(step.fault)
+        await scene.expect_going(step.fault)
     return len(steps)

@@ -35,7 +35,7 @@ class ClientOrder(Struct, frozen=True):
     """What a client process does.
 
     Attributes:
-        url: where its robots connect to.
+        urls: where its robots connect to, each time to the next one.
         robots: its robots.
         history: file that it records its history in.
         seed: of its bodies and its pace.
@@ -45,7 +45,7 @@ class ClientOrder(Struct, frozen=True):
         patience_s: how long a robot may take, in the end, to settle its sends, and then to read its logs.
     """
 
-    url: str
+    urls: tuple[str, ...]
     robots: tuple[RobotOrder, ...]
     history: str
     seed: str
@@ -67,6 +67,7 @@ class Report(Struct, omit_defaults=True):
         reconnects: sessions opened again.
         done: the phase that has just ended.
         problems: what should not have happened.
+        acked_at: when each robot, and each conversation, last had an ack, on the monotonic clock.
     """
 
     acked: int = 0
@@ -78,6 +79,7 @@ class Report(Struct, omit_defaults=True):
     reconnects: int = 0
     done: str | None = None
     problems: list[str] = []
+    acked_at: dict[str, float] = {}
 
 
 decode_report = msgspec.json.Decoder(Report).decode

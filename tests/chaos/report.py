@@ -8,6 +8,7 @@ import msgspec
 
 from tests.chaos.summary import FaultRow, GuaranteeRow, Happening, Summary
 
+_UNKNOWN = "–"
 _TEXT_CHARS = 300
 _CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -30,8 +31,11 @@ def write_report(folder: Path, summary: Summary) -> None:
     (folder / "report.html").write_text("\n".join(_page(summary)) + "\n", encoding="utf-8")
 
 
+_GOING_ON = "from a fault until every robot, and every conversation, had an ack"
+
+
 def _figures(summary: Summary) -> list[tuple[str, str]]:
-    return [
+    figures = [
         (f"{summary.acked:,}", "sends acked"),
         (f"{summary.let_go:,}", "of them let go since, by the rules of short groups"),
         (f"{summary.changed:,}", "changes of groups"),
@@ -43,10 +47,8 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
         (f"{summary.gaps_told:,}", "times told of what retention took"),
         (f"{summary.undelivered}", "logs not read to their end"),
         (f"{summary.unresolved}", "sends without an outcome"),
-        (f"{summary.kills}", "kills"),
-        (f"{summary.power_cuts}", "power cuts"),
-        (f"{summary.client_kills}", "kills of robots' processes"),
-        (f"{summary.server_starts}", "starts of the server"),
+        *((f"{count}", what) for what, count in summary.harm.items()),
+        (f"{summary.server_starts}", "starts of servers"),
         (f"{summary.reconnects:,}", "reconnects"),
         (_seconds(summary.recovery_median_s), "from a start to the first ack, median"),
         (_seconds(summary.recovery_p99_s), "the same, 99 of 100"),
@@ -55,7 +57,10 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
             _seconds(summary.recovery_worst_run_s),
             "worst, but for the time that the start stood in line for a processor (limit 5 s)",
         ),
+        (_seconds(summary.going_on_p99_s), f"{_GOING_ON}, 99 of 100 faults"),
+        (_seconds(summary.going_on_worst_s), "the same, worst"),
     ]
+    return [(figure, what) for figure, what in figures if figure != _UNKNOWN]
 
 
 def _opening(summary: Summary) -> str:
@@ -99,7 +104,7 @@ def _moment(happening: Happening) -> list[str]:
 
 
 def _markdown(summary: Summary) -> Iterator[str]:
-    yield f"# Chaos: {summary.verdict}"
+    yield f"# {summary.title}: {summary.verdict}"
     yield ""
     yield _opening(summary)
     yield ""
@@ -143,9 +148,9 @@ def _markdown_table(heads: list[str], rows: Iterable[list[str]]) -> Iterator[str
 
 def _page(summary: Summary) -> Iterator[str]:
     mood = "ok" if summary.clean else "bad"
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Chaos: {_e(summary.verdict)}'
-    yield f"</title><style>{_CSS}</style>"
-    yield f'<h1 class="{mood}">Chaos: {_e(summary.verdict)}</h1><p>{_e(_opening(summary))}</p>'
+    yield '<!doctype html><html lang="en"><meta charset="utf-8"><title>'
+    yield f"{_e(summary.title)}: {_e(summary.verdict)}</title><style>{_CSS}</style>"
+    yield f'<h1 class="{mood}">{_e(summary.title)}: {_e(summary.verdict)}</h1><p>{_e(_opening(summary))}</p>'
     yield '<div class="figures">'
     yield from (f"<div><b>{_e(figure)}</b>{_e(what)}</div>" for figure, what in _figures(summary))
     yield "</div><h2>Guarantees</h2>"
@@ -205,7 +210,7 @@ def _chart(summary: Summary) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} s"
+    return _UNKNOWN if value is None else f"{value:.2f} s"
 
 
 def _e(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A second, independent judge of a run: plain JSON, plain SQL and no line of `imserver.verify`.
+"""A second, independent judge of a run: plain JSON, the raw store and no line of `imserver.verify`.
 
 It counts what a run must not have: acked sends that are not in the store, or not where they were acked;
 cids that stand there twice; gaps; logs whose order contradicts real time; sessions that were not shown
@@ -11,19 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import apsw
 import msgpack
 
-_LOG = """
-SELECT c.name, e.seq, e.sender, e.cid FROM events e JOIN conversations c ON c.id = e.conv ORDER BY e.key
-"""
-_FLOORS = "SELECT name, floor FROM conversations"
-_MEMBERS = "SELECT c.name, m.robot FROM members m JOIN conversations c ON c.id = m.conv"
-_CHANGES = """
-SELECT c.name, e.seq, e.kind, e.body FROM events e JOIN conversations c ON c.id = e.conv
-WHERE e.kind IN ('members_added', 'members_removed', 'group_deleted') ORDER BY e.key
-"""
-
+from tests.chaos.raw_store import Change, RawStore
 
 EVERYBODY = ""
 """Stands for the members of a group that has ended."""
@@ -75,6 +65,15 @@ class Opinion(NamedTuple):
         return not self.witnesses
 
 
+class Ack(NamedTuple):
+    """An ack: when it came, and when what it answers was last asked for, by whom and where."""
+
+    t: float
+    asked_t: float
+    client: str
+    conv: str
+
+
 class Judge:
     """Takes in the records of a history, and then the store."""
 
@@ -89,8 +88,9 @@ class Judge:
         self._sends: dict[str, list[tuple[float, float, int]]] = {}
         self._invoked: dict[tuple[str, str, str], float] = {}
         self._counts = dict.fromkeys(("lost", "doubled", "reordered", "gaps", "undelivered"), 0)
+        self._asked: dict[tuple[str, str, str], float] = {}
         self.witnesses: list[str] = []
-        self.ok_times: list[float] = []
+        self.acks: list[Ack] = []
 
     def take(self, record: dict[str, Any]) -> None:
         """Take in a record, in the order of its file."""
@@ -104,9 +104,9 @@ class Judge:
             case "session_close" if record.get("drained"):
                 self._drained.add(record["session"])
 
-    def judge(self, data: Path) -> Opinion:
-        """Compare everything with the store in a data directory."""
-        store = self._read_store(data)
+    def judge(self, raw: RawStore) -> Opinion:
+        """Compare everything with what the store holds."""
+        store = self._read_store(raw)
         let_go = self._check_acked(store)
         for conv, sends in self._sends.items():
             self._check_real_time(conv, sends)
@@ -155,6 +155,7 @@ class Judge:
             case "invoke":
                 self._open.add(key)
                 self._invoked.setdefault(key, record["t"])
+                self._asked[key] = record["t"]
             case "fail":
                 self._open.discard(key)
             case "ok":
@@ -165,7 +166,7 @@ class Judge:
         seq, t = record["seq"], record["t"]
         if self._acked.setdefault(key, seq) != seq:
             self._wrong("doubled", f"{key} was acked at {self._acked[key]} and at {seq}")
-        self.ok_times.append(t)
+        self.acks.append(Ack(t, self._asked.pop(key), key[0], key[1]))
         self._sends.setdefault(key[1], []).append((self._invoked[key], t, seq))
 
     def _take_receive(self, record: dict[str, Any]) -> None:
@@ -190,24 +191,16 @@ class Judge:
             self._refused.append((client, conv, record["from"], last))
         self._shown[key] = last
 
-    def _read_store(self, data: Path) -> Store:
-        db = apsw.Connection(str(data / "imserver.db"), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            rows: list[Any] = db.execute(_FLOORS).fetchall()
-            floors: dict[str, int] = dict(rows)
-            heads = {conv: floor - 1 for conv, floor in floors.items()}
-            places: dict[tuple[str, str, str], int] = {}
-            for conv, seq, sender, cid in db.execute(_LOG):
-                if seq != heads[conv] + 1:
-                    self._wrong("gaps", f"{conv}: {seq} follows {heads[conv]}")
-                heads[conv] = seq
-                if places.setdefault((conv, sender, cid), seq) != seq:
-                    self._wrong("doubled", f"{conv}: {sender} {cid} stands there twice")
-            members = {(str(conv), str(robot)) for conv, robot in db.execute(_MEMBERS)}
-            absences = _absences(db.execute(_CHANGES).fetchall())
-        finally:
-            db.close()
-        return Store(heads, floors, places, members, absences)
+    def _read_store(self, raw: RawStore) -> Store:
+        heads = {conv: floor - 1 for conv, floor in raw.floors.items()}
+        places: dict[tuple[str, str, str], int] = {}
+        for conv, seq, sender, cid in raw.log:
+            if seq != heads[conv] + 1:
+                self._wrong("gaps", f"{conv}: {seq} follows {heads[conv]}")
+            heads[conv] = seq
+            if places.setdefault((conv, sender, cid), seq) != seq:
+                self._wrong("doubled", f"{conv}: {sender} {cid} stands there twice")
+        return Store(heads, raw.floors, places, raw.members, _absences(raw.changes))
 
     def _check_real_time(self, conv: str, sends: list[tuple[float, float, int]]) -> None:
         """What was acked before another was sent must stand before it."""
@@ -226,7 +219,7 @@ class Judge:
             self.witnesses.append(f"{what}: {text}")
 
 
-def _absences(changes: Iterable[Any]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+def _absences(changes: Iterable[Change]) -> dict[tuple[str, str], list[tuple[int, float]]]:
     found: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for conv, seq, kind, body in changes:
         for robot in msgpack.unpackb(body).get("robots", (EVERYBODY,)):

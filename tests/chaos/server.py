@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tests.chaos.child import send_signal
 from tests.e2e.server_process import ServerProcess
+from tests.place import LOOPBACK, Place
 
 NOBODY = -1
 STAND_STILL_S = 30.0
@@ -43,12 +44,15 @@ class ChaosServer:
         *,
         arguments: tuple[str, ...] = (),
         package: Path | None = None,
+        place: Place = LOOPBACK,
+        port: int = 0,
     ) -> None:
         self.data = data
-        self.port = 0
+        self.port = port
         self.starts = 0
         self._stderr = stderr
         self._arguments = arguments
+        self._place = place
         self._environment = _environment_of(package)
         self._life: ServerProcess | None = None
         self._is_starting = False
@@ -61,7 +65,8 @@ class ChaosServer:
             self.data,
             arguments=self._arguments,
             environment={**self._environment, **(environment or {})},
-            prefix=prefix,
+            prefix=(*self._place.prefix, *prefix),
+            host=self._place.host,
         )
         life.stderr_path = self._stderr
         life.start_timeout_s = START_S
@@ -85,6 +90,11 @@ class ChaosServer:
     def running(self) -> bool:
         """Whether the process is there."""
         return self.pid != NOBODY
+
+    @property
+    def url(self) -> str:
+        """Where robots connect to."""
+        return f"ws://{self._place.host}:{self.port}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process is there."""
@@ -174,6 +184,11 @@ class ChaosServer:
         """Return an enrolment token."""
         assert self._life is not None
         return self._life.enroll(robot)
+
+    def token(self, robot: str) -> str:
+        """Return an admin's bearer token."""
+        assert self._life is not None
+        return self._life.token(robot, admin=True)
 
     def tracebacks(self) -> list[str]:
         """Return what standard error tells of unhandled errors."""

@@ -1,13 +1,16 @@
 """What a run comes to, in numbers: the one source of the report's three forms."""
 
 import bisect
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from tests.chaos.faults import ALL_FAULTS
+from tests.chaos.fault import S
 from tests.chaos.journal import Entry, Journal
+from tests.chaos.recovery import Recovery, recoveries_of
 from tests.chaos.run import Outcome
+from tests.chaos.setting import Setting
 
 WITNESSES_MAX = 20
 ON_THEIR_WAY_S = 0.5
@@ -15,7 +18,7 @@ ON_THEIR_WAY_S = 0.5
 
 
 class FaultRow(Struct):
-    """A fault and what became of it: times in seconds from its healing to the next ack."""
+    """A fault and what became of it: times in seconds from it, or its healing, to the next ack."""
 
     name: str
     says: str
@@ -53,8 +56,9 @@ class Happening(Struct):
 
 
 class Summary(Struct):
-    """A run in numbers."""
+    """A run in numbers; ``harm`` counts faults by what they do."""
 
+    title: str
     verdict: str
     clean: bool
     seed: str
@@ -62,9 +66,7 @@ class Summary(Struct):
     took_s: float
     robots: int
     groups: int
-    kills: int
-    power_cuts: int
-    client_kills: int
+    harm: dict[str, int]
     server_starts: int
     acked: int
     stored: int
@@ -84,6 +86,8 @@ class Summary(Struct):
     recovery_p99_s: float | None
     recovery_worst_s: float | None
     recovery_worst_run_s: float | None
+    going_on_p99_s: float | None
+    going_on_worst_s: float | None
     faults: list[FaultRow]
     findings: list[str]
     guarantees: list[GuaranteeRow]
@@ -94,18 +98,22 @@ class Summary(Struct):
     environment: dict[str, Any]
 
 
-def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -> Summary:
+def summarise(
+    setting: Setting[S], outcome: Outcome, journal: Journal, environment: dict[str, Any]
+) -> Summary:
     """Return the summary of a run; notes a finding for each recovery that took too long."""
-    ok_times = sorted(outcome.ok_times)
-    recoveries = _recoveries(journal, ok_times)
+    ok_times = sorted(ack.t for ack in outcome.acks)
+    recoveries = recoveries_of(journal, outcome.acks, outcome.lines)
     _check_silences(outcome, journal, ok_times)
     findings = [f"{entry.name}: {entry.text}" for entry in journal.of("finding")]
-    restarts = [took_s for healed, took_s in recoveries if healed.start]
-    ran = [took_s - healed.waited_s for healed, took_s in recoveries if healed.start]
+    restarts = [r.took_s for r in recoveries if r.entry.start]
+    ran = [r.took_s - r.entry.waited_s for r in recoveries if r.entry.start]
+    going_on = [r.took_s for r in recoveries if r.entry.each]
     opinion, plan = outcome.opinion, outcome.plan
     clean = outcome.is_clean and not findings
     counts = _counts(journal)
     return Summary(
+        title=setting.title,
         verdict="clean" if clean else f"NOT CLEAN: {len(findings)} findings",
         clean=clean,
         seed=plan.seed,
@@ -113,9 +121,7 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         took_s=round(outcome.took_s, 1),
         robots=plan.robots,
         groups=plan.groups,
-        kills=counts.get("kill", 0) + 2 * counts.get("kill while starting", 0),
-        power_cuts=sum(count for name, count in counts.items() if name.startswith("power cut")),
-        client_kills=counts.get("kill client", 0),
+        harm={what: _sum(counts, names) for what, names in setting.harm.items()},
         server_starts=len([e for e in journal.of("healed") if e.start]) + 1,
         acked=opinion.acked,
         stored=opinion.stored,
@@ -135,7 +141,9 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
         recovery_p99_s=_share(restarts, 0.99),
         recovery_worst_s=max(restarts, default=None),
         recovery_worst_run_s=max(ran, default=None),
-        faults=_rows(outcome, journal, recoveries, counts),
+        going_on_p99_s=_share(going_on, 0.99),
+        going_on_worst_s=max(going_on, default=None),
+        faults=_rows(setting, outcome, journal, recoveries, counts),
         findings=findings,
         guarantees=_guarantees(outcome),
         witnesses=_witnesses(outcome),
@@ -146,22 +154,6 @@ def summarise(outcome: Outcome, journal: Journal, environment: dict[str, Any]) -
     )
 
 
-def _recoveries(journal: Journal, ok_times: list[float]) -> list[tuple[Entry, float]]:
-    """Return for each healing how long the next ack took, and note those that took too long."""
-    found = []
-    for healed in journal.of("healed"):
-        at = bisect.bisect_right(ok_times, healed.t)
-        if healed.limit_s is None or at == len(ok_times):
-            continue
-        took_s = round(ok_times[at] - healed.t, 3)
-        found.append((healed, took_s))
-        if took_s - healed.waited_s > healed.limit_s:
-            late = f"first ack {took_s:.2f} s after it was healed; at most {healed.limit_s:g} s"
-            waited = f" besides {healed.waited_s:.2f} s in line for a processor"
-            journal.note("finding", healed.name, late + waited * (healed.waited_s > 0))
-    return found
-
-
 def _check_silences(outcome: Outcome, journal: Journal, ok_times: list[float]) -> None:
     """Note a finding for each time in which nothing may have been acked, and something was."""
     for silence in outcome.silences:
@@ -169,7 +161,7 @@ def _check_silences(outcome: Outcome, journal: Journal, ok_times: list[float]) -
         until_s = max(since_s, silence.until_s)
         acks = bisect.bisect(ok_times, until_s) - bisect.bisect(ok_times, since_s)
         if acks:
-            late = f"{acks} sends were acked after the disk had failed"
+            late = f"{acks} sends were acked when nothing could be stored"
             journal.note("finding", silence.name, late)
 
 
@@ -180,16 +172,21 @@ def _counts(journal: Journal) -> dict[str, int]:
     return counts
 
 
+def _sum(counts: dict[str, int], names: Iterable[str]) -> int:
+    return sum(counts.get(name, 0) for name in names)
+
+
 def _rows(
+    setting: Setting[S],
     outcome: Outcome,
     journal: Journal,
-    recoveries: list[tuple[Entry, float]],
+    recoveries: list[Recovery],
     counts: dict[str, int],
 ) -> list[FaultRow]:
     rows = []
-    for fault in ALL_FAULTS:
-        times = [took_s for healed, took_s in recoveries if healed.name == fault.name]
-        limits = [healed.limit_s for healed, _ in recoveries if healed.name == fault.name]
+    for fault in setting.faults:
+        times = [r.took_s for r in recoveries if r.entry.name == fault.name]
+        limits = [r.entry.limit_s for r in recoveries if r.entry.name == fault.name]
         rows.append(
             FaultRow(
                 fault.name,
@@ -235,8 +232,8 @@ def _witnesses(outcome: Outcome) -> list[str]:
     return [*outcome.opinion.witnesses, *told]
 
 
-def _timeline(journal: Journal, recoveries: list[tuple[Entry, float]]) -> list[Happening]:
-    took_s = {id(entry): recovery_s for entry, recovery_s in recoveries}
+def _timeline(journal: Journal, recoveries: list[Recovery]) -> list[Happening]:
+    took_s = {id(recovery.entry): recovery.took_s for recovery in recoveries}
     return [
         Happening(
             round(entry.t - journal.began_s, 2),

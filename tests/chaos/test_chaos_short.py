@@ -77,7 +77,7 @@ def test_kills_decay_and_a_spoilt_network_lose_and_double_nothing(tmp_path, seed
 def test_power_cuts_take_nothing_that_was_acked(tmp_path, seed):
     report = chaos(tmp_path, seed, faults="power cut,power cut,file system breaks")
     assert_nothing_is_missing(report)
-    assert report["power_cuts"] == 2
+    assert report["harm"]["power cuts"] == 2
 
 
 @needs_strace

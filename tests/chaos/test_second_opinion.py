@@ -11,6 +11,7 @@ from imserver.data.directory import DATABASE_NAME
 from imserver.data.sqlite.store import SqliteStore
 from imserver.protocol.events import MEMBERS_ADDED, MEMBERS_REMOVED, MESSAGE, Role
 from imserver.protocol.names import ConversationName, RobotName
+from tests.chaos.raw_store import read_sqlite
 from tests.chaos.second_opinion import Judge, Opinion
 
 DOCK = ConversationName("g/dock")
@@ -81,7 +82,7 @@ class Story:
         self.note("session_close", client, drained=True)
 
     def judged(self, data: Path) -> Opinion:
-        return self._judge.judge(data)
+        return self._judge.judge(read_sqlite(data))
 
 
 @pytest.fixture

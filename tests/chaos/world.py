@@ -1,51 +1,38 @@
 """What the faults act on, and what they need of the machine."""
 
-import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from imserver.verify import read_data_directory
+from imserver.verify.logs import Logs
 from tests.chaos.disk import Disk
-from tests.chaos.fleet import Fleet
-from tests.chaos.journal import Journal
-from tests.chaos.proxy import Proxy
+from tests.chaos.isolation import ISOLATED
+from tests.chaos.proxy import CALM, Proxy
+from tests.chaos.raw_store import RawStore, read_sqlite
+from tests.chaos.scene import Scene
 from tests.chaos.server import ChaosServer
 
 RECOVERY_LIMIT_S = 5.0
 """A send must be acked this long after a server was started again."""
-ISOLATED = "CHAOS_ISOLATED"
-"""Set in the environment of a run that has its own namespaces of processes, mounts and network."""
+EXIT_LIMIT_S = 20.0
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-class Silence(NamedTuple):
-    """A time in which nothing may be acked, on the monotonic clock."""
+@dataclass(kw_only=True)
+class World(Scene):
+    """One machine with a server, its disk, its network and its robots.
 
-    name: str
-    since_s: float
-    until_s: float
-
-
-@dataclass
-class World:
-    """A server, its disk, its network and its robots.
-
-    ``disk`` is None where there is no loop device; faults that need it are skipped there. Everything may take
-    ``slack`` times as long as usual, in runs that must not judge the machine.
+    ``disk`` is None where there is no loop device; faults that need it are skipped there.
     """
 
-    folder: Path
     server: ChaosServer
     proxy: Proxy
-    fleet: Fleet
-    journal: Journal
     disk: Disk | None = None
-    slack: float = 1.0
-    silences: list[Silence] = field(default_factory=list)
 
     async def restart(
         self,
@@ -63,32 +50,29 @@ class World:
         facts = {"ready_s": round(took_s, 2), "waited_for_a_processor_s": round(entry.waited_s, 2)}
         self.journal.note("note", name, facts=facts)
 
-    def fault(self, name: str, **facts: Any) -> None:
-        """Note that something is broken now."""
-        self.journal.note("fault", name, facts=facts)
-
-    def healed(self, name: str, text: str = "", *, limit_s: float | None = None) -> None:
-        """Note that it works again."""
-        allowed_s = None if limit_s is None else self.allowed_s(limit_s)
-        self.journal.note("healed", name, text, limit_s=allowed_s)
-
-    def allowed_s(self, usual_s: float) -> float:
-        """Return how long something may take here that may usually take so long."""
-        return usual_s * self.slack
-
-    def finding(self, name: str, text: str) -> None:
-        """Note something that must not be."""
-        self.journal.note("finding", name, text)
-
-    def silent(self, name: str, *, since_s: float) -> None:
-        """Note that from a moment until now nothing may have been acked."""
-        self.silences.append(Silence(name, since_s, time.monotonic()))
-
     async def expect_running(self, name: str) -> None:
         """Note a finding, and start the server again, if it has ended."""
         if not self.server.running:
             self.finding(name, f"the server has ended: {self.server.last_words()}")
             await self.restart(name)
+
+    async def heal(self) -> None:
+        self.proxy.change(CALM)
+        await super().heal()
+
+    async def end(self) -> None:
+        for line in self.server.tracebacks():
+            self.finding("the server", line)
+        self.server.signal(signal.SIGTERM)
+        status = await self.server.wait_exit(within_s=self.allowed_s(EXIT_LIMIT_S))
+        if status != 0:
+            self.finding("the end", f"the server ended with status {status}, not 0")
+
+    def raw_store(self) -> RawStore:
+        return read_sqlite(self.server.data)
+
+    def raw_logs(self) -> Logs:
+        return read_data_directory(self.server.data)
 
 
 def abilities() -> dict[str, str | None]:
@@ -117,11 +101,6 @@ def faketime_library() -> Path | None:
             if (folder / name).exists():
                 return folder / name
     return None
-
-
-async def run_command(*command: str) -> None:
-    """Run a command of the system off the loop."""
-    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
 
 
 def _missing(program: str) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pymongo import MongoClient
 
 from imserver.core.errors import Refusal, StoreTooNew, StoreUnavailable
@@ -142,6 +143,12 @@ class TestTwoNodes:
             assert stored(one).event == stored(other).event
             assert stored(one).dup != stored(other).dup
         assert seqs(await whole_log(nodes[0])) == list(range(1, 22))
+
+    async def test_who_begins_a_direct_line_second_sends_in_order(self, nodes) -> None:
+        one, other = nodes
+        await one.append([event("hello", LINE, sender=R2)], [])
+        first, second = (replace(event(cid, LINE), known=n) for n, cid in enumerate("ab"))
+        assert seqs(await other.append([first, second], [])) == [2, 3]
 
     async def test_of_two_that_make_a_group_one_does(self, nodes) -> None:
         async with asyncio.TaskGroup() as group:

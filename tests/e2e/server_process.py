@@ -15,12 +15,13 @@ from typing import IO
 from imserver.core import tokens
 from imserver.data.directory import DataDirectory
 from tests.certificates import Certificates
+from tests.place import LOOPBACK
 
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
 HOUR_MS = 3_600_000
-_READY = re.compile(r"^ready https?://127\.0\.0\.1:(\d+)$")
-_READY_TCP = re.compile(r"^ready tcps?://127\.0\.0\.1:(\d+)$")
+_READY = re.compile(r"^ready https?://[\d.]+:(\d+)$")
+_READY_TCP = re.compile(r"^ready tcps?://[\d.]+:(\d+)$")
 _TRACEBACK = re.compile(
     r"^(Traceback \(most recent call last\)|.*(Task|Future) exception was never)"
 )
@@ -41,8 +42,10 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         tls: Certificates | None = None,
+        host: str = LOOPBACK.host,
     ) -> None:
         self.data = data
+        self.host = host
         self.port = 0
         self._tcp_port = 0
         self.start_timeout_s = START_TIMEOUT_S
@@ -58,12 +61,12 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """Where HTTP is served."""
-        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.port}"
 
     @property
     def ws_url(self) -> str:
         """Where WebSockets are served."""
-        return f"{'ws' if self.tls is None else 'wss'}://127.0.0.1:{self.port}"
+        return f"{'ws' if self.tls is None else 'wss'}://{self.host}:{self.port}"
 
     @property
     def tcp_url(self) -> str:
@@ -93,7 +96,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and return once it says that it is ready."""
         command = [*self._prefix, sys.executable, "-m", "imserver", "serve", *self._arguments]
-        command += ["--listen", f"127.0.0.1:{self.port}", "--data", str(self.data)]
+        command += ["--listen", f"{self.host}:{self.port}", "--data", str(self.data)]
         if self._tcp_port:
             command += ["--tcp", f"127.0.0.1:{self._tcp_port}"]
         with self.stderr_path.open("a") as stderr:

@@ -147,9 +147,15 @@ def _denial(draft: _Draft, asked: Append) -> Outcome | None:
         return None if begins else Missing()
     if isinstance(change, Created):
         return Taken()
-    if draft.refusal is None and asked.known is not None and asked.known < draft.changed:
+    if draft.refusal is None and _is_outdated(draft, asked):
         return Outdated(draft.changed)
     return draft.refusal
+
+
+def _is_outdated(draft: _Draft, asked: Append) -> bool:
+    """Tell whether members were changed unheard. Those of a direct line never are: whoever begins it at the
+    same moment on another node changes nothing, and what is sent next must not overtake."""
+    return asked.known is not None and asked.known < draft.changed and is_group(asked.conv)
 
 
 def _insert(draft: _Draft, index: int, asked: Append) -> Insert:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from imserver.data.directory import DATABASE_NAME
-from tests.chaos.faults.fault import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.world import World
 
 Undo: TypeAlias = Callable[[], object]

@@ -8,7 +8,7 @@ import signal
 import time
 
 from tests.chaos.disk import Disk
-from tests.chaos.faults.fault import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.server import ChaosServer
 from tests.chaos.world import RECOVERY_LIMIT_S, World
 

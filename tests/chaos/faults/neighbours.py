@@ -14,7 +14,7 @@ import apsw
 
 from imserver.data.directory import DATABASE_NAME
 from imserver.data.sqlite.file import open_for_reading
-from tests.chaos.faults.fault import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.world import World
 
 CROWD = 400

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from tests.chaos.faults.fault import Fault, Strike
+from tests.chaos.fault import Fault, Strike
 from tests.chaos.proxy import CALM, Weather
 from tests.chaos.world import World
 
@@ -12,7 +12,9 @@ RESUME_LIMIT_S = 8.0
 """A robot needs up to twice its ping interval (2 s) to see that a connection is dead, and its backoff."""
 
 
-def _weather(name: str, draw: Callable[[random.Random], Weather], *, most_s: float) -> Strike:
+def _weather(
+    name: str, draw: Callable[[random.Random], Weather], *, most_s: float
+) -> Strike[World]:
     async def strike(world: World, dice: random.Random) -> None:
         weather, for_s = draw(dice), dice.uniform(most_s / 4, most_s)
         world.fault(name, for_s=round(for_s, 2), weather=_shown(weather))

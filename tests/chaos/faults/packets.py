@@ -3,8 +3,9 @@
 import asyncio
 import random
 
-from tests.chaos.faults.fault import Fault
-from tests.chaos.world import World, run_command
+from tests.chaos.fault import Fault
+from tests.chaos.scene import run_command
+from tests.chaos.world import World
 
 TABLE = "imserver_chaos"
 _TO_SERVER, _FROM_SERVER = "tcp dport", "tcp sport"

@@ -4,7 +4,7 @@ import asyncio
 import random
 import signal
 
-from tests.chaos.faults.fault import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.world import World
 
 EXIT_LIMIT_S = 15.0

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.chaos.faults.fault import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.world import CGROUPS, World, faketime_library
 
 MEMORY_GROWTH_BYTES = 64 * 1024 * 1024

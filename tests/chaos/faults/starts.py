@@ -7,8 +7,9 @@ import shutil
 import signal
 from pathlib import Path
 
-from tests.chaos.faults.fault import Fault
-from tests.chaos.world import World, run_command
+from tests.chaos.fault import Fault
+from tests.chaos.scene import run_command
+from tests.chaos.world import World
 
 CLOCK_OFFSET_S = 100_000_000
 END_LIMIT_S = 15.0

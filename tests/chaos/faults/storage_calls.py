@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from imserver.data.directory import DATABASE_NAME
-from tests.chaos.faults.fault import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.injection import injected
 from tests.chaos.world import World
 

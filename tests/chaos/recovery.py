@@ -1,0 +1,85 @@
+"""How long it took, after a fault or its healing, until sends were acked again."""
+
+import bisect
+import math
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from tests.chaos.journal import Entry, Journal
+from tests.chaos.second_opinion import Ack
+
+
+class Recovery(NamedTuple):
+    """What was noted, and how long from then on the ack took that counts."""
+
+    entry: Entry
+    took_s: float
+
+
+class _Line:
+    """The acks of one robot, or of one conversation."""
+
+    def __init__(self, acks: Iterable[Ack]) -> None:
+        in_order = sorted((ack.asked_t, ack.t) for ack in acks)
+        self._asked = [asked_t for asked_t, _ in in_order]
+        firsts = accumulate((t for _, t in reversed(in_order)), min)
+        self._first_ack = list(firsts)[::-1]
+
+    def after(self, t: float) -> float:
+        """Return when something was first acked that was asked for after a moment; infinity if never."""
+        at = bisect.bisect_right(self._asked, t)
+        return self._first_ack[at] if at < len(self._asked) else math.inf
+
+
+def recoveries_of(journal: Journal, acks: Sequence[Ack], names: Collection[str]) -> list[Recovery]:
+    """Return how long each recovery that has a limit took, and note those that took too long.
+
+    Args:
+        journal: of the run.
+        acks: all that robots saw.
+        names: the robots and conversations that count where each has to go on.
+    """
+    ok_times = sorted(ack.t for ack in acks)
+    lines = _lines(acks, names)
+    found = []
+    for entry in list(journal.entries):
+        if entry.limit_s is None:
+            continue
+        if entry.each:
+            slowest, acked_t = max(((n, line.after(entry.t)) for n, line in lines.items()), key=_t)
+        else:
+            slowest, acked_t = "", _next(ok_times, entry.t)
+        if acked_t == math.inf and not entry.each:
+            continue  # the run had ended
+        recovery = Recovery(entry, round(acked_t - entry.t, 3))
+        found.append(recovery)
+        if recovery.took_s - entry.waited_s > entry.limit_s:
+            journal.note("finding", entry.name, _told(recovery, slowest))
+    return found
+
+
+def _lines(acks: Sequence[Ack], names: Collection[str]) -> dict[str, _Line]:
+    of_each: dict[str, list[Ack]] = {name: [] for name in names}
+    for ack in acks:
+        for name in (ack.client, ack.conv):
+            if name in of_each:
+                of_each[name].append(ack)
+    return {name: _Line(those) for name, those in of_each.items()}
+
+
+def _t(line: tuple[str, float]) -> float:
+    return line[1]
+
+
+def _next(ok_times: list[float], t: float) -> float:
+    at = bisect.bisect_right(ok_times, t)
+    return ok_times[at] if at < len(ok_times) else math.inf
+
+
+def _told(recovery: Recovery, slowest: str) -> str:
+    entry, whose = recovery.entry, f" of {slowest}" if slowest else ""
+    since = "it was healed" if entry.kind == "healed" else "it"
+    late = f"first ack{whose} {recovery.took_s:.2f} s after {since}; at most {entry.limit_s:g} s"
+    waited = f" besides {entry.waited_s:.2f} s in line for a processor"
+    return late + waited * (entry.waited_s > 0)

@@ -1,0 +1,65 @@
+"""How long sends took to go on is told of the slowest robot and the slowest conversation."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.journal import Entry, Journal
+from tests.chaos.recovery import recoveries_of
+from tests.chaos.second_opinion import Ack
+
+LINES = frozenset({"r1", "r2", "g/dock"})
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path / "journal.jsonl")
+    yield journal
+    journal.close()
+
+
+def fault(journal: Journal, *, limit_s: float = 15.0, each: bool = True) -> Entry:
+    return journal.note("fault", "kill", limit_s=limit_s, each=each)
+
+
+def acks(t: float, *told: tuple[float, float, str]) -> list[Ack]:
+    """Return acks in one conversation: asked for and come so long after a moment, and to whom."""
+    return [Ack(t + came_s, t + asked_s, client, "g/dock") for asked_s, came_s, client in told]
+
+
+def test_the_slowest_counts(journal: Journal) -> None:
+    entry = fault(journal)
+    told = acks(entry.t, (1.0, 2.0, "r1"), (1.0, 9.0, "r2"), (3.0, 4.0, "r1"))
+    [recovery] = recoveries_of(journal, told, LINES)
+    assert recovery.took_s == 9.0
+    assert not journal.of("finding")
+
+
+def test_what_was_asked_for_before_tells_nothing(journal: Journal) -> None:
+    entry = fault(journal)
+    told = acks(entry.t, (-1.0, 0.5, "r1"), (1.0, 3.0, "r1"), (-1.0, 0.5, "r2"), (1.0, 2.0, "r2"))
+    [recovery] = recoveries_of(journal, told, LINES)
+    assert recovery.took_s == 3.0
+
+
+def test_who_is_too_late_is_named(journal: Journal) -> None:
+    entry = fault(journal)
+    recoveries_of(journal, acks(entry.t, (1.0, 2.0, "r1"), (1.0, 16.0, "r2")), LINES)
+    [finding] = journal.of("finding")
+    assert "first ack of r2 16.00 s after it" in finding.text
+
+
+def test_who_never_goes_on_is_a_finding(journal: Journal) -> None:
+    entry = fault(journal)
+    [recovery] = recoveries_of(journal, acks(entry.t, (1.0, 2.0, "r1")), LINES)
+    assert recovery.took_s == math.inf
+    assert journal.of("finding")
+
+
+def test_where_one_ack_is_enough_the_first_counts(journal: Journal) -> None:
+    entry = fault(journal, each=False)
+    told = acks(entry.t, (-1.0, 0.5, "r1"), (1.0, 16.0, "r2"))
+    [recovery] = recoveries_of(journal, told, LINES)
+    assert recovery.took_s == 0.5
