@@ -80,7 +80,9 @@ class MongoSet:
 
     def start(self) -> "MongoSet":
         for member in range(len(self.ports)):
-            self.start_member(member)
+            self._spawn(member)
+        for member in range(len(self.ports)):
+            self._wait_until(lambda m=member: self._answers(m), "a member answers")
         members = [{"_id": n, "host": self.address(n)} for n in range(len(self.ports))]
         settings = {"electionTimeoutMillis": self._election_timeout_ms}
         config = {"_id": "rs0", "members": members, "settings": settings}
@@ -91,6 +93,10 @@ class MongoSet:
 
     def start_member(self, member: int) -> None:
         """Start a member's process; it serves what it had on its disk."""
+        self._spawn(member)
+        self._wait_until(lambda: self._answers(member), "a member answers")
+
+    def _spawn(self, member: int) -> None:
         home = self.folder / str(member)
         home.mkdir(exist_ok=True)
         place = self._places[member]
@@ -102,7 +108,6 @@ class MongoSet:
         command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         with (home / "log").open("ab") as log:
             self._processes[member] = subprocess.Popen(command, stdout=log, stderr=log)
-        self._wait_until(lambda: self._answers(member), "a member answers")
 
     @contextlib.contextmanager
     def direct(self, member: int) -> Any:

@@ -40,6 +40,8 @@ class RedisServer:
             self._bind,
             "--protected-mode",
             "no",
+            "--repl-diskless-sync-delay",
+            "0",
             "--save",
             "",
             "--appendonly",

@@ -154,10 +154,11 @@ class Conversations:
         """Return the conversation if it is held here, without using it."""
         return self._held.get(name)
 
-    async def learn_floor(self, conversation: Conversation) -> None:
-        """Ask the store where the conversation's log begins now."""
+    async def learn_log(self, conversation: Conversation) -> None:
+        """Ask the store for the conversation's epoch, and where its log begins now."""
         record = await self._registry.conversation(conversation.name)
         if record is not None:
+            conversation.epoch = record.epoch
             conversation.floor = max(conversation.floor, record.floor)
 
     async def load(

@@ -275,7 +275,7 @@ class Delivery:
                 conversation.name, after, limit=count, bytes_max=self._page_bytes_max
             )
             if events and events[0].seq > after + 1:
-                await self._conversations.learn_floor(conversation)
+                await self._conversations.learn_log(conversation)
         except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             is_damaged = isinstance(exc, StoreCorrupt)
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})

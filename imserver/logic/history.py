@@ -92,7 +92,7 @@ class HistoryReader:
             first = 1
             if page and page[0].seq == first:
                 return
-        await self._conversations.learn_floor(conversation)
+        await self._conversations.learn_log(conversation)
         begins = page[0].seq if page else conversation.floor
         if first < begins <= conversation.floor:
             conv, epoch = conversation.name, conversation.epoch

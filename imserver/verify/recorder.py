@@ -60,6 +60,7 @@ class Recorder:
         self._history = history
         self._now_s = now_s
         self._sends = 0
+        self._without_outcome: set[tuple[str, str]] = set()
         self._write(
             records.SessionOpen,
             device=device,
@@ -92,13 +93,19 @@ class Recorder:
             body_sha=body_sha(body),
         )
         before = self.robot.statistics()
-        is_new = not any((kept.conv, kept.cid) == (conv, cid) for kept in self.robot.waiting())
+        is_new = (conv, cid) not in self._without_outcome and not any(
+            (kept.conv, kept.cid) == (conv, cid) for kept in self.robot.waiting()
+        )
         try:
             sent = await self.robot.send(
                 conv, body, kind=kind, ref=ref, cid=cid, timeout_s=timeout_s
             )
         except BaseException as exc:
-            self._write(records.Send, conv=conv, cid=cid, **_outcome(exc))
+            outcome = _outcome(exc)
+            self._write(records.Send, conv=conv, cid=cid, **outcome)
+            if outcome["type"] == "unknown":
+                # What is answered later may be what was sent now, ahead of others.
+                self._without_outcome.add((conv, cid))
             raise
         self._write(
             records.Send,

@@ -50,8 +50,9 @@ async def _cluster(plan: Plan, journal: Journal, _able: Abilities) -> AsyncItera
         redis=redis,
     )
     try:
-        await asyncio.to_thread(mongo.start)
-        await redis.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(mongo.start))
+            group.create_task(redis.start())
         cluster.nodes = _nodes(plan, cluster)
         await _start(cluster)
         await _cast(plan, cluster)
@@ -88,10 +89,11 @@ async def _start(cluster: Cluster) -> None:
     """Start the nodes; the first one's signing key is that of all."""
     first, *others = cluster.nodes.values()
     await first.start()
-    for node in others:
-        node.data.mkdir(parents=True)
-        shutil.copy(first.data / "server.key", node.data)
-        await node.start()
+    async with asyncio.TaskGroup() as group:
+        for node in others:
+            node.data.mkdir(parents=True)
+            shutil.copy(first.data / "server.key", node.data)
+            group.create_task(node.start())
 
 
 async def _cast(plan: Plan, cluster: Cluster) -> None:

@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from imserver.core.errors import StoreUnavailable
+from imserver.core.model import Member
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
-from imserver.protocol.server_frames import Error, Sent, SignalValue
+from imserver.protocol.server_frames import Deliver, Error, Sent, SignalValue
 from tests.unit.logic.logic_tier import peer_of
 from tests.unit.logic.two_nodes import TwoNodes
 
@@ -61,6 +62,19 @@ async def test_what_the_route_loses_comes_when_it_is_healed(nodes):
     nodes.bus.heal()
     await nodes.settle()
     assert peer_of(second).seqs(CONV) == [1, 2]
+
+
+async def test_a_direct_line_that_begins_elsewhere_at_the_same_moment_has_one_epoch(nodes):
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    pair = {RobotName(name): Member(Role.MEMBER, 1) for name in ("r1", "r2")}
+    nodes.two.conversations.begin(LINE, pair)  # as a send does that is on its way to the store
+    nodes.bus.is_cut = True
+    sent = await nodes.one.send(first, LINE)
+    nodes.bus.heal()
+    await nodes.settle()
+    assert peer_of(second).seqs(LINE) == [1]
+    assert {frame.epoch for frame in peer_of(second).of(Deliver)} == {sent.epoch}
 
 
 async def test_who_is_added_on_another_node_receives_the_group_at_once(nodes):

@@ -119,6 +119,17 @@ async def test_a_send_that_waited_in_the_memory_already_names_no_connection(serv
     assert stored.dup or stored.connection is None
 
 
+async def test_a_send_without_an_outcome_that_is_sent_again_names_no_connection(
+    server, recorder, dock, path
+):
+    server.refuse_sends(*[Refused(ErrorCode.UNAVAILABLE, "later", 1_000)])
+    with pytest.raises(OutcomeUnknown):
+        await recorder.send(dock, 1, cid="first", timeout_s=0.05)
+    sent = await recorder.send(dock, 1, cid="first")
+    assert not sent.dup
+    assert written(path, records.Send)[-1].connection is None
+
+
 async def test_an_event_is_written_before_the_application_has_it(recorder, dock, path):
     await recorder.send(dock, {"n": 1})
     stream = recorder.events()

@@ -148,7 +148,7 @@ async def test_events_that_were_let_go_are_a_gap(api: Api):
     await api.node.store.trim(CONV, 3, limit=10)
     conversation = await api.node.node.conversations.load(CONV)
     assert conversation is not None
-    await api.node.node.conversations.learn_floor(conversation)
+    await api.node.node.conversations.learn_log(conversation)
     stream = await follow(api)
     await settled(api, stream, [3, 4])
     gap = stream.said[0]
