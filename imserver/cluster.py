@@ -64,6 +64,7 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
         parts.sessions,
         registry=parts.registry,
         sees=cluster.sees,
+        now_ms=cluster.attendance.now_ms,
         spawn=parts.spawn,
     )
     parts.conversations.upkeep = neighbours
@@ -73,7 +74,7 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
     parts.intake.on_connected = neighbours.on_connected
     parts.intake.on_unheard = neighbours.on_unheard
     parts.intake.on_notice = neighbours.on_notice
-    parts.sessions.on_opened = neighbours.tell_opened
+    parts.sessions.on_opened = neighbours.on_opened
     cluster.attendance.here = parts.sessions.by_robot.keys()
     cluster.attendance.on_gone = neighbours.resync
     return neighbours

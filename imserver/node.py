@@ -18,6 +18,7 @@ from imserver.access.http.metrics import HttpMetrics
 from imserver.access.http.stays import Stays
 from imserver.access.metrics import AccessMetrics
 from imserver.access.requests import Requests
+from imserver.access.self_description import SelfDescription
 from imserver.access.tolls import Tolls
 from imserver.access.use_cases import UseCases
 from imserver.cluster import Cluster
@@ -44,22 +45,26 @@ from imserver.logic.listings import Listings
 from imserver.logic.losses import LossWatch
 from imserver.logic.metrics import AuditMetrics, IntakeMetrics, LogicMetrics
 from imserver.logic.neighbours import Neighbours
+from imserver.logic.node_list import NodeList
 from imserver.logic.places import Places
 from imserver.logic.presence import PresenceTeller
 from imserver.logic.retention import Retention
 from imserver.logic.send import Sending
-from imserver.logic.session import PresenceSink, Sessions
+from imserver.logic.session import Sessions
 from imserver.logic.shared_presence import SharedPresence
 from imserver.logic.signals import Signals
 from imserver.logic.standing import Standing
 from imserver.logic.thumbnails import Shrinking, Thumbnails
 from imserver.logic.tickets import Tickets
-from imserver.route.attendance import LoneAttendance
+from imserver.route.attendance import Attendance, LoneAttendance
 from imserver.route.router import Router
 
 
 class Collaborators(NamedTuple):
-    """What a node is built around, by interface; tests and the simulator hand in other ones."""
+    """What a node is built around, by interface; tests and the simulator hand in other ones.
+
+    ``attendance`` is the cluster's, or that of a node which is alone, unless another one is given.
+    """
 
     store: Store
     files: FileStore
@@ -70,6 +75,7 @@ class Collaborators(NamedTuple):
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
     cluster: Cluster | None = None
     pictures: Shrinking | None = None
+    attendance: Attendance | None = None
 
 
 class Node(NamedTuple):
@@ -88,10 +94,13 @@ class Node(NamedTuple):
     ledger: Ledger
     file_sweep: FileSweep
     neighbours: Neighbours | None
+    presence: PresenceTeller | SharedPresence
+    description: SelfDescription
 
 
 def build(settings: Settings, given: Collaborators) -> Node:
     """Return a node built from its settings and collaborators. Starts nothing."""
+    given = given._replace(attendance=_attendance(given))
     registry = CollectorRegistry()
     metrics = LogicMetrics(registry)
     name = given.cluster.node if given.cluster is not None else new_name()
@@ -103,6 +112,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
     intake = Intake(given.store, conversations, delivery, signals, given.spawn, intake_metrics)
     given.router.attach(intake)
     ledger = _ledger(given, registry)
+    presence = _presence(settings, given, signals, conversations)
     sessions = Sessions(
         given.store,
         conversations,
@@ -110,7 +120,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         committer,
         losses=LossWatch(given.store, metrics),
         standing=ledger.standing,
-        presence=_presence(settings, given, signals, conversations),
+        presence=presence,
         clock=given.clock,
         ids=given.ids,
         limits=settings.limits,
@@ -125,26 +135,33 @@ def build(settings: Settings, given: Collaborators) -> Node:
     stays = Stays(settings.http.stays_max, HttpMetrics(registry), ledger.standing)
     ledger.standing.watch(lambda: ledger.standing.close_ended(sessions.all()))
     ledger.standing.watch(stays.end_ended)
-    return Node(
-        cases,
-        stays,
-        committer,
-        conversations,
-        delivery,
-        sessions,
-        door,
-        registry,
-        metrics,
-        _retention(settings, given, conversations, metrics),
-        ledger,
-        FileSweep(given.files, settings=settings.files, clock=given.clock),
-        neighbours,
-    )
+    core = (cases, stays, committer, conversations, delivery, sessions, door, registry, metrics)
+    retention = _retention(settings, given, conversations, metrics)
+    sweep = FileSweep(given.files, settings=settings.files, clock=given.clock)
+    description = _described(settings, given, sessions, door)
+    return Node(*core, retention, ledger, sweep, neighbours, presence, description)
 
 
 def new_name() -> str:
     """Return a name for a node: another one at every start."""
     return f"node-{secrets.token_hex(4)}"
+
+
+def _attendance(given: Collaborators) -> Attendance:
+    if given.attendance is not None:
+        return given.attendance
+    return given.cluster.attendance if given.cluster is not None else LoneAttendance(given.clock)
+
+
+def _described(
+    settings: Settings, given: Collaborators, sessions: Sessions, door: Door
+) -> SelfDescription:
+    """Return the node's description, which its attendance shows from now on."""
+    scheme = "https" if settings.server.with_tls else "http"
+    url, started_ms = f"{scheme}://{settings.server.listen}", given.clock.now_ms()
+    description = SelfDescription(sessions, door, url=url, started_ms=started_ms)
+    _attendance(given).about = description
+    return description
 
 
 def _conversations(
@@ -228,7 +245,7 @@ def _context(
 
 def _presence(
     settings: Settings, given: Collaborators, signals: Signals, conversations: Conversations
-) -> PresenceSink:
+) -> PresenceTeller | SharedPresence:
     teller = PresenceTeller(
         signals,
         conversations,
@@ -268,7 +285,7 @@ def _use_cases(
     groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
     page_bytes_max = settings.delivery.page_bytes_max
     files = Files(given.files, settings=settings.files, clock=clock, ids=ids)
-    attendance = given.cluster.attendance if given.cluster is not None else LoneAttendance()
+    attendance = _attendance(given)
     return UseCases(
         identity=Identity(
             store, groups, authority, standing=ledger.standing, ledger=ledger, clock=clock, ids=ids
@@ -288,6 +305,7 @@ def _use_cases(
         administering=Administering(
             authority, store.administration, store, ledger, clock=clock, ids=ids, limits=limits
         ),
+        nodes=NodeList(attendance),
         clones=CloneGuard(store.boots, ledger, policy=settings.access.clones, clock=clock),
         tickets=Tickets(authority, ledger.standing, clock=clock, ids=ids),
         files=files,

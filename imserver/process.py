@@ -9,6 +9,7 @@ import gc
 import logging
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -34,6 +35,7 @@ _log = logging.getLogger("imserver.process")
 SWEEP_S = 60.0
 SWITCH_INTERVAL_S = 0.0005
 RETURN_AFTER_MS = 1_000
+GOODBYE_S = 3.0
 RETURNS_PER_S = 500
 """As many robots are asked to come back in a second after a drain: half of what a node can greet."""
 
@@ -50,7 +52,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
         OSError: the address cannot be listened on.
     """
     directory = DataDirectory(settings.server.data)
-    authority = TokenAuthority(directory.signing_key())
+    authority = TokenAuthority(directory.signing_key(settings.server.key))
     opened = await open_store(settings, directory)
     with _first_of_group(), _signals_left_to_listener():
         try:
@@ -97,7 +99,7 @@ async def _run(
             application(parts),
             node.door,
             settings.server,
-            on_ready=on_ready,
+            on_ready=_describing(node, on_ready),
             drain=drain,
             spawn=spawn,
         )
@@ -105,6 +107,7 @@ async def _run(
         _tune_interpreter()
         _fit_to_files(node.door)
         await listener.serve()
+        await _say_goodbyes(node, route)
         scope.cancel_all()
 
 
@@ -203,6 +206,39 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await node.door.wait_empty()
+
+
+async def _say_goodbyes(node: Node, route: OpenedRoute) -> None:
+    """Have the other nodes know who is offline now, and what was committed last, before this one is silent.
+
+    What cannot be told in time they find: the robots by their being left in this node's set, the events by
+    comparing heads.
+    """
+    if route.cluster is None:
+        return
+    for session in node.sessions.all():
+        node.sessions.close(session, "lost")  # the client did not leave in time
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_S):
+            await node.presence.wait_told()
+            await route.router.handed_on()
+
+
+def _describing(node: Node, on_ready: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    """Return what tells ``on_ready``, and has the node's description say where it listens."""
+
+    def told_where(urls: list[str]) -> None:
+        node.description.url = _reachable(urls[0])
+        on_ready(urls)
+
+    return told_where
+
+
+def _reachable(url: str) -> str:
+    """Return where others find a port that listens on every address of this machine."""
+    for everywhere in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(everywhere, f"//{socket.gethostname()}:")
+    return url
 
 
 async def _announce(node: Node, interval_s: float) -> None:

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple, cast
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from imserver import __version__
 from imserver.cluster import Cluster
 from imserver.core.clock import Clock
 from imserver.core.errors import InvalidSettings
 from imserver.core.settings import Settings
 from imserver.data.store import SharedLog
 from imserver.node import new_name
-from imserver.route.attendance import NodeRecord
 from imserver.route.local import LocalRouter
 from imserver.route.metrics import RouteMetrics
 from imserver.route.router import Router
@@ -59,7 +57,6 @@ def open_route(settings: Settings, store: object, *, deployment: str, clock: Clo
             "route.url needs the driver of Redis: pip install 'imserver[server,cluster]'"
         ) from exc
     node, prefix = new_name(), f"imserver:{deployment}"
-    record = NodeRecord(node, settings.server.listen, __version__, clock.now_ms())
     registry = CollectorRegistry()
     router = RedisRouter(
         connect(settings.route.url),
@@ -68,7 +65,7 @@ def open_route(settings: Settings, store: object, *, deployment: str, clock: Clo
         dice=random.Random(),
         metrics=RouteMetrics(registry),
     )
-    attendance = RedisAttendance(connect(settings.route.url), prefix=prefix, record=record)
+    attendance = RedisAttendance(connect(settings.route.url), node=node, prefix=prefix, clock=clock)
     cluster = Cluster(node, cast(SharedLog, store), attendance, lambda: router.is_connected)
     work = {"route": router.run, "attendance": attendance.run}
     return OpenedRoute(router, cluster, work, cast(Collector, registry))

@@ -107,7 +107,10 @@ class MongoSet:
         command += ["--setParameter", "enableTestCommands=1"]
         command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         with (home / "log").open("ab") as log:
-            self._processes[member] = subprocess.Popen(command, stdout=log, stderr=log)
+            # In a session of its own: Ctrl-C is for whoever started it.
+            self._processes[member] = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True
+            )
 
     @contextlib.contextmanager
     def direct(self, member: int) -> Any:

@@ -52,6 +52,7 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=tempfile.gettempdir(),
+            start_new_session=True,  # Ctrl-C is for whoever started it
         )
         deadline_s = time.monotonic() + START_S
         while not self._answers():
@@ -90,8 +91,8 @@ class RedisServer:
 def redis_process() -> Iterator[RedisServer]:
     """Run a Redis server for a while."""
     server = RedisServer()
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

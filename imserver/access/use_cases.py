@@ -10,6 +10,7 @@ from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
 from imserver.logic.identity import Identity
 from imserver.logic.listings import Listings
+from imserver.logic.node_list import NodeList
 from imserver.logic.places import Places
 from imserver.logic.send import Sending
 from imserver.logic.session import Sessions
@@ -31,6 +32,7 @@ class UseCases(NamedTuple):
     signals: Signals
     places: Places
     administering: Administering
+    nodes: NodeList
     clones: CloneGuard
     tickets: Tickets
     files: Files

@@ -19,6 +19,7 @@ from imserver.cli import (
     maintain,
     migrate,
     mint,
+    nodes,
     operate,
     serve,
     verify,
@@ -31,7 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _part in (serve, cert, keys, mint, administer, operate, maintain, migrate, verify, bench, demo):
+for _part in (serve, cert, keys, mint, administer, operate, nodes, maintain, migrate):
+    _part.add_to(app)
+for _part in (verify, bench, demo):
     _part.add_to(app)
 
 

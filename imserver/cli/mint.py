@@ -84,9 +84,11 @@ def enrolment_token(
 
 
 def bearer_token(
-    data: Path, robot: str, *, ttl_ms: int, scopes: Sequence[str]
+    data: Path, robot: str, *, ttl_ms: int, scopes: Sequence[str], key: str = ""
 ) -> tuple[tokens.Claims, str]:
     """Return a bearer token of the deployment in ``data``, behind what it says; makes a missing key.
+
+    ``key`` is the file of the deployment's key where that is elsewhere.
 
     Raises:
         WrongUse: the name, a scope or the lifetime is out of bounds.
@@ -97,7 +99,7 @@ def bearer_token(
             robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, scopes=scopes
         )
     )
-    return _sign(data, claims)
+    return _sign(data, claims, key)
 
 
 def _claims(make: Callable[[str, int], tokens.Claims]) -> tokens.Claims:
@@ -107,5 +109,5 @@ def _claims(make: Callable[[str, int], tokens.Claims]) -> tokens.Claims:
         raise WrongUse(str(exc)) from None
 
 
-def _sign(data: Path, claims: tokens.Claims) -> tuple[tokens.Claims, str]:
-    return claims, tokens.TokenAuthority(DataDirectory(data).signing_key()).mint(claims)
+def _sign(data: Path, claims: tokens.Claims, key: str = "") -> tuple[tokens.Claims, str]:
+    return claims, tokens.TokenAuthority(DataDirectory(data).signing_key(key)).mint(claims)

@@ -63,7 +63,8 @@ def check_config(in_force: Settings) -> None:
 
 def _print_admin_token(in_force: Settings) -> None:
     data = Path(in_force.server.data)
-    claims, token = bearer_token(data, "admin", ttl_ms=_ADMIN_TTL_MS, scopes=[ADMIN])
+    key = in_force.server.key
+    claims, token = bearer_token(data, "admin", ttl_ms=_ADMIN_TTL_MS, scopes=[ADMIN], key=key)
     leave_on_record(data, minting(claims, by=whoami()))
     if in_force.log.format == "json":
         notice = {"event": "node.new_deployment", "admin_token": token}

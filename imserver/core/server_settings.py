@@ -59,6 +59,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tls_client_certs: whether a client must show such a certificate to be let in, or may.
         insecure: let addresses other than loopback be listened on without TLS.
         data: data directory, holding the store and the deployment's key; created if missing.
+        key: file with the deployment's signing key, in PEM, such as a secret of a container engine; empty for
+            ``server.key`` in the data directory, where it is made the first time.
         hello_timeout_s: seconds a new connection has for its handshake and ``hello``.
         ping_interval_s: seconds of silence after which a connection is pinged; closed after as many more.
             Over raw TCP the client has to say something in that time by itself, such as ``ping``.
@@ -74,6 +76,7 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     tls_client_certs: Literal["optional", "required"] = "optional"
     insecure: bool = False
     data: Annotated[str, Meta(min_length=1)] = "./imserver-data"
+    key: str = ""
     hello_timeout_s: _Seconds = 10.0
     ping_interval_s: _Seconds = 25.0
     drain_timeout_s: _Seconds = 10.0

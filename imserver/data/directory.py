@@ -85,25 +85,26 @@ class DataDirectory:
         """Where the sealing keys are, unless a setting names another place."""
         return self.path / KEY_RING_NAME
 
-    def signing_key(self) -> Ed25519PrivateKey:
+    def signing_key(self, elsewhere: str = "") -> Ed25519PrivateKey:
         """Return the deployment's signing key, making it (durably, mode 0600) the first time.
 
-        Processes that do this at once all get the same key.
+        Processes that do this at once all get the same key. One that is kept ``elsewhere`` is never made.
 
         Raises:
             DataDirectoryUnusable: the key cannot be read, written, or is damaged.
         """
+        path = Path(elsewhere) if elsewhere else self.key_path
         try:
-            if not self.key_path.exists():
+            if not elsewhere and not path.exists():
                 self._create_key()
-            with self.key_path.open("rb") as file:
+            with path.open("rb") as file:
                 text = file.read(_KEY_BYTES_MAX)
         except OSError as exc:
             raise DataDirectoryUnusable(
-                f"key {self.key_path} cannot be used: {exc.strerror}; "
+                f"key {path} cannot be used: {exc.strerror}; "
                 "it must be readable by the user who runs imserver"
             ) from exc
-        return self._parsed(text)
+        return _parsed(text, path)
 
     def _create_key(self) -> None:
         text = Ed25519PrivateKey.generate().private_bytes(
@@ -132,17 +133,19 @@ class DataDirectory:
         finally:
             os.close(descriptor)
 
-    def _parsed(self, text: bytes) -> Ed25519PrivateKey:
-        try:
-            key = serialization.load_pem_private_key(text, password=None)
-        except (ValueError, TypeError) as exc:
-            raise self._damaged() from exc
-        if not isinstance(key, Ed25519PrivateKey):
-            raise self._damaged()
-        return key
 
-    def _damaged(self) -> DataDirectoryUnusable:
-        return DataDirectoryUnusable(
-            f"key {self.key_path} is damaged: it must be an Ed25519 private key in PEM. Put back a copy; "
-            "without the key, tokens handed out before are worthless"
-        )
+def _parsed(text: bytes, path: Path) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(text, password=None)
+    except (ValueError, TypeError) as exc:
+        raise _damaged(path) from exc
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _damaged(path)
+    return key
+
+
+def _damaged(path: Path) -> DataDirectoryUnusable:
+    return DataDirectoryUnusable(
+        f"key {path} is damaged: it must be an Ed25519 private key in PEM. Put back a copy; "
+        "without the key, tokens handed out before are worthless"
+    )

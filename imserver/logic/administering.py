@@ -12,6 +12,7 @@ from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
 from imserver.core.tokens import Claims, TokenAuthority
 from imserver.data.store import Administration, Registry
+from imserver.logic import permissions
 from imserver.logic.ledger import Ledger
 from imserver.logic.session import Session
 from imserver.protocol import names
@@ -50,7 +51,7 @@ class Administering:
         Raises:
             Refusal: ``bad_frame`` for a bad name or lifetime.
         """
-        _require_admin(session)
+        permissions.require_admin(is_admin=session.admin)
         token_id, now_ms = self._ids.token(), self._clock.now_ms()
         try:
             claims = tokens.enrolment(
@@ -68,7 +69,7 @@ class Administering:
         Raises:
             Refusal: ``bad_frame`` for a bad name, scope or lifetime.
         """
-        _require_admin(session)
+        permissions.require_admin(is_admin=session.admin)
         token_id, now_ms = self._ids.token(), self._clock.now_ms()
         try:
             claims = tokens.bearer(
@@ -84,7 +85,7 @@ class Administering:
         Raises:
             Refusal: ``not_found``, there is none of this id that has not expired.
         """
-        _require_admin(session)
+        permissions.require_admin(is_admin=session.admin)
         token = await self._administration.token(token_id)
         if token is None:
             raise Refusal(
@@ -106,7 +107,7 @@ class Administering:
         Raises:
             Refusal: ``not_found``, it is not registered.
         """
-        _require_admin(session)
+        permissions.require_admin(is_admin=session.admin)
         known = await self._registry.robot(RobotName(robot)) if names.is_name(robot) else None
         if known is None:
             raise Refusal(
@@ -122,14 +123,14 @@ class Administering:
         self, session: Session, *, robot: str | None, after: str | None, limit: int
     ) -> list[TokenRecord]:
         """Return tokens that have not expired, by id: of one robot or of all."""
-        _require_admin(session)
+        permissions.require_admin(is_admin=session.admin)
         self._check(limit)
         name = None if robot is None else RobotName(robot)
         return await self._administration.tokens(robot=name, after=after or "", limit=limit)
 
     async def acts(self, session: Session, *, before: int | None, limit: int) -> list[RecordedAct]:
         """Return what was done, newest first: the last acts, or those before one."""
-        _require_admin(session)
+        permissions.require_admin(is_admin=session.admin)
         self._check(limit)
         return await self._administration.acts(before=before, limit=limit)
 
@@ -143,11 +144,3 @@ class Administering:
                 ErrorCode.TOO_LARGE,
                 f"limit {limit} is over {self._limits.page_max}, the most in one page",
             )
-
-
-def _require_admin(session: Session) -> None:
-    if not session.admin:
-        raise Refusal(
-            ErrorCode.FORBIDDEN,
-            "only an admin does this; `imserver token --admin` makes a token that is one's",
-        )

@@ -74,6 +74,7 @@ class Neighbours:
 
     Args:
         sees: tells whether hints and notices arrive, as far as is known.
+        now_ms: the time by the clock that the nodes have in common; it tells which session is newer.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Neighbours:
         *,
         registry: Registry,
         sees: Callable[[], bool],
+        now_ms: Callable[[], int],
         spawn: Spawn,
     ) -> None:
         self._router = router
@@ -95,6 +97,7 @@ class Neighbours:
         self._sessions = sessions
         self._registry = registry
         self._sees = sees
+        self._now_ms = now_ms
         self._spawn = spawn
         self._is_resyncing = False
         self._is_due = False
@@ -128,6 +131,11 @@ class Neighbours:
             robots = members_added(event)
             if robots:
                 self._tell_joined(run.conv, event.seq, robots)
+
+    def on_opened(self, session: Session) -> None:
+        """Note when a device's session was opened here, and tell of it."""
+        session.opened_ms = self._now_ms()
+        self.tell_opened(session)
 
     def tell_opened(self, session: Session) -> None:
         """Tell that a device has its session here now."""

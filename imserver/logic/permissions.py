@@ -117,6 +117,19 @@ def require(role: Role | None, operation: Operation, conv: str) -> None:
         )
 
 
+def require_admin(*, is_admin: bool) -> None:
+    """Return if it is an admin of the deployment who asks.
+
+    Raises:
+        Refusal: ``forbidden``, it is not.
+    """
+    if not is_admin:
+        raise Refusal(
+            ErrorCode.FORBIDDEN,
+            "only an admin does this; `imserver token --admin` makes a token that is one's",
+        )
+
+
 def not_found(conv: str) -> Refusal:
     """Return the one answer for conversations that are missing, ended, or not the asker's."""
     return Refusal(

@@ -54,6 +54,13 @@ class PresenceTeller:
         self._readers_max = readers_max
         self._changed: dict[ConversationName, dict[RobotName, bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._nothing_left = asyncio.Event()
+        self._nothing_left.set()
+
+    async def wait_told(self) -> None:
+        """Return when what was noted has been told and is on its way to all nodes, as far as it can be."""
+        await self._nothing_left.wait()
+        await self._signals.handed_on()
 
     def came(self, session: Session, how: str) -> None:
         """A robot's session is open."""
@@ -88,6 +95,7 @@ class PresenceTeller:
         body = _encode(presence)
         for conv in convs:
             self._changed.setdefault(conv, {})[robot] = body
+            self._nothing_left.clear()
         if self._timer is None and self._changed:
             self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._flush)
 
@@ -102,6 +110,8 @@ class PresenceTeller:
             weight += self._tell(conv, changes)
             if changes:
                 self._changed[conv] = changes
+        if not self._changed:
+            self._nothing_left.set()
         rest_s = weight / WEIGHT_PER_S
         if self._changed or rest_s > self._flush_s:
             self._timer = asyncio.get_running_loop().call_later(rest_s, self._flush)

@@ -41,7 +41,7 @@ class Session:
         readers: what it receives, by conversation.
         groups: the robot's conversations, kept only if it does not receive them all.
         behind, loads: readers that wait for the connection or a free page read; page reads on their way.
-        opened_ms: when it was opened, by this node's clock.
+        opened_ms: when it was opened, by the clock that nodes have in common; 0 on a node that is alone.
         left: how far conversations were delivered that its robot has left meanwhile, the last few.
         unfollowed: conversations that were delivered to it until it wanted no more of them.
     """
@@ -216,7 +216,6 @@ class Sessions:
         self._standing.check(warrant)
         room.for_device(self.by_robot.get(robot, {}), device, self._limits.devices_max)
         session = Session(peer, warrant, device, session_id=self._ids.token())
-        session.opened_ms = self._clock.now_ms()
         session.auto, session.instance = hello.auto, hello.instance or ""
         session.window = min(hello.window, self._limits.window_max)
         how = self._take_place(session)

@@ -5,6 +5,7 @@ says may be overtaken by what is so on another: the robot has come there just no
 was only slow. So a node that hears of a robot as offline, and holds it, contradicts.
 """
 
+import asyncio
 import logging
 from typing import Final
 
@@ -37,7 +38,14 @@ class SharedPresence:
         self._spawn = spawn
         self._left: dict[RobotName, tuple[Session, str]] = {}
         self._is_asking = False
-        attendance.on_lost = self._on_lost
+        self._nobody_left = asyncio.Event()
+        self._nobody_left.set()
+        attendance.on_lost = self._tell_lost
+
+    async def wait_told(self) -> None:
+        """Return when others have been told of all who came and went, as far as they can be."""
+        await self._nobody_left.wait()
+        await self._teller.wait_told()
 
     def came(self, session: Session, how: str) -> None:
         self._attendance.came(session.robot)
@@ -46,6 +54,7 @@ class SharedPresence:
     def went(self, session: Session, how: str) -> None:
         self._attendance.went(session.robot)
         self._left[session.robot] = (session, how)
+        self._nobody_left.clear()
         if not self._is_asking:
             self._is_asking = True
             self._spawn(self._tell_those_gone(), "presence.went")
@@ -61,22 +70,26 @@ class SharedPresence:
         if not _decode(signal.body).online:
             self._teller.is_here(robot, ConversationName(signal.conv))
 
-    def _on_lost(self, robots: list[RobotName]) -> None:
-        self._spawn(self._tell_lost(robots), "presence.lost")
-
     async def _tell_those_gone(self) -> None:
         """Tell who is nowhere else. All are asked about together: when thousands leave at one moment, as from
-        a node that drains, a question for each would be more than there are connections for."""
+        a node that drains, a question for each would be more than there are connections for.
+
+        They are asked for once others can see that the robots are not here any more. So if a robot leaves two
+        nodes at one moment, at least one of them finds it nowhere.
+        """
         try:
             while self._left:
                 left, self._left = self._left, {}
+                await self._attendance.settled()
                 online = await self._online(list(left))
                 for robot in left.keys() - online:
                     self._teller.went(*left[robot])
         finally:
             self._is_asking = False
+            self._nobody_left.set()
 
-    async def _tell_lost(self, robots: list[RobotName]) -> None:
+    async def _tell_lost(self, robots: list[RobotName]) -> bool:
+        """Tell of the robots of a node that is gone; return whether it could be done."""
         online = await self._online(robots)
         try:
             for robot in robots:
@@ -85,6 +98,9 @@ class SharedPresence:
                     self._teller.lost(robot, [membership.conv for membership in memberships])
         except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
             _log.warning("presence.cannot_tell", extra={"reason": str(exc)})
+            return False
+        await self._teller.wait_told()
+        return True
 
     async def _online(self, robots: list[RobotName]) -> set[RobotName]:
         """Return those that have a session by now, here or on another node."""

@@ -82,6 +82,10 @@ class Signals:
         self._rev = max(self._rev + 1, self._clock.now_ms() * 1_000)
         self._router.publish_signal(SignalValue(conv, sender, key, Raw(body), self._rev))
 
+    async def handed_on(self) -> None:
+        """Return when what was published is on its way to the other nodes, or is lost."""
+        await self._router.handed_on()
+
     def on_signal(self, signal: SignalValue) -> None:
         """Hand a signal to the readers on this node, but not to the one it speaks of."""
         conversation = self._conversations.known(signal.conv)

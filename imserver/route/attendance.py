@@ -4,11 +4,12 @@ Like everything of the route tier it may be late or missing, and may be thrown a
 it. A node that says nothing for a while counts as gone, though it may live and only be slow.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
+from imserver.core.clock import Clock
 from imserver.protocol.names import RobotName
 
 
@@ -17,17 +18,21 @@ class NodeRecord(Struct, frozen=True):
 
     Attributes:
         node: its name, new at every start.
-        url: where it listens, as it knows itself.
+        url: where it listens, as it knows itself; clients may have to come another way.
         version: of the program.
-        started_ms: when it started, by its own clock.
+        started_ms: when it started, in milliseconds since 1970, by its own clock.
         robots: how many robots are online there.
+        connections: how many WebSocket and TCP connections it holds.
+        draining: whether it is on its way out, and takes nobody in any more.
     """
 
     node: str
-    url: str
-    version: str
-    started_ms: int
+    url: str = ""
+    version: str = ""
+    started_ms: int = 0
     robots: int = 0
+    connections: int = 0
+    draining: bool = False
 
 
 class Attendance(Protocol):
@@ -35,12 +40,15 @@ class Attendance(Protocol):
 
     Attributes:
         here: the robots that are online on this node, as they change; set before anybody comes.
-        on_lost: told the robots of a node that is gone, on one of the nodes that are left, at least once.
+        about: describes this node as it is now; set before anybody comes.
+        on_lost: told the robots of a node that is gone, on one of the nodes that are left, at least once;
+            returns when others have been told, and whether they could be: if not, it is asked again later.
         on_gone: told that a node is gone, on all that are left: what it had yet to tell was perhaps not told.
     """
 
     here: Collection[RobotName]
-    on_lost: Callable[[list[RobotName]], None]
+    about: Callable[[], NodeRecord]
+    on_lost: Callable[[list[RobotName]], Awaitable[bool]]
     on_gone: Callable[[], None]
 
     def came(self, robot: RobotName) -> None:
@@ -49,20 +57,28 @@ class Attendance(Protocol):
     def went(self, robot: RobotName) -> None:
         """Say that a robot is online here no longer."""
 
+    async def settled(self) -> None:
+        """Return when other nodes can see what came and went so far, or Redis does not answer."""
+
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         """Return those that are online on other nodes, as far as is known; none if that cannot be asked."""
 
     async def nodes(self) -> list[NodeRecord]:
-        """Return the nodes that are there, by name, as far as is known; none where there is but one."""
+        """Return the nodes that are there, this one among them, by name, as far as is known."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970 by a clock that all nodes have in common, as far as they can."""
 
 
 class LoneAttendance:
     """The `Attendance` of a node without neighbours."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.here: Collection[RobotName] = ()
-        self.on_lost: Callable[[list[RobotName]], None] = _ignore
-        self.on_gone: Callable[[], None] = _ignore
+        self.about: Callable[[], NodeRecord] = unknown_node
+        self.on_lost: Callable[[list[RobotName]], Awaitable[bool]] = nobody_tells
+        self.on_gone: Callable[[], None] = ignore
+        self._clock = clock
 
     def came(self, robot: RobotName) -> None:
         """Nothing to do: there is nobody to tell."""
@@ -70,12 +86,28 @@ class LoneAttendance:
     def went(self, robot: RobotName) -> None:
         """Nothing to do: there is nobody to tell."""
 
+    async def settled(self) -> None:
+        """Return at once: there is nobody to see it."""
+
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         return set()
 
     async def nodes(self) -> list[NodeRecord]:
-        return []
+        return [self.about()]
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
 
 
-def _ignore(*_: object) -> None:
-    """Stand in until somebody wants to know."""
+def unknown_node() -> NodeRecord:
+    """Stand in for ``about`` until it is set."""
+    return NodeRecord("")
+
+
+async def nobody_tells(_robots: list[RobotName]) -> bool:
+    """Stand in for ``on_lost`` until somebody tells: nobody has been told."""
+    return False
+
+
+def ignore() -> None:
+    """Stand in for ``on_gone`` until somebody wants to know."""

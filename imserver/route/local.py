@@ -26,6 +26,9 @@ class LocalRouter:
     def tell(self, notice: bytes) -> None:
         """Nothing to do: there is no other node."""
 
+    async def handed_on(self) -> None:
+        """Return at once: it has arrived."""
+
     def follow(self, conv: ConversationName) -> None:
         """Nothing to do: there is no other node."""
 

@@ -85,6 +85,9 @@ class RedisRouter:
     def tell(self, notice: bytes) -> None:
         self._publisher.put(self._notices, hints.encode(hints.Notice(self._node, Raw(notice))))
 
+    async def handed_on(self) -> None:
+        await self._publisher.wait_written()
+
     def follow(self, conv: ConversationName) -> None:
         self._subscriber.want(self._channel + conv)
 

@@ -4,27 +4,30 @@ Keys, behind the deployment's prefix:
 
 - ``node:<name>``: the node's record as JSON; expires unless the node renews it, which is its lease.
 - ``nodes``: the names of all nodes that have not been seen dead, so that nobody has to search for leases.
-- ``robots:<name>``: the robots that are online there.
+- ``robots:<name>``: the robots that are online there; expires a day after the node's last beat.
 
 A node writes its own keys only, once a beat, and puts them right from what it knows itself if they are not as
-it left them (Redis was emptied, or another one took over). A lease that has run out is noticed by all the
-others; the one that takes the name off ``nodes`` tells what became of the robots.
+it left them (Redis was emptied, or another one took over). A lease that is not there is noticed by all the
+others, and one of them tells what became of the robots (`redis_burials`). A node that leaves has said goodbye
+to its robots; should some be left, it takes only its lease away, and the others notice at their next beat.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from imserver.core.tasks import heed_cancellation
+from imserver.core.clock import Clock
+from imserver.core.tasks import TaskScope, heed_cancellation
 from imserver.protocol.names import RobotName
-from imserver.route.attendance import NodeRecord
+from imserver.route.attendance import NodeRecord, ignore, nobody_tells, unknown_node
+from imserver.route.redis_burials import Burials, Keys
+from imserver.route.redis_time import RedisTime
 
 _log = logging.getLogger("imserver.route")
 
@@ -32,6 +35,7 @@ BEAT_S: Final = 1.0
 LEASE_S: Final = 6.0
 LEAVE_S: Final = 1.0
 CHUNK: Final = 1_000
+KEPT_S: Final = 86_400
 
 _FAILURES: Final = (RedisError, OSError)
 
@@ -41,6 +45,7 @@ class RedisAttendance:
 
     Args:
         redis: a client of its own with a deadline on every call; closed when `run` ends.
+        node: this node's name, unique among those that share ``prefix``.
         prefix: begins every key, so that deployments can share a Redis.
     """
 
@@ -48,24 +53,34 @@ class RedisAttendance:
         self,
         redis: Redis,
         *,
+        node: str,
         prefix: str,
-        record: NodeRecord,
+        clock: Clock,
         beat_s: float = BEAT_S,
         lease_s: float = LEASE_S,
     ) -> None:
         self._redis = redis
-        self._prefix = prefix
-        self._record = record
+        self._node = node
+        self._keys = Keys(prefix)
+        self._time = RedisTime(clock)
         self._beat_s = beat_s
         self._lease_ms = int(lease_s * 1000)
         self._changed: set[RobotName] = set()
         self._written = 0
         self._is_true = False
+        self._answers = True
         self._wake = asyncio.Event()
+        self._changes = 0
+        self._shown = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._others: list[str] = []
+        self._burials = Burials(
+            redis, self._keys, node=node, claim_ms=self._lease_ms, tell=self._tell_lost
+        )
         self.here: Collection[RobotName] = ()
-        self.on_lost: Callable[[list[RobotName]], None] = _ignore
-        self.on_gone: Callable[[], None] = _ignore
+        self.about: Callable[[], NodeRecord] = unknown_node
+        self.on_lost: Callable[[list[RobotName]], Awaitable[bool]] = nobody_tells
+        self.on_gone: Callable[[], None] = ignore
 
     @property
     def others(self) -> list[str]:
@@ -73,12 +88,24 @@ class RedisAttendance:
         return list(self._others)
 
     def came(self, robot: RobotName) -> None:
-        self._changed.add(robot)
-        self._wake.set()
+        self._note(robot)
 
     def went(self, robot: RobotName) -> None:
+        self._note(robot)
+
+    def _note(self, robot: RobotName) -> None:
         self._changed.add(robot)
+        self._changes += 1
         self._wake.set()
+
+    async def settled(self) -> None:
+        if self._answers and self._shown < self._changes:
+            shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((self._changes, shown))
+            await shown
+
+    def now_ms(self) -> int:
+        return self._time.now_ms()
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         if not robots or not self._others:
@@ -86,7 +113,7 @@ class RedisAttendance:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for node in self._others:
-                    pipeline.smismember(self._robots_of(node), list(robots))
+                    pipeline.smismember(self._keys.robots_of(node), list(robots))
                 answers = await pipeline.execute()
         except _FAILURES:
             return set()
@@ -99,30 +126,38 @@ class RedisAttendance:
 
     async def nodes(self) -> list[NodeRecord]:
         try:
-            names = sorted(_texts(await self._redis.smembers(self._nodes)))
+            names = sorted(_texts(await self._redis.smembers(self._keys.nodes)))
             leases = (
-                await self._redis.mget([self._lease_of(name) for name in names]) if names else []
+                await self._redis.mget([self._keys.lease_of(name) for name in names])
+                if names
+                else []
             )
         except _FAILURES:
-            return [self._own()]
+            return [self.about()]
         found = [msgspec.json.decode(lease, type=NodeRecord) for lease in leases if lease]
-        others = [node for node in found if node.node != self._record.node]
-        return sorted([*others, self._own()], key=lambda node: node.node)
+        others = [node for node in found if node.node != self._node]
+        return sorted([*others, self.about()], key=lambda node: node.node)
 
     async def run(self) -> None:
         """Renew the lease and keep the records true until cancelled, then take them away."""
         try:
-            while True:
-                heed_cancellation()
-                try:
-                    await self._beat()
-                    await self._write_until_next_beat()
-                except _FAILURES as exc:
-                    _log.warning("route.no_attendance", extra={"reason": str(exc)})
-                    self._is_true = False
-                    await asyncio.sleep(self._beat_s)
+            async with TaskScope() as scope:
+                while True:
+                    heed_cancellation()
+                    await self._keep(scope)
         finally:
             await self._leave()
+
+    async def _keep(self, scope: TaskScope) -> None:
+        """Beat once, and write who comes and goes until the next beat is due."""
+        try:
+            await self._beat(scope)
+            await self._write_until_next_beat()
+        except _FAILURES as exc:
+            _log.warning("route.no_attendance", extra={"reason": str(exc)})
+            self._is_true = self._answers = False
+            self._show(self._changes)
+            await asyncio.sleep(self._beat_s)
 
     async def _write_until_next_beat(self) -> None:
         """Write who comes and goes, as it happens."""
@@ -136,41 +171,41 @@ class RedisAttendance:
             if self._wake.is_set():  # what comes while this is written is written together
                 await self._write_changes()
 
-    async def _beat(self) -> None:
-        own = self._own()
+    async def _beat(self, scope: TaskScope) -> None:
+        own = msgspec.json.encode(self.about())
+        robots, asked_s = self._keys.robots_of(self._node), self._time.stopwatch_s()
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.set(self._lease_of(own.node), msgspec.json.encode(own), px=self._lease_ms)
-            pipeline.sadd(self._nodes, own.node)
-            pipeline.scard(self._robots_of(own.node))
-            pipeline.smembers(self._nodes)
-            _, _, count, names = await pipeline.execute()
+            pipeline.time()
+            pipeline.set(self._keys.lease_of(self._node), own, px=self._lease_ms)
+            pipeline.sadd(self._keys.nodes, self._node)
+            pipeline.scard(robots)
+            pipeline.expire(robots, KEPT_S)
+            pipeline.smembers(self._keys.nodes)
+            (seconds, micros), _, _, count, _, names = await pipeline.execute()
+        self._time.measured(seconds + micros / 1_000_000, asked_s=asked_s)
+        self._answers = True
         if not self._is_true or count != self._written:
             await self._write_all()
-        await self._look_at_others([name for name in _texts(names) if name != own.node])
+        await self._look_at_others([n for n in _texts(names) if n != self._node], scope)
 
-    async def _look_at_others(self, names: list[str]) -> None:
-        leases = await self._redis.mget([self._lease_of(name) for name in names]) if names else []
+    async def _look_at_others(self, names: list[str], scope: TaskScope) -> None:
+        leases = (
+            await self._redis.mget([self._keys.lease_of(name) for name in names]) if names else []
+        )
         alive = [name for name, lease in zip(names, leases, strict=True) if lease is not None]
         before, self._others = self._others, alive
         for name in set(names) - set(alive):
-            if await self._redis.srem(self._nodes, name):
-                await self._bury(name)
+            if self._burials.may_begin(name):
+                scope.spawn(self._burials.bury(name), name="attendance.burial")
         if not set(before) <= set(alive):
             self.on_gone()
 
-    async def _bury(self, node: str) -> None:
-        """Tell what a dead node held; done by the one node that has taken its name off the list."""
-        robots = [
-            RobotName(name) for name in _texts(await self._redis.smembers(self._robots_of(node)))
-        ]
-        await self._redis.delete(self._robots_of(node))
-        _log.warning("route.node_gone", extra={"node": node, "robots": len(robots)})
-        if robots:
-            self.on_lost(robots)
+    async def _tell_lost(self, robots: list[RobotName]) -> bool:
+        return await self.on_lost(robots)
 
     async def _write_all(self) -> None:
-        key = self._robots_of(self._record.node)
-        robots = list(self.here)
+        key = self._keys.robots_of(self._node)
+        robots, changes = list(self.here), self._changes
         self._changed.clear()
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(key)
@@ -179,12 +214,14 @@ class RedisAttendance:
             await pipeline.execute()
         self._written = len(robots)
         self._is_true = True
+        self._show(changes)
 
     async def _write_changes(self) -> None:
         self._wake.clear()
         changed, self._changed = self._changed, set()
+        changes = self._changes
         here = {robot for robot in changed if robot in self.here}
-        key = self._robots_of(self._record.node)
+        key = self._keys.robots_of(self._node)
         self._is_true = False  # until it is written, whoever cancels this
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.scard(key)
@@ -196,36 +233,33 @@ class RedisAttendance:
             counts = await pipeline.execute()
         self._is_true = counts[0] == self._written
         self._written = counts[-1]
+        self._show(changes)
+
+    def _show(self, changes: int) -> None:
+        """Wake those who wait for changes up to this one to be seen, or to be given up."""
+        self._shown = changes
+        waiting, self._waiting = self._waiting, []
+        for number, shown in waiting:
+            if number > changes:
+                self._waiting.append((number, shown))
+            elif not shown.done():
+                shown.set_result(None)
 
     async def _leave(self) -> None:
-        """Take the node off the list, unless Redis does not answer: then its lease runs out."""
-        own = self._record.node
+        """Take the lease away, and the name if there is nobody left to tell of; if Redis does not answer, the
+        lease runs out."""
         try:
             async with asyncio.timeout(LEAVE_S):
-                await self._redis.srem(self._nodes, own)
-                await self._redis.delete(self._lease_of(own), self._robots_of(own))
+                await self._write_changes()
+                if not self._written:
+                    await self._redis.srem(self._keys.nodes, self._node)
+                await self._redis.delete(self._keys.lease_of(self._node))
         except (*_FAILURES, TimeoutError) as exc:
             _log.info("route.left_without_word", extra={"reason": str(exc)})
         finally:
+            self._show(self._changes)
             await self._redis.aclose()
-
-    def _own(self) -> NodeRecord:
-        return structs.replace(self._record, robots=len(self.here))
-
-    @property
-    def _nodes(self) -> str:
-        return f"{self._prefix}:nodes"
-
-    def _lease_of(self, node: str) -> str:
-        return f"{self._prefix}:node:{node}"
-
-    def _robots_of(self, node: str) -> str:
-        return f"{self._prefix}:robots:{node}"
 
 
 def _texts(values: Iterable[bytes | str]) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else value for value in values]
-
-
-def _ignore(*_: object) -> None:
-    """Stand in until somebody wants to know."""

@@ -48,6 +48,8 @@ class Publisher:
         self._queue: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
+        self._nothing_left = asyncio.Event()
+        self._nothing_left.set()
         self.is_connected = True
 
     def put(self, channel: str, payload: bytes) -> None:
@@ -58,6 +60,11 @@ class Publisher:
         self._queue.append((channel, payload))
         self._bytes += len(payload)
         self._wake.set()
+        self._nothing_left.clear()
+
+    async def wait_written(self) -> None:
+        """Return when everything that was put has been written, or thrown away."""
+        await self._nothing_left.wait()
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -67,6 +74,7 @@ class Publisher:
             while self._queue:
                 heed_cancellation()
                 await self._publish(self._take())
+            self._nothing_left.set()
             heed_cancellation()
 
     def _take(self) -> list[tuple[str, bytes]]:
@@ -92,6 +100,7 @@ class Publisher:
         self._metrics.dropped.inc(count + len(self._queue))
         self._queue.clear()
         self._bytes = 0
+        self._nothing_left.set()
         self._backoff.reset()
         while not self.is_connected:
             heed_cancellation()

@@ -51,6 +51,9 @@ class Router(Protocol):
     def tell(self, notice: bytes) -> None:
         """Tell every other node something. At most once."""
 
+    async def handed_on(self) -> None:
+        """Return when what was published and told before is with those who carry it, or is lost."""
+
     def follow(self, conv: ConversationName) -> None:
         """Say that this node holds ``conv`` from now on and wants its hints."""
 

@@ -95,6 +95,13 @@ class RouterContract:
         await ear.wait_heard(runs=1)
         assert ear.runs == [run(A, 1, 3)]
 
+    async def test_what_is_handed_on_was_heard(self, router: Router, ear: Ear) -> None:
+        router.follow(A)
+        router.publish(run(A, 1))
+        router.publish_signal(signal(1))
+        await router.handed_on()
+        assert (ear.runs, ear.signals) == ([run(A, 1)], [signal(1)])
+
     async def test_it_hears_them_without_having_a_reader(self, router: Router, ear: Ear) -> None:
         router.publish(run(A, 1))
         await ear.wait_heard(runs=1)

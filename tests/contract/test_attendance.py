@@ -1,11 +1,14 @@
 """Who is where, told between nodes by a real Redis, whatever befalls it and them."""
 
 import asyncio
+import functools
+import operator
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from imserver.core.clock import SystemClock
 from imserver.core.tasks import TaskScope
 from imserver.protocol.names import RobotName
 from imserver.route.attendance import LoneAttendance, NodeRecord
@@ -17,24 +20,46 @@ PATIENCE_S = 10
 R1, R2, R3 = (RobotName(f"r{number}") for number in (1, 2, 3))
 
 
+class SkewedClock(SystemClock):
+    """A machine's clock that is wrong, and a stopwatch that began elsewhere."""
+
+    def __init__(self, skew_s: float) -> None:
+        super().__init__()
+        self._skew_s = skew_s
+
+    def now_ms(self) -> int:
+        return super().now_ms() + int(self._skew_s * 1_000)
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self._skew_s
+
+
 class Holding(RedisAttendance):
     """A node's attendance, with the robots it holds, and those it was told are lost."""
 
-    def __init__(self, server: RedisServer, node: str, *, lease_s: float = 10.0) -> None:
+    def __init__(
+        self, server: RedisServer, node: str, *, lease_s: float = 10.0, skew_s: float = 0.0
+    ) -> None:
         self.robots: dict[RobotName, None] = {}
         self.lost: list[RobotName] = []
         self.times_gone = 0
-        record = NodeRecord(node, f"http://{node}", "1", 1)
+        self.can_tell = True
         super().__init__(
             connect(server.url),
+            node=node,
             prefix="test",
-            record=record,
+            clock=SkewedClock(skew_s),
             beat_s=0.05,
             lease_s=lease_s,
         )
         self.here = self.robots.keys()
-        self.on_lost = self.lost.extend
+        self.about = lambda: NodeRecord(node, f"http://{node}", robots=len(self.robots))
+        self.on_lost = self.tell
         self.on_gone = self.count_gone
+
+    async def tell(self, robots: list[RobotName]) -> bool:
+        self.lost += robots
+        return self.can_tell
 
     def count_gone(self) -> None:
         self.times_gone += 1
@@ -108,14 +133,24 @@ async def test_nodes_are_listed_with_the_robots_they_hold(nodes):
         }
 
 
-async def test_the_robots_of_a_node_that_leaves_are_gone_at_once(nodes):
+async def test_a_node_that_has_said_goodbye_to_its_robots_is_gone_at_once(nodes):
     async with running(*nodes) as tasks:
         nodes[0].take(R1)
         await seen(nodes[1], {R1})
+        nodes[0].let_go(R1)
         tasks[0].cancel()
         await until(lambda: len(nodes[1].others) == 1)
         assert await nodes[1].elsewhere([R1]) == set()
-        assert nodes[1].lost == nodes[2].lost == [], "it has said goodbye to them itself"
+        assert nodes[1].lost == nodes[2].lost == []
+
+
+async def test_of_robots_that_a_leaving_node_did_not_say_goodbye_to_the_others_tell_at_once(nodes):
+    async with running(*nodes) as tasks:
+        nodes[0].take(R1, R2)
+        await seen(nodes[1], {R1, R2})
+        tasks[0].cancel()
+        await until(lambda: len(nodes[1].lost + nodes[2].lost) == 2)
+        assert sorted(nodes[1].lost + nodes[2].lost) == [R1, R2]
 
 
 async def test_a_node_that_dies_is_buried_by_one_of_the_others(server, nodes, monkeypatch):
@@ -123,12 +158,112 @@ async def test_a_node_that_dies_is_buried_by_one_of_the_others(server, nodes, mo
     async with running(*nodes) as tasks:
         nodes[0].take(R1, R2)
         await seen(nodes[1], {R1, R2})
-        monkeypatch.setattr(nodes[0], "_leave", nodes[0]._redis.aclose)
-        tasks[0].cancel()
+        await die(nodes[0], tasks[0], monkeypatch)
         await until(lambda: nodes[1].lost or nodes[2].lost)
         await seen(nodes[1], set())
         assert sorted(nodes[1].lost + nodes[2].lost) == [R1, R2]
         await until(lambda: nodes[1].times_gone == nodes[2].times_gone == 1)
+
+
+async def test_what_a_dead_node_held_is_told_by_the_next_one_if_the_first_dies_of_it(
+    server, nodes, monkeypatch
+):
+    """Whoever begins to tell of them and does not end leaves everything for another one to begin again."""
+    mortals = [Holding(server, name, lease_s=0.3) for name in ("first", "second")]
+    stuck = asyncio.Event()
+
+    async def hang(robots):
+        stuck.set()
+        await asyncio.Event().wait()
+        return True
+
+    mortals[1].on_lost = hang
+    async with running(*mortals) as tasks:
+        mortals[0].take(R1, R2)
+        await seen(mortals[1], {R1, R2})
+        await die(mortals[0], tasks[0], monkeypatch)
+        await asyncio.wait_for(stuck.wait(), PATIENCE_S)
+        await die(mortals[1], tasks[1], monkeypatch)
+    async with running(nodes[2]):
+        await until(lambda: len(nodes[2].lost) == 2)
+        assert sorted(nodes[2].lost) == [R1, R2]
+        await no_names_but(server, {"three"})
+
+
+async def test_what_cannot_be_told_is_told_later(server, nodes, monkeypatch):
+    mortal, heir = Holding(server, "mortal", lease_s=0.3), Holding(server, "heir", lease_s=0.3)
+    async with running(mortal, heir) as tasks:
+        mortal.take(R1)
+        await seen(heir, {R1})
+        heir.can_tell = False
+        await die(mortal, tasks[0], monkeypatch)
+        await until(lambda: heir.lost)
+        heir.can_tell = True
+        await until(lambda: len(heir.lost) > 1)
+        await no_names_but(server, {"heir"})
+
+
+async def test_very_many_robots_of_a_dead_node_are_told_once_each(server, nodes, monkeypatch):
+    mortal = Holding(server, "mortal", lease_s=0.3)
+    many = [RobotName(f"m{number}") for number in range(2_000)]
+    async with running(mortal, *nodes) as tasks:
+        mortal.take(*many)
+        await mortal.settled()
+        await die(mortal, tasks[0], monkeypatch)
+        await until(lambda: sum(len(node.lost) for node in nodes) >= len(many))
+        assert sorted(functools.reduce(operator.iadd, (node.lost for node in nodes), [])) == sorted(
+            many
+        )
+
+
+async def die(node, task, monkeypatch) -> None:
+    """End a node as kill -9 would: it leaves everything as it is."""
+    monkeypatch.setattr(node, "_leave", node._redis.aclose)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def no_names_but(server: RedisServer, names: set[str]) -> None:
+    """Return when the names of all other nodes are off the list, and their robots gone."""
+    async with connect(server.url) as stranger, asyncio.timeout(PATIENCE_S):
+        while set(map(str, await stranger.smembers("test:nodes"))) != {
+            str(n.encode()) for n in names
+        }:
+            await asyncio.sleep(0.01)
+        while [key async for key in stranger.scan_iter("test:robots:*")]:
+            await asyncio.sleep(0.01)
+
+
+async def test_who_is_gone_is_not_seen_any_more_once_that_is_settled(nodes):
+    one, two, _ = nodes
+    async with running(*nodes):
+        for robot in (R1, R2, R3):
+            one.take(robot)
+            await one.settled()
+            assert await two.elsewhere([robot]) == {robot}
+            one.let_go(robot)
+            await one.settled()
+            assert await two.elsewhere([robot]) == set()
+
+
+async def test_nothing_waits_for_a_redis_that_does_not_answer(server, nodes):
+    one = nodes[0]
+    async with running(one):
+        server.kill()
+        one.take(R1)
+        await asyncio.wait_for(one.settled(), PATIENCE_S)
+
+
+async def test_nodes_agree_on_the_time_however_wrong_their_clocks_are(server):
+    behind, ahead = (
+        Holding(server, "behind", skew_s=-7_200),
+        Holding(server, "ahead", skew_s=86_400),
+    )
+    async with running(behind, ahead):
+        first = behind.now_ms()
+        second = ahead.now_ms()
+        third = behind.now_ms()
+        assert first - 1_000 < second < third + 1_000
 
 
 async def test_a_redis_that_forgot_everything_is_told_again(server, nodes):
@@ -166,8 +301,10 @@ async def test_very_many_robots_are_written_together(nodes):
                 await asyncio.sleep(0.01)
 
 
-async def test_a_lone_node_has_nobody_elsewhere():
-    lone = LoneAttendance()
+async def test_a_lone_node_has_nobody_elsewhere_and_lists_itself():
+    lone = LoneAttendance(SystemClock())
+    lone.about = lambda: NodeRecord("alone")
     lone.came(R1)
+    await lone.settled()
     assert await lone.elsewhere([R1, R2]) == set()
-    assert await lone.nodes() == []
+    assert [node.node for node in await lone.nodes()] == ["alone"]

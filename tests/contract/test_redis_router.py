@@ -100,6 +100,32 @@ async def test_a_run_that_is_too_large_is_announced_by_its_head(nodes, ears):
     assert ears[0].runs == [large] and ears[1].runs == []
 
 
+async def test_what_was_handed_on_arrives_though_the_node_ends_at_once(nodes, ears):
+    one, two = nodes
+    async with running(two):
+        two.follow(A)
+        await until(lambda: ears[1].followed == [A] and ears[1].connections)
+        async with running(one):
+            for seq in range(1, 2_001):
+                one.publish(run(A, seq))
+            one.tell(b"\x90")
+            await one.handed_on()
+        await until(lambda: ears[1].notices)
+    assert ears[1].seqs(A) == list(range(1, 2_001))
+
+
+async def test_nothing_waits_to_be_handed_on_to_a_redis_that_is_down(server, nodes, ears):
+    one = nodes[0]
+    async with running(one):
+        server.kill()
+        one.publish(run(A, 1))
+        async with asyncio.timeout(PATIENCE_S):
+            await one.handed_on()
+        one.publish(run(A, 2))
+        async with asyncio.timeout(PATIENCE_S):
+            await one.handed_on()
+
+
 async def test_a_notice_reaches_every_other_node(nodes, ears):
     async with running(*nodes):
         await until(lambda: ears[0].connections and ears[1].connections)

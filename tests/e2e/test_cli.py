@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from client_sdk import BlockingRobot
+from imserver import __version__
 from imserver.data.directory import DataDirectory
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
@@ -177,6 +178,40 @@ def test_lists_as_json_are_one_object_a_line(operate: RunCommand, robot: Blockin
         json.loads(line) for line in operate("groups", "--json").stdout.splitlines()
     ]
     assert [(row["conv"], row["members"]) for row in rows] == [("g/dock", 1)]
+
+
+def test_the_node_is_listed_for_admins(server: ServerProcess, robot: BlockingRobot) -> None:
+    access = ("--url", server.url, "--data", server.data)
+    header, row = imserver("nodes", *access).stdout.splitlines()
+    assert header.split()[:3] == ["NODE", "ADDRESS", "SINCE"]
+    assert (row.split()[1], row.split()[-2:]) == (server.url, ["serving", __version__])
+    node = json.loads(imserver("nodes", "--json", *access).stdout)
+    assert (node["url"], node["robots"], node["draining"]) == (server.url, 1, False)
+    refused = imserver("nodes", "--url", server.url, "--token", server.token("r1"))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("imserver: ") and refused.stderr.count("\n") == 1
+    assert "only an admin" in refused.stderr
+
+
+def test_a_server_is_asked_whether_it_is_well(server: ServerProcess) -> None:
+    assert imserver("health", "--url", server.url).stdout == "ok\n"
+    assert imserver("health", "--ready", IMSERVER_URL=server.url).stdout == "ready\n"
+    server.kill()
+    done = imserver("health", "--url", server.url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is not well" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_key_may_be_a_file_of_its_own(start_server: StartServer, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "operator"
+    token = imserver("token", "--robot", "boss", "--admin", "--data", elsewhere).stdout.strip()
+    server = start_server(arguments=("--set", f"server.key={elsewhere / 'server.key'}"))
+    assert imserver("nodes", "--url", server.url, "--token", token).returncode == 0
+    assert not (server.data / "server.key").exists()
+    missing = tmp_path / "no.key"
+    done = imserver("serve", "--data", tmp_path / "d", "--set", f"server.key={missing}")
+    assert done.returncode == 1
+    assert str(missing) in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_robot_s_own_token_shows_its_own_groups_only(

@@ -1,10 +1,12 @@
 """Two nodes on one store: what robots see when a node, or what connects the nodes, goes away."""
 
 import asyncio
+import json
 import re
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,3 +118,30 @@ async def test_robots_of_a_node_that_dies_go_on_by_another_or_are_told_as_lost(
     await back.until_seq(conv, sent["seq"])
     assert (await until_presence(one, third.robot, online=False))["how"] == "lost"
     assert presence(one, other.robot)[-1]["online"] is True
+
+
+async def test_of_robots_that_a_node_sees_off_the_others_learn_from_itself(
+    nodes: tuple[ServerProcess, ...], robots: Robots
+) -> None:
+    one, other, _ = await robots.pair()
+    assert await asyncio.to_thread(nodes[1].stop) == 0
+    await until_presence(one, other.robot, online=False)
+    assert "route.node_gone" not in nodes[0].stderr(), "nobody else had to tell"
+
+
+async def test_every_node_lists_all_nodes(nodes: tuple[ServerProcess, ...], robots: Robots) -> None:
+    await robots.pair()
+    for node in nodes:
+        async with asyncio.timeout(PATIENCE_S):
+            while [found["robots"] for found in listed(node)] != [1, 1]:
+                await asyncio.sleep(0.05)
+        assert {found["url"] for found in listed(node)} == {each.url for each in nodes}
+
+
+def listed(node: ServerProcess) -> list[dict[str, Any]]:
+    """Return the nodes as a node lists them."""
+    request = urllib.request.Request(f"{node.url}/v1/nodes")
+    request.add_header("Authorization", f"Bearer {node.token('boss', admin=True)}")
+    with urllib.request.urlopen(request) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["nodes"]
+        return found

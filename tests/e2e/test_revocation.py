@@ -241,6 +241,7 @@ async def test_only_an_admin_revokes_lists_and_audits(fleet: Fleet, admin: Admin
         for method, path in (
             ("GET", "/tokens"),
             ("GET", "/audit"),
+            ("GET", "/nodes"),
             ("DELETE", f"/tokens/{token_id}"),
             ("DELETE", "/tokens/none-of-that-id"),
             ("DELETE", f"/robots/{fleet.name('r1')}"),

@@ -1,4 +1,4 @@
-"""For admins, over HTTP: tokens, revocations, and the audit log."""
+"""For admins, over HTTP: tokens, revocations, the audit log, and the nodes."""
 
 from typing import Annotated, TypeAlias
 
@@ -6,7 +6,7 @@ from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from imserver.access.http.administration_shapes import Audit, NewToken, Token, Tokens
+from imserver.access.http.administration_shapes import Audit, NewToken, Nodes, Token, Tokens
 from imserver.access.http.groups import LIMIT, After, Limit
 from imserver.access.http.json_body import JsonBody
 from imserver.access.http.problems import problems
@@ -29,6 +29,7 @@ class AdministrationRoutes(Routes):
 
     def __init__(self, cases: UseCases) -> None:
         self._administering = cases.administering
+        self._nodes = cases.nodes
 
     def handlers(self) -> list[HTTPRouteHandler]:
         listing, ending = problems(ErrorCode.TOO_LARGE), problems(ErrorCode.NOT_FOUND)
@@ -38,6 +39,7 @@ class AdministrationRoutes(Routes):
             delete("/tokens/{token:str}", responses=ending)(self.revoke_token),
             delete("/robots/{robot:str}", responses=ending)(self.revoke_robot),
             get("/audit", responses=listing)(self.audit),
+            get("/nodes", responses=problems())(self.nodes),
         ]
 
     async def mint(self, request: Asking, data: JSONBody[NewToken]) -> Token:
@@ -84,3 +86,7 @@ class AdministrationRoutes(Routes):
     ) -> Audit:
         """List what was done to the deployment, newest first, as an admin."""
         return Audit(await self._administering.acts(request.user, before=before, limit=limit))
+
+    async def nodes(self, request: Asking) -> Nodes:
+        """List the nodes that are there, by name, with what each holds, as an admin."""
+        return Nodes(await self._nodes.nodes(request.user))

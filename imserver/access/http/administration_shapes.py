@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from imserver.core.acts import RecordedAct, TokenRecord
 from imserver.core.tokens import TTL_MS_MAX
+from imserver.route.attendance import NodeRecord
 
 
 class NewToken(Struct, frozen=True):
@@ -59,3 +60,13 @@ class Audit(Struct, frozen=True):
     """
 
     acts: list[RecordedAct]
+
+
+class Nodes(Struct, frozen=True):
+    """The nodes of the deployment.
+
+    Attributes:
+        nodes: by name; one alone where the server has no neighbours.
+    """
+
+    nodes: list[NodeRecord]

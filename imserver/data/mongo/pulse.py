@@ -7,7 +7,7 @@ in a file of its own; a database that is behind it has lost events, or may have.
 """
 
 import contextlib
-import os
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +64,8 @@ class Pulse:
     def _remember(self, count: int) -> None:
         if self._mark is None:
             return
-        draft = self._mark.with_name(f"{self._mark.name}.{os.getpid()}")
+        # Nodes may share the directory, and in containers all have the same number.
+        draft = self._mark.with_name(f"{self._mark.name}.{secrets.token_hex(8)}")
         with contextlib.suppress(OSError):  # it is a witness more, not a condition of serving
             draft.write_text(str(count), encoding="ascii")
             draft.replace(self._mark)

@@ -218,7 +218,7 @@ class Endings:
                 drained.setdefault(session.client, []).append(session)
             for conv, run in session.all_runs():
                 if run.log is not None:
-                    self._note(session, conv, run)
+                    self._note(session, conv, run.log.epoch, run.top)
         for ended in drained.values():
             for session in ended:
                 self._check_session(session)
@@ -227,12 +227,13 @@ class Endings:
             for session in (ended for robot in members for ended in drained.get(robot, ())):
                 self._check_auto(session, log)
 
-    def _note(self, session: Session, conv: str, run: Run) -> None:
-        epoch = run.epoch or ""
+    def _note(self, session: Session, conv: str, epoch: str, top: int) -> None:
+        """Note how far a session came in a log, by the epoch that the log goes under: of one that was read in
+        pages it is not known."""
         device = (session.client, session.device, conv, epoch)
         robot = (session.client, conv, epoch)
-        self._devices[device] = max(self._devices.get(device, 0), run.top)
-        self._robots[robot] = max(self._robots.get(robot, 0), run.top)
+        self._devices[device] = max(self._devices.get(device, 0), top)
+        self._robots[robot] = max(self._robots.get(robot, 0), top)
 
     def _check_session(self, session: Session) -> None:
         """Judge what a session was shown of, where the members are not known or it followed by itself."""

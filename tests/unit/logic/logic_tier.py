@@ -68,8 +68,8 @@ class LogicTier:
     ) -> None:
         self.limits = limits if limits is not None else Limits()
         self.store = store if store is not None else GatedStore()
-        attendance = attendance if attendance is not None else LoneAttendance()
         self.clock = HandClock()
+        attendance = attendance if attendance is not None else LoneAttendance(self.clock)
         self.ids = CountedIds()
         self.registry = CollectorRegistry()
         self.metrics = LogicMetrics(self.registry)

@@ -1,6 +1,7 @@
 """Two nodes on one store behave as one, whatever the route between them loses."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -248,12 +249,22 @@ async def test_an_event_that_another_node_stored_unheard_may_be_referred_to(node
 
 async def test_a_device_that_comes_back_on_another_node_ends_its_old_session(nodes):
     old = await nodes.one.session("r1")
-    nodes.two.clock.ms += 5
+    nodes.clock.ms += 5
     new = await nodes.two.session("r1")
     await nodes.settle()
     assert peer_of(old).closed is not None and peer_of(old).closed[0] == CloseCode.REPLACED
     assert peer_of(new).closed is None
     assert RobotName("r1") not in nodes.one.sessions.by_robot
+
+
+async def test_a_node_whose_clock_is_behind_takes_devices_over_all_the_same(nodes):
+    nodes.two.clock.ms -= 3_600_000
+    old = await nodes.one.session("r1")
+    nodes.clock.ms += 5
+    new = await nodes.two.session("r1")
+    await nodes.settle()
+    assert peer_of(old).closed is not None and peer_of(old).closed[0] == CloseCode.REPLACED
+    assert peer_of(new).closed is None
 
 
 async def test_of_two_sessions_that_did_not_hear_of_each_other_one_is_left(nodes):
@@ -291,8 +302,44 @@ async def test_who_is_told_to_be_offline_and_is_not_is_told_to_be_online(nodes):
     await nodes.two.session("r1")
     await until_told(watcher, [True])
     nodes.desks[0].elsewhere = nobody
-    nodes.desks[0].on_lost([RobotName("r1")])
+    assert await nodes.desks[0].on_lost([RobotName("r1")])
     await until_told(watcher, [True, False, True])
+
+
+async def test_a_robot_that_leaves_two_nodes_at_one_moment_is_told_to_be_offline(nodes):
+    """Each asks for it elsewhere only once the other one could see that it is not here any more."""
+    await nodes.one.group("a", "r1", "r2")
+    watcher = await nodes.one.session("r2")
+    arm = await nodes.one.session("r1", "arm")
+    leg = await nodes.two.session("r1", "leg")
+    await until_told(watcher, [True, True])
+    seen = [set(desk.here) for desk in nodes.desks]  # what is written of them, not what they know
+
+    async def elsewhere(which, *, other):
+        return set(which) & seen[other]
+
+    async def settled(*, own):
+        await asyncio.sleep(0)
+        seen[own] = set(nodes.desks[own].here)
+
+    for own, desk in enumerate(nodes.desks):
+        desk.elsewhere = functools.partial(elsewhere, other=1 - own)
+        desk.settled = functools.partial(settled, own=own)
+    nodes.one.sessions.close(arm, "lost")
+    nodes.two.sessions.close(leg, "lost")
+    async with asyncio.timeout(5):
+        while is_online(peer_of(watcher).of(SignalValue)[-1]):
+            await asyncio.sleep(0.001)
+
+
+async def test_those_who_leave_are_told_before_it_is_said_that_they_are(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    watcher = await nodes.two.session("r2")
+    leaving = await nodes.one.session("r1")
+    await until_told(watcher, [True])
+    nodes.one.sessions.close(leaving, "clean")
+    await nodes.one.sessions._presence.wait_told()
+    assert not is_online(peer_of(watcher).of(SignalValue)[-1])
 
 
 async def nobody(_robots):

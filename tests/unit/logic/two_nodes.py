@@ -12,6 +12,7 @@ from imserver.protocol.server_frames import SignalValue
 from imserver.route.attendance import LoneAttendance
 from imserver.route.router import RouteListener
 from tests.unit.logic.gated_store import GatedStore
+from tests.unit.logic.hand_clock import HandClock
 from tests.unit.logic.logic_tier import LogicTier
 
 
@@ -90,6 +91,9 @@ class BusRouter:
         for other in self._others(None):
             other.listener.on_notice(notice)
 
+    async def handed_on(self) -> None:
+        """Return at once: it has arrived."""
+
     def follow(self, conv: ConversationName) -> None:
         self.followed.add(conv)
         self.listener.on_followed(conv)
@@ -108,8 +112,8 @@ class BusRouter:
 class Desk(LoneAttendance):
     """A node's attendance that sees the others'."""
 
-    def __init__(self, desks: "list[Desk]") -> None:
-        super().__init__()
+    def __init__(self, desks: "list[Desk]", clock: HandClock) -> None:
+        super().__init__(clock)
         self._desks = desks
         desks.append(self)
 
@@ -119,11 +123,16 @@ class Desk(LoneAttendance):
 
 
 class TwoNodes:
-    """Nodes ``one`` and ``two``, of one deployment."""
+    """Nodes ``one`` and ``two``, of one deployment.
+
+    Attributes:
+        clock: the one that they have in common, beside their own.
+    """
 
     def __init__(self) -> None:
         self.store = SharedStore()
         self.bus = Bus()
+        self.clock = HandClock()
         self.desks: list[Desk] = []
         self.one, self.two = self._node(), self._node()
         self.two.ids.count = 1_000_000  # ids are unique among nodes
@@ -133,7 +142,7 @@ class TwoNodes:
         return LogicTier(
             store=self.store,
             router=BusRouter(self.bus),
-            attendance=Desk(self.desks),
+            attendance=Desk(self.desks, self.clock),
             presence_flush_s=0.001,
         )
 

@@ -42,6 +42,15 @@ def test_a_clean_history_ends_with_status_0(run, written):
     assert out.splitlines()[-1] == "clean: 15 of 15 guarantees judged, none violated"
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_log_that_was_read_in_pages_and_names_no_epoch_is_as_good(run, written, lost):
+    histories, log = written(lost=lost)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps({**line, "epoch": ""}) + "\n" for line in lines))
+    status, out, _ = run(histories, "--log", log)
+    assert (status, "VIOLATED" in out) == (int(lost), lost), out
+
+
 def test_a_violation_ends_with_status_1_and_the_report_on_standard_output(run, written):
     histories, log = written(lost=True)
     status, out, err = run(histories, "--log", log)

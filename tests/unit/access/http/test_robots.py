@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from imserver import __version__
 from imserver.core.warrant import Warrant
 from imserver.protocol.client_frames import Hello
 from imserver.protocol.names import DeviceName, RobotName
@@ -130,3 +131,32 @@ async def test_minting_is_logged_without_the_token(api: Api, caplog: pytest.LogC
 async def test_a_token_that_cannot_be_is_refused(api: Api, fields: dict[str, Any]):
     answer = await mint(api, **fields)
     assert (answer.status, answer.code) == (400, "bad_frame")
+
+
+async def test_an_admin_sees_the_node(api: Api):
+    answer = await api.ask("GET", "/v1/nodes", robot="boss", admin=True)
+    assert answer.json == {
+        "nodes": [
+            {
+                "node": api.node.node.sessions.node,
+                "url": "http://127.0.0.1:7400",
+                "version": __version__,
+                "started_ms": api.node.clock.ms,
+                "robots": 0,
+                "connections": 0,
+                "draining": False,
+            }
+        ]
+    }
+
+
+async def test_a_node_counts_whom_it_holds_and_tells_that_it_drains(api: Api):
+    peer, robot, device = RecordingPeer(), RobotName("r2"), DeviceName("main")
+    await api.node.node.sessions.open(peer, Warrant(robot, 0), device, hello=Hello("r2"))
+    api.node.door.drain()
+    (node,) = (await api.ask("GET", "/v1/nodes", robot="boss", admin=True)).json["nodes"]
+    assert (node["robots"], node["draining"]) == (1, True)
+
+
+async def test_nobody_else_sees_the_nodes(api: Api):
+    assert (await api.ask("GET", "/v1/nodes", robot="r1")).code == "forbidden"
