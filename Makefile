@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: audit help run demo test check docs bench bench-quick bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
+.PHONY: audit help run demo cluster roll docker-check test check docs bench bench-quick bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -19,6 +19,18 @@ run: $(READY) ## set up, then start a server and a small fleet of robots that ta
 	@exec $(BIN)/python tools/foreground.py $(BIN)/imserver demo --data $(DATA)
 
 demo: run ## the same
+
+cluster: $(READY) ## set up, then three nodes on MongoDB and Redis behind a load balancer, and robots on them
+	@tools/set_up_cluster.sh
+	@exec $(BIN)/python tools/foreground.py $(BIN)/python -m tools.cluster
+
+ROUNDS ?= 3
+roll: $(READY) ## restart all nodes of a cluster under load, ROUNDS=3 times: no send may fail; a minute and more
+	@tools/set_up_cluster.sh
+	@exec $(BIN)/python -m tests.rolling --rounds $(ROUNDS)
+
+docker-check: $(READY) ## do the steps of docker/Dockerfile without Docker, start what they make, and ask it
+	@exec $(BIN)/python -m tests.docker
 
 WORKERS ?= 2
 test: $(READY) ## set up, then run every test, in WORKERS=2 processes

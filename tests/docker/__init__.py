@@ -1,0 +1,1 @@
+"""The files of docker/, judged without Docker: what they say is compared with the program, and done."""
