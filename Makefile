@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: audit help run demo cluster roll docker-check test check docs bench bench-quick bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
+.PHONY: audit help run demo cluster roll docker-check test test-cluster check docs bench bench-quick bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -36,6 +36,10 @@ WORKERS ?= 2
 test: $(READY) ## set up, then run every test, in WORKERS=2 processes
 	@tools/set_up_tests.sh
 	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
+
+test-cluster: $(READY) ## run the scenarios of tests/e2e on three nodes: a few minutes
+	@tools/set_up_tests.sh
+	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder --cluster tests/e2e
 
 CHECKS := lint format types tiers docs house security
 .PHONY: $(addprefix check-,$(CHECKS))

@@ -34,6 +34,7 @@ from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.crowding import Crowding
 from imserver.logic.delivery import Delivery
+from imserver.logic.enquiries import Enquiries
 from imserver.logic.file_sweep import FileSweep
 from imserver.logic.files import Files
 from imserver.logic.groups import Groups
@@ -57,6 +58,7 @@ from imserver.logic.standing import Standing
 from imserver.logic.thumbnails import Shrinking, Thumbnails
 from imserver.logic.tickets import Tickets
 from imserver.route.attendance import Attendance, LoneAttendance
+from imserver.route.one_time import LocalOneTime
 from imserver.route.router import Router
 
 
@@ -112,7 +114,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
     intake = Intake(given.store, conversations, delivery, signals, given.spawn, intake_metrics)
     given.router.attach(intake)
     ledger = _ledger(given, registry)
-    presence = _presence(settings, given, signals, conversations)
+    presence = _presence(settings, given, signals, conversations, committer=committer)
     sessions = Sessions(
         given.store,
         conversations,
@@ -127,8 +129,8 @@ def build(settings: Settings, given: Collaborators) -> Node:
         node=name,
         server=given.authority.server_id,
     )
-    neighbours = _neighbours(given, intake=intake, sessions=sessions, committer=committer)
     cases = _use_cases(settings, given, sessions, ledger, committer=committer, signals=signals)
+    neighbours = _neighbours(given, cases, intake=intake, committer=committer, ledger=ledger)
     context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)
     door = _door(settings, context)
     committer.pause = door.flusher.wait_for_beat
@@ -244,7 +246,12 @@ def _context(
 
 
 def _presence(
-    settings: Settings, given: Collaborators, signals: Signals, conversations: Conversations
+    settings: Settings,
+    given: Collaborators,
+    signals: Signals,
+    conversations: Conversations,
+    *,
+    committer: Committer,
 ) -> PresenceTeller | SharedPresence:
     teller = PresenceTeller(
         signals,
@@ -255,18 +262,38 @@ def _presence(
     )
     if given.cluster is None:
         return teller
-    shared = SharedPresence(teller, given.cluster.attendance, given.store, spawn=given.spawn)
+    shared = SharedPresence(
+        teller,
+        given.cluster.attendance,
+        given.store,
+        settle=committer.settle_cursors,
+        spawn=given.spawn,
+    )
     signals.on_servers_own = shared.on_signal
     return shared
 
 
 def _neighbours(
-    given: Collaborators, *, intake: Intake, sessions: Sessions, committer: Committer
+    given: Collaborators,
+    cases: UseCases,
+    *,
+    intake: Intake,
+    committer: Committer,
+    ledger: Ledger,
 ) -> Neighbours | None:
     if given.cluster is None:
         return None
     parts = cluster.Parts(
-        given.router, given.store, sessions.held, intake, sessions, committer, given.spawn
+        given.router,
+        given.store,
+        cases.conversations,
+        intake,
+        cases.sessions,
+        committer,
+        ledger,
+        cases.clones,
+        cases.enquiries,
+        given.spawn,
     )
     return cluster.join(given.cluster, parts)
 
@@ -286,6 +313,7 @@ def _use_cases(
     page_bytes_max = settings.delivery.page_bytes_max
     files = Files(given.files, settings=settings.files, clock=clock, ids=ids)
     attendance = _attendance(given)
+    left = given.cluster.left if given.cluster is not None else LocalOneTime(clock)
     return UseCases(
         identity=Identity(
             store, groups, authority, standing=ledger.standing, ledger=ledger, clock=clock, ids=ids
@@ -307,7 +335,10 @@ def _use_cases(
         ),
         nodes=NodeList(attendance),
         clones=CloneGuard(store.boots, ledger, policy=settings.access.clones, clock=clock),
-        tickets=Tickets(authority, ledger.standing, clock=clock, ids=ids),
+        enquiries=Enquiries(
+            attendance, given.router, sessions, node=sessions.node, clock=clock, spawn=given.spawn
+        ),
+        tickets=Tickets(authority, ledger.standing, left=left, clock=clock, ids=ids),
         files=files,
         thumbnails=Thumbnails(files, given.files, given.pictures, settings.files),
     )

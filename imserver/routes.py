@@ -15,6 +15,7 @@ from imserver.data.store import SharedLog
 from imserver.node import new_name
 from imserver.route.local import LocalRouter
 from imserver.route.metrics import RouteMetrics
+from imserver.route.one_time import LocalOneTime
 from imserver.route.router import Router
 
 
@@ -52,20 +53,23 @@ def open_route(settings: Settings, store: object, *, deployment: str, clock: Clo
         from imserver.route.redis import RedisRouter  # noqa: PLC0415
         from imserver.route.redis_attendance import RedisAttendance  # noqa: PLC0415
         from imserver.route.redis_client import connect  # noqa: PLC0415
+        from imserver.route.redis_one_time import RedisOneTime  # noqa: PLC0415
     except ImportError as exc:
         raise InvalidSettings(
             "route.url needs the driver of Redis: pip install 'imserver[server,cluster]'"
         ) from exc
     node, prefix = new_name(), f"imserver:{deployment}"
     registry = CollectorRegistry()
+    redis = connect(settings.route.url)
     router = RedisRouter(
-        connect(settings.route.url),
+        redis,
         node=node,
         prefix=prefix,
         dice=random.Random(),
         metrics=RouteMetrics(registry),
     )
     attendance = RedisAttendance(connect(settings.route.url), node=node, prefix=prefix, clock=clock)
-    cluster = Cluster(node, cast(SharedLog, store), attendance, lambda: router.is_connected)
+    left = RedisOneTime(redis, prefix=prefix, own=LocalOneTime(clock))
+    cluster = Cluster(node, cast(SharedLog, store), attendance, left, lambda: router.is_connected)
     work = {"route": router.run, "attendance": attendance.run}
     return OpenedRoute(router, cluster, work, cast(Collector, registry))

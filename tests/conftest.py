@@ -30,6 +30,15 @@ ENGINES_SHARED = ("tests/contract",)
 """Folders whose tests share a server that is slow to start: they stay in one process."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have the scenarios of tests/e2e on a cluster, if asked for."""
+    parser.addoption(
+        "--cluster",
+        action="store_true",
+        help="let the scenarios of tests/e2e take place on three nodes instead of one",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Draw the seed of the run; where several processes share the work, all have the same.
 

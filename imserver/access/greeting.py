@@ -17,7 +17,7 @@ from imserver.logic.session import Session
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import Codec
 from imserver.protocol.errors import CloseCode
-from imserver.protocol.names import DeviceName
+from imserver.protocol.names import DeviceName, RobotName
 from imserver.protocol.server_frames import Challenge, Ok
 from imserver.protocol.session_states import SessionState
 
@@ -31,6 +31,8 @@ class Greeting:
         self._identity = cases.identity
         self._sessions = cases.sessions
         self._clones = cases.clones
+        self._enquiries = cases.enquiries
+        self._enquiries.sign_of_life = self._sign_of_life
         self._takeovers = Takeovers(clock)
         self._openings = admission.openings
         self._registrations = admission.registrations
@@ -75,25 +77,31 @@ class Greeting:
         await self._open(connection, hello, warrant)
 
     async def _may_take(
-        self, connection: Connection, hello: frames.Hello, warrant: Warrant, device: DeviceName
+        self, connection: Connection, hello: frames.Hello, warrant: Warrant, holder: Holder | None
     ) -> bool:
         """Tell whether a client may have the place of a device; who may not is told why.
 
         A token for a part of its robot's rights says nothing of the robot's starts: it must not make a clone
         of its robot, nor have it revoked for one.
         """
-        robot = warrant.robot
         if warrant.scopes.narrow is not None:
             return True
-        held = self._sessions.by_robot.get(robot, {}).get(device)
-        if held is None:
-            refused = await self._clones.judge(robot, device, hello, None)
-        else:
-            life = partial(self._sign_of_life, held)
-            refused = await self._clones.judge(robot, device, hello, Holder(held.instance, life))
+        _, device = claimed(hello.robot, hello.device)
+        refused = await self._clones.judge(warrant.robot, device, hello, holder)
         if refused is not None:
             connection.close(refused.code, refused.reason, retry_after_ms=refused.retry_after_ms)
         return refused is None
+
+    async def _holder(self, robot: RobotName, device: DeviceName) -> Holder | None:
+        """Return who has the place of a device, here or on another node; what its robot has acked there is
+        stored then."""
+        elsewhere = await self._enquiries.held(robot, device)
+        here = self._sessions.by_robot.get(robot, {}).get(device)
+        if here is not None:
+            return Holder(here.start.instance, partial(self._sign_of_life, here))
+        if elsewhere is not None:
+            return Holder(elsewhere.instance, lambda: elsewhere.is_alive)
+        return None
 
     @staticmethod
     def _sign_of_life(held: Session) -> bool | None:
@@ -101,9 +109,10 @@ class Greeting:
 
     async def _open(self, connection: Connection, hello: frames.Hello, warrant: Warrant) -> None:
         robot, device = claimed(hello.robot, hello.device)
-        if not await self._may_take(connection, hello, warrant, device):
+        holder = await self._holder(robot, device)
+        if not await self._may_take(connection, hello, warrant, holder):
             return
-        if self._sessions.by_robot.get(robot, {}).get(device) is not None:
+        if holder is not None:
             wait_s = self._takeovers.wait_s(robot, device)
             if wait_s > WAIT_MAX_S:
                 reason = f"device {device} of {robot} changes hands too often: is it used twice?"
@@ -115,6 +124,7 @@ class Greeting:
         if connection.is_closed:
             return
         async with self._openings:
-            session = await self._sessions.open(connection, warrant, device, hello=hello)
+            how = "clean" if holder is None else "replaced"
+            session = await self._sessions.open(connection, warrant, device, hello=hello, how=how)
         if session is not None:
             connection.enter(session)

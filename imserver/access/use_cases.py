@@ -5,6 +5,7 @@ from typing import NamedTuple
 from imserver.logic.administering import Administering
 from imserver.logic.clones import CloneGuard
 from imserver.logic.conversations import Conversations
+from imserver.logic.enquiries import Enquiries
 from imserver.logic.files import Files
 from imserver.logic.groups import Groups
 from imserver.logic.history import HistoryReader
@@ -34,6 +35,7 @@ class UseCases(NamedTuple):
     administering: Administering
     nodes: NodeList
     clones: CloneGuard
+    enquiries: Enquiries
     tickets: Tickets
     files: Files
     thumbnails: Thumbnails

@@ -66,10 +66,11 @@ class Holder(NamedTuple):
 class _Place:
     """What is known of one device's starts."""
 
-    __slots__ = ("contested_until_s", "last", "reported_s", "superseded")
+    __slots__ = ("contested_until_s", "is_read", "last", "reported_s", "superseded")
 
-    def __init__(self, last: Boot | None) -> None:
-        self.last = last
+    def __init__(self) -> None:
+        self.last: Boot | None = None
+        self.is_read = False
         self.superseded: list[str] = []
         self.contested_until_s = 0.0
         self.reported_s = -REPORT_EVERY_S
@@ -97,7 +98,11 @@ class _Place:
 
 
 class CloneGuard:
-    """Judges who may take the place of a device."""
+    """Judges who may take the place of a device.
+
+    Attributes:
+        on_contested: told a device that two machines want, when that was reported.
+    """
 
     def __init__(
         self,
@@ -112,6 +117,28 @@ class CloneGuard:
         self._policy = ClonePolicy(policy)
         self._clock = clock
         self._places: dict[tuple[RobotName, DeviceName], _Place] = {}
+        self.on_contested: Callable[[RobotName, DeviceName], None] = _ignore
+
+    # What other nodes tell
+
+    def on_started_elsewhere(self, robot: RobotName, device: DeviceName, start: Boot) -> None:
+        """Take in that a start has its session on another node now. One that counts is in the store too."""
+        place = self._places.get((robot, device))
+        if place is None and not start.number:
+            place = self._cached(robot, device)
+        if place is not None:
+            place.take(start)
+
+    def on_contested_elsewhere(self, robot: RobotName, device: DeviceName) -> None:
+        """Take in that two machines want a device, as another node has seen and reported."""
+        now_s = self._clock.monotonic_s()
+        place = self._cached(robot, device)
+        place.contested_until_s, place.reported_s = now_s + CONTESTED_S, now_s
+
+    def forget_starts(self) -> None:
+        """Have the store read again: what another node told may have been missed."""
+        for place in self._places.values():
+            place.is_read = False
 
     async def judge(
         self, robot: RobotName, device: DeviceName, hello: Hello, holder: Holder | None
@@ -182,15 +209,23 @@ class CloneGuard:
                 )
             )
         await self._ledger.perform(acts)
+        self.on_contested(robot, device)
         return refused
 
     async def _place(self, robot: RobotName, device: DeviceName, *, known: bool) -> _Place:
         place = self._places.get((robot, device))
-        if place is None:
-            last = await self._boots.last_boot(robot, device) if known else None
-            place = self._places.setdefault((robot, device), _Place(last))
-            if len(self._places) > PLACES_MAX:
-                del self._places[next(iter(self._places))]
+        if known and (place is None or not place.is_read):
+            last = await self._boots.last_boot(robot, device)
+            place = self._cached(robot, device)
+            place.is_read = True
+            if last is not None and (place.last is None or last.number > place.last.number):
+                place.take(last)
+        return place if place is not None else self._cached(robot, device)
+
+    def _cached(self, robot: RobotName, device: DeviceName) -> _Place:
+        place = self._places.setdefault((robot, device), _Place())
+        if len(self._places) > PLACES_MAX:
+            del self._places[next(iter(self._places))]
         return place
 
 
@@ -203,3 +238,7 @@ def _kept(robot: RobotName, device: DeviceName, alive: bool | None) -> Refused |
         return Refused(CloseCode.CONTESTED, text, ASKED_RETRY_MS)
     text = f"{robot} is used on two machines, and the other one keeps device {device}"
     return Refused(CloseCode.CLONED, text)
+
+
+def _ignore(_robot: RobotName, _device: DeviceName) -> None:
+    """Stand in until somebody wants to know."""

@@ -102,6 +102,7 @@ class Committer:
         self._flush_due = False
         self._wake = asyncio.Event()
         self._draining = False
+        self._has_ended = False
         self.pause: Callable[[], Awaitable[None] | None] = _no_pause
 
     def submit(self, append: Append, waiter: Waiter) -> None:
@@ -143,7 +144,9 @@ class Committer:
 
     async def settle_cursors(self, robot: RobotName) -> None:
         """Return when the cursors that were noted for ``robot`` are written, or could not be."""
-        for _ in range(2):  # the commit that is on its way may have begun before they were noted
+        for _ in range(
+            0 if self._has_ended else 2
+        ):  # the commit that is on its way may have begun before they were noted
             if robot in self._cursors:
                 self._flush_due = True
                 self._wake.set()
@@ -165,6 +168,7 @@ class Committer:
             while self._waiting_bytes or self._flush_due or (self._draining and self._cursors):
                 await self._commit()
             if self._draining:
+                self._has_ended = True
                 return
 
     def drain(self) -> None:

@@ -45,6 +45,7 @@ class Ledger:
 
     Attributes:
         standing: what the acts put in force here.
+        on_noted: told each act that was put into force here.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Ledger:
         self._metrics = metrics
         self._clock = clock
         self._ids = ids
+        self.on_noted: Callable[[Act], None] = _ignore
 
     def act(self, kind: ActKind, by: str, **fields: object) -> Act:
         """Return an act of this moment."""
@@ -84,6 +86,7 @@ class Ledger:
         self._metrics.acts.labels(act.kind.value).inc()
         facts = {"act": act.kind.value, "by": act.by, "robot": act.robot, "token": act.token_id}
         _log.info("act.performed", extra=facts | {"facts": act.facts})
+        self.on_noted(act)
 
     async def begin(self, spool: Spool, retention: RetentionSettings) -> None:
         """Learn what is in force, before the first door opens.
@@ -143,3 +146,7 @@ class Ledger:
             if not retention.lets_go:
                 return
         await self.perform([self.act(ActKind.RETENTION_SET, SERVER, facts=facts)])
+
+
+def _ignore(_act: Act) -> None:
+    """Stand in until somebody wants to know."""

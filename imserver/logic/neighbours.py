@@ -2,7 +2,8 @@
 
 The logs need no agreement: the store gives each event its place, and `Intake` makes whole logs of what is
 heard. What is left is told here between nodes, as notices: who joined a conversation that the robot's node
-may not hold; and where a device has its session now, so that an older one elsewhere ends. Notices may be lost
+may not hold; where a device has its session now, so that an older one elsewhere ends; and whose word counts
+no more, so that what it opened elsewhere ends before the next look into the store. Notices may be lost
 with the connection to Redis, be it this node's or another's, and with a node that dies. After any of these
 everything is compared with the store, and while nothing is heard, now and then as well.
 """
@@ -10,28 +11,34 @@ everything is compared with the store, and while nothing is heard, now and then 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
-import msgspec
-from msgspec import Struct
-
+from imserver.core.acts import Act, KeyReplaced, RobotEnded, TokenEnded
 from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
-from imserver.core.model import Run
+from imserver.core.model import Boot, Run
 from imserver.core.tasks import TaskScope
 from imserver.data.store import Registry
-from imserver.logic.conversations import Conversation, Conversations
+from imserver.logic import notices
+from imserver.logic.clones import CloneGuard
+from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Spawn
+from imserver.logic.enquiries import Enquiries
+from imserver.logic.followings import Followings
 from imserver.logic.head_watch import HeadWatch
-from imserver.logic.intake import Intake
 from imserver.logic.membership import members_added
-from imserver.logic.session import Session, Sessions
-from imserver.protocol.names import (
-    ConversationName,
-    DeviceName,
-    RobotName,
-    direct_members,
-    is_group,
+from imserver.logic.notices import (
+    Answered,
+    Asked,
+    Contested,
+    Joined,
+    Missed,
+    Notice,
+    Opened,
+    Performed,
 )
+from imserver.logic.session import Session, Sessions
+from imserver.logic.standing import Standing
+from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
 from imserver.route.router import Router
 
 _log = logging.getLogger("imserver.neighbours")
@@ -41,36 +48,11 @@ ROBOTS_MAX: Final = 500
 """So many robots are named in one notice."""
 
 
-class Joined(Struct, tag="j", array_like=True, frozen=True):
-    """Robots have joined a conversation with its event ``seq``."""
-
-    conv: ConversationName
-    seq: int
-    robots: list[RobotName]
-
-
-class Opened(Struct, tag="o", array_like=True, frozen=True):
-    """A device has a session on the node that tells this; of two the later counts, or the greater id."""
-
-    robot: RobotName
-    device: DeviceName
-    opened_ms: int
-    session: str
-
-
-class Missed(Struct, tag="m", array_like=True, frozen=True):
-    """Something that the teller of this had to tell may not have arrived."""
-
-
-Notice: TypeAlias = Joined | Opened | Missed
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Notice).decode
 _STORE_TROUBLE = (StoreUnavailable, StoreFailed, StoreCorrupt)
 
 
 class Neighbours:
-    """The `Upkeep` of a node with neighbours, and its ear for their notices.
+    """What a node tells its neighbours, and its ear for their notices.
 
     Args:
         sees: tells whether hints and notices arrive, as far as is known.
@@ -80,44 +62,34 @@ class Neighbours:
     def __init__(
         self,
         router: Router,
-        intake: Intake,
+        followings: Followings,
         watch: HeadWatch,
         conversations: Conversations,
         sessions: Sessions,
         *,
         registry: Registry,
+        standing: Standing,
+        clones: CloneGuard,
+        enquiries: Enquiries,
         sees: Callable[[], bool],
         now_ms: Callable[[], int],
         spawn: Spawn,
     ) -> None:
         self._router = router
-        self._intake = intake
+        self._followings = followings
         self._watch = watch
         self._conversations = conversations
         self._sessions = sessions
         self._registry = registry
+        self._standing = standing
+        self._clones = clones
+        self._enquiries = enquiries
         self._sees = sees
         self._now_ms = now_ms
         self._spawn = spawn
         self._is_resyncing = False
         self._is_due = False
         self._has_failed = False
-
-    # Upkeep of what is held here
-
-    def held(self, conv: ConversationName) -> None:
-        self._router.follow(conv)
-
-    def dropped(self, conv: ConversationName) -> None:
-        self._router.unfollow(conv)
-
-    def ahead(self, conv: ConversationName, head: int) -> None:
-        self._intake.on_head(conv, head)
-
-    async def level(self, conversation: Conversation) -> None:
-        head = await self._watch.head(conversation.name)
-        if head > conversation.head:
-            await self._intake.reach(conversation.name, head)
 
     # What this node tells
 
@@ -139,43 +111,74 @@ class Neighbours:
 
     def tell_opened(self, session: Session) -> None:
         """Tell that a device has its session here now."""
-        notice = Opened(session.robot, session.device, session.opened_ms, session.id)
-        self._router.tell(_encode(notice))
+        # A token for a part of its robot's rights says nothing of the robot's starts.
+        start = session.start if session.scopes is None else Boot(0, "")
+        self.tell(
+            Opened(
+                session.robot,
+                session.device,
+                session.opened_ms,
+                session.id,
+                start.instance,
+                start.number,
+            )
+        )
+
+    def tell_act(self, act: Act) -> None:
+        """Tell of an act that was performed here, if somebody's word counts no more by it."""
+        if isinstance(act.change, TokenEnded | RobotEnded | KeyReplaced):
+            self.tell(Performed(act))
+
+    def tell(self, notice: Notice) -> None:
+        """Tell every other node something."""
+        self._router.tell(notices.encode(notice))
 
     def _tell_joined(self, conv: ConversationName, seq: int, robots: list[RobotName]) -> None:
         for start in range(0, len(robots), ROBOTS_MAX):
-            self._router.tell(_encode(Joined(conv, seq, robots[start : start + ROBOTS_MAX])))
+            self.tell(Joined(conv, seq, robots[start : start + ROBOTS_MAX]))
 
     # What it is told
 
     def on_notice(self, notice: bytes) -> None:
         """Take in what another node tells; what cannot be read is passed over."""
-        try:
-            told = _decode(notice)
-        except msgspec.DecodeError:
-            return
-        match told:
+        match told := notices.decode(notice):
             case Joined(conv=conv, robots=robots):
                 here = [robot for robot in robots if self._sessions.expects(robot)]
                 if here:
                     self._spawn(self._receive(conv, here), "neighbours.joined")
             case Opened():
-                self._sessions.give_way(
-                    told.robot, told.device, newer=(told.opened_ms, told.session)
-                )
+                self._give_way(told)
+            case Performed(act=act):
+                self._standing.note(act)
+            case Contested(robot=robot, device=device):
+                self._clones.on_contested_elsewhere(robot, device)
+            case Asked():
+                self._enquiries.on_asked(told)
+            case Answered():
+                self._enquiries.on_answered(told)
             case Missed():
-                self._watch.look_at_all()
-                self.resync()
+                self._look_at_everything()
+
+    def _give_way(self, told: Opened) -> None:
+        if told.instance:
+            start = Boot(told.boot, told.instance)
+            self._clones.on_started_elsewhere(told.robot, told.device, start)
+        newer = (told.opened_ms, told.session)
+        self._sessions.give_way(told.robot, told.device, newer=newer)
+
+    def _look_at_everything(self) -> None:
+        self._clones.forget_starts()
+        self._watch.look_at_all()
+        self.resync()
 
     def on_connected(self) -> None:
         """Look for everything that may have been missed, and tell again what others may have missed."""
-        self._watch.look_at_all()
         self._tell_all_opened()
-        self.resync()
+        self._look_at_everything()
 
     def on_unheard(self) -> None:
         """Have others look for what this node could not tell them."""
-        self._router.tell(_encode(Missed()))
+        self.tell(Missed())
         self._tell_all_opened()
 
     def _tell_all_opened(self) -> None:
@@ -227,6 +230,7 @@ class Neighbours:
     async def _receive(self, conv: ConversationName, robots: list[RobotName]) -> None:
         try:
             conversation = await self._conversations.load(conv)
+            await self._followings.wait(conv)
         except _STORE_TROUBLE as exc:
             self._has_failed = True
             _log.warning("neighbours.cannot_load", extra={"conv": conv, "reason": str(exc)})

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
-from imserver.core.model import Membership
+from imserver.core.model import Boot, Membership
 from imserver.core.warrant import Warrant
 from imserver.data.store import Registry
 from imserver.logic import resumption, room
@@ -37,7 +37,7 @@ class Session:
         warrant: as whom it was opened, and on what ground; ``admin`` and ``scopes`` follow from it.
         window: most events of a conversation in flight beyond its acks.
         auto: it receives every conversation of its robot that it may read, also those to come.
-        instance: what its robot's program calls this start, if it said so.
+        start: what its robot's program said of its start; 0 and empty if nothing.
         readers: what it receives, by conversation.
         groups: the robot's conversations, kept only if it does not receive them all.
         behind, loads: readers that wait for the connection or a free page read; page reads on their way.
@@ -53,7 +53,6 @@ class Session:
         "device",
         "groups",
         "id",
-        "instance",
         "left",
         "loads",
         "opened_ms",
@@ -61,6 +60,7 @@ class Session:
         "readers",
         "robot",
         "scopes",
+        "start",
         "unfollowed",
         "warrant",
         "window",
@@ -70,7 +70,7 @@ class Session:
         self, peer: Peer, warrant: Warrant, device: DeviceName, *, session_id: str
     ) -> None:
         self.id = session_id
-        self.instance = ""
+        self.start = Boot(0, "")
         self.peer = peer
         self.warrant = warrant
         self.robot = warrant.robot
@@ -194,10 +194,10 @@ class Sessions:
         return [session for devices in self.by_robot.values() for session in devices.values()]
 
     async def open(
-        self, peer: Peer, warrant: Warrant, device: DeviceName, *, hello: Hello
+        self, peer: Peer, warrant: Warrant, device: DeviceName, *, hello: Hello, how: str = "clean"
     ) -> Session | None:
         """Open a session, send its ``welcome`` and begin to deliver; None if the client is gone meanwhile,
-        whose place nobody else has to leave then.
+        whose place nobody else has to leave then. ``how`` it comes is told, if it replaces none here.
 
         Everything after the store was read happens in one step, so that no commit falls between what
         ``welcome`` says and what is delivered.
@@ -216,9 +216,9 @@ class Sessions:
         self._standing.check(warrant)
         room.for_device(self.by_robot.get(robot, {}), device, self._limits.devices_max)
         session = Session(peer, warrant, device, session_id=self._ids.token())
-        session.auto, session.instance = hello.auto, hello.instance or ""
+        session.auto, session.start = hello.auto, Boot(hello.boot or 0, hello.instance or "")
         session.window = min(hello.window, self._limits.window_max)
-        how = self._take_place(session)
+        how = self._take_place(session, how)
         visible = resumption.visible(adopted, warrant)
         peer.send(self._welcome(session, visible))
         if hello.auto:
@@ -333,12 +333,12 @@ class Sessions:
             if not self._opening[robot]:
                 del self._opening[robot]
 
-    def _take_place(self, session: Session) -> str:
+    def _take_place(self, session: Session, how: str) -> str:
         devices = self.by_robot.setdefault(session.robot, {})
         old = devices.get(session.device)
         devices[session.device] = session
         if old is None:
-            return "clean"
+            return how
         old.stop(self._delivery.close)
         _replace(old)
         return "replaced"

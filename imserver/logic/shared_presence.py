@@ -6,7 +6,9 @@ was only slow. So a node that hears of a robot as offline, and holds it, contrad
 """
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -22,19 +24,34 @@ from imserver.route.attendance import Attendance
 
 _log = logging.getLogger("imserver.presence")
 
+SETTLE_S: Final = 1.0
+"""So long it is waited for what those who leave have acked."""
+
 _ANY_DEVICE: Final = DeviceName("main")
 _decode: Final = msgspec.msgpack.Decoder(Presence).decode
 
 
 class SharedPresence:
-    """A `PresenceSink` that knows of other nodes."""
+    """A `PresenceSink` that knows of other nodes.
+
+    Args:
+        settle: returns when what a robot has acked here is stored. Until then the robot counts as held here,
+            so that a node to which it comes asks (`enquiries`).
+    """
 
     def __init__(
-        self, teller: PresenceTeller, attendance: Attendance, registry: Registry, *, spawn: Spawn
+        self,
+        teller: PresenceTeller,
+        attendance: Attendance,
+        registry: Registry,
+        *,
+        settle: Callable[[RobotName], Awaitable[None]],
+        spawn: Spawn,
     ) -> None:
         self._teller = teller
         self._attendance = attendance
         self._registry = registry
+        self._settle = settle
         self._spawn = spawn
         self._left: dict[RobotName, tuple[Session, str]] = {}
         self._is_asking = False
@@ -52,7 +69,6 @@ class SharedPresence:
         self._teller.came(session, how)
 
     def went(self, session: Session, how: str) -> None:
-        self._attendance.went(session.robot)
         self._left[session.robot] = (session, how)
         self._nobody_left.clear()
         if not self._is_asking:
@@ -80,6 +96,9 @@ class SharedPresence:
         try:
             while self._left:
                 left, self._left = self._left, {}
+                await self._settle_in_time(left)
+                for robot in left:
+                    self._attendance.went(robot)
                 await self._attendance.settled()
                 online = await self._online(list(left))
                 for robot in left.keys() - online:
@@ -87,6 +106,12 @@ class SharedPresence:
         finally:
             self._is_asking = False
             self._nobody_left.set()
+
+    async def _settle_in_time(self, robots: Iterable[RobotName]) -> None:
+        with contextlib.suppress(TimeoutError):  # without a store nobody would be told for long
+            async with asyncio.timeout(SETTLE_S):
+                for robot in robots:
+                    await self._settle(robot)
 
     async def _tell_lost(self, robots: list[RobotName]) -> bool:
         """Tell of the robots of a node that is gone; return whether it could be done."""

@@ -4,7 +4,8 @@ Whoever has a token gets a ticket for one conversation; it is good once, and for
 with a pass that only the browser keeps, as a cookie: with both, the stream that broke off is opened again. So
 an address that was seen by others opens nothing.
 
-Tickets live in this node's memory and end with it. A pass is signed and survives a restart.
+What is left for a ticket, under its fingerprint, is the pass: signed, and worth nothing without the ticket.
+The first who brings the ticket, to whichever node, gets it. A pass survives a restart.
 """
 
 import hashlib
@@ -20,12 +21,11 @@ from imserver.logic.session import Session
 from imserver.logic.standing import Standing
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, RobotName
+from imserver.route.one_time import OneTime
 
 TICKET_TTL_MS: Final = 30_000
 PASS_TTL_MS: Final = 12 * 3_600_000
 HTTP_TTL_MS: Final = 10 * 60_000
-TICKETS_MAX: Final = 10_000
-"""Tickets that are out at a time; with more of them the oldest ends early."""
 
 
 class Grant(NamedTuple):
@@ -44,26 +44,25 @@ class Grant(NamedTuple):
     new_pass: str | None
 
 
-class _Issued(NamedTuple):
-    warrant: Warrant
-    conv: ConversationName
-    opens_until_ms: int
-    expires_ms: int
-
-
 class Tickets:
-    """The tickets of this node."""
+    """The tickets of a deployment, as this node makes and takes them."""
 
     def __init__(
-        self, authority: TokenAuthority, standing: Standing, *, clock: Clock, ids: Ids
+        self,
+        authority: TokenAuthority,
+        standing: Standing,
+        *,
+        left: OneTime,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._authority = authority
         self._standing = standing
         self._clock = clock
         self._ids = ids
-        self._issued: dict[str, _Issued] = {}
+        self._left = left
 
-    def issue(
+    async def issue(
         self, session: Session, conv: ConversationName, *, expires_ms: int
     ) -> tuple[str, int]:
         """Return a ticket for one stream of ``conv``, and until when it opens it.
@@ -71,11 +70,11 @@ class Tickets:
         ``expires_ms`` is when the token ends that the session was opened with; its stream ends with it.
         """
         now_ms = self._clock.now_ms()
-        self._forget(now_ms)
         opens_until_ms = min(now_ms + TICKET_TTL_MS, expires_ms)
-        expires_ms = min(now_ms + PASS_TTL_MS, expires_ms)
         ticket = self._ids.token()
-        self._issued[ticket] = _Issued(session.warrant, conv, opens_until_ms, expires_ms)
+        key = fingerprint(ticket)
+        claims = _pass_for(session.warrant, conv, key, min(now_ms + PASS_TTL_MS, expires_ms))
+        await self._left.leave(key, self._authority.mint(claims), ttl_ms=opens_until_ms - now_ms)
         return ticket, opens_until_ms
 
     def for_http(self, session: Session) -> tuple[str, int]:
@@ -99,60 +98,40 @@ class Tickets:
         )
         return self._authority.mint(claims), expires_ms
 
-    def redeem(self, ticket: str, *, kept_pass: str | None) -> Grant:
+    async def redeem(self, ticket: str, *, kept_pass: str | None) -> Grant:
         """Return what a ticket allows, the first time, and again to who kept the pass.
 
         Raises:
             Refusal: ``unauthenticated``.
         """
-        grant = self._redeemed(ticket, kept_pass)
-        self._standing.check(grant.warrant)
-        return grant
-
-    def _redeemed(self, ticket: str, kept_pass: str | None) -> Grant:
-        now_ms = self._clock.now_ms()
-        issued = self._issued.pop(ticket, None)
-        if issued is not None and now_ms < issued.opens_until_ms:
-            new_pass = self._authority.mint(_pass_for(issued, fingerprint(ticket)))
-            return Grant(issued.warrant, issued.conv, issued.expires_ms, new_pass)
-        if kept_pass is None:
+        key = fingerprint(ticket)
+        new_pass = await self._left.take(key)
+        text = kept_pass if new_pass is None else new_pass
+        if text is None:
             raise _spent()
-        claims = self._authority.read(kept_pass, kind="stream", now_ms=now_ms)
-        if claims.id != fingerprint(ticket):
+        claims = self._authority.read(text, kind="stream", now_ms=self._clock.now_ms())
+        if claims.id != key:
             raise _spent()
-        conv = ConversationName(claims.groups[0])
-        return Grant(
-            Warrant(
-                RobotName(claims.robot),
-                claims.issued_ms,
-                Scopes(claims.scopes),
-                claims.behind,
-                claims.expires_ms,
-            ),
-            conv,
+        warrant = Warrant(
+            RobotName(claims.robot),
+            claims.issued_ms,
+            Scopes(claims.scopes),
+            claims.behind,
             claims.expires_ms,
-            None,
         )
-
-    def _forget(self, now_ms: int) -> None:
-        """Let go of tickets that are over; all last equally long, so that the oldest are first."""
-        while self._issued:
-            oldest = next(iter(self._issued))
-            if len(self._issued) < TICKETS_MAX and now_ms < self._issued[oldest].opens_until_ms:
-                return
-            del self._issued[oldest]
+        self._standing.check(warrant)
+        return Grant(warrant, ConversationName(claims.groups[0]), claims.expires_ms, new_pass)
 
 
-def _pass_for(issued: _Issued, token_id: str) -> Claims:
+def _pass_for(warrant: Warrant, conv: ConversationName, key: str, expires_ms: int) -> Claims:
     """Return the claims of a pass. It is as old as the token behind it: what ends that one ends both."""
-    warrant = issued.warrant
     return Claims(
         "stream",
         warrant.robot,
-        token_id,
+        key,
         warrant.since_ms,
-        issued.expires_ms,
-        groups=(issued.conv,),
+        expires_ms,
+        groups=(conv,),
         scopes=warrant.scopes.texts,
         behind=warrant.token_id,
     )

@@ -63,6 +63,10 @@ class Attendance(Protocol):
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         """Return those that are online on other nodes, as far as is known; none if that cannot be asked."""
 
+    async def holders(self, robot: RobotName) -> list[str]:
+        """Return the names of the other nodes that hold a robot, as far as is known; none if that cannot be
+        asked."""
+
     async def nodes(self) -> list[NodeRecord]:
         """Return the nodes that are there, this one among them, by name, as far as is known."""
 
@@ -91,6 +95,9 @@ class LoneAttendance:
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         return set()
+
+    async def holders(self, robot: RobotName) -> list[str]:
+        return []
 
     async def nodes(self) -> list[NodeRecord]:
         return [self.about()]

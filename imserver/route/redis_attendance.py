@@ -108,21 +108,32 @@ class RedisAttendance:
         return self._time.now_ms()
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
-        if not robots or not self._others:
-            return set()
-        try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for node in self._others:
-                    pipeline.smismember(self._keys.robots_of(node), list(robots))
-                answers = await pipeline.execute()
-        except _FAILURES:
-            return set()
+        answers = await self._present(self._others, robots) if robots else {}
         return {
             robot
-            for present in answers
+            for present in answers.values()
             for robot, is_there in zip(robots, present, strict=True)
             if is_there
         }
+
+    async def holders(self, robot: RobotName) -> list[str]:
+        answers = await self._present(self._others, [robot])
+        return [node for node, [is_there] in answers.items() if is_there]
+
+    async def _present(
+        self, nodes: Sequence[str], robots: Sequence[RobotName]
+    ) -> dict[str, list[bool]]:
+        """Return, of each node, whether it holds each robot in turn; empty if Redis does not answer."""
+        if not nodes:
+            return {}
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for node in nodes:
+                    pipeline.smismember(self._keys.robots_of(node), list(robots))
+                answers = await pipeline.execute()
+        except _FAILURES:
+            return {}
+        return dict(zip(nodes, answers, strict=True))
 
     async def nodes(self) -> list[NodeRecord]:
         try:

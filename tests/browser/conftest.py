@@ -11,11 +11,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.e2e.conftest import pytest_runtest_makereport, server, start_server
+from tests.e2e.conftest import deployment, pytest_runtest_makereport, server, start_server
 from tests.e2e.server_process import ServerProcess
 from tests.house.source_tree import ROOT
 
-__all__ = ["pytest_runtest_makereport", "server", "start_server"]
+__all__ = ["deployment", "pytest_runtest_makereport", "server", "start_server"]
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 ARGUMENTS: Final = (

@@ -70,7 +70,7 @@ class ChaosServer:
         )
         life.stderr_path = self._stderr
         life.start_timeout_s = START_S
-        life.port = self.port
+        life.listen_again_at(self.port)
         self._life = life
         self._is_starting = True
         try:

@@ -1,4 +1,11 @@
-"""Real servers in processes of their own, and robots that know nothing but the wire."""
+"""Real servers in processes of their own, and robots that know nothing but the wire.
+
+A scenario is told once and takes place on one server or on a cluster of three nodes, over which its robots
+are spread: its fixtures, ``shared_server`` or ``start_server``, hand out the one or the other. With
+``--cluster`` (``make test-cluster``) all scenarios take place on three nodes; without it all of them on one,
+and those of `ON_BOTH` on three as well. What makes no sense on three says so by the mark ``one_node``, with
+the reason.
+"""
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
@@ -7,13 +14,22 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.certificates import Certificates
-from tests.e2e.cluster import cluster_of
+from tests.e2e.cluster import Cluster
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import ANY, WEBSOCKET, Fleet
 from tests.mongo_server import MongoSet
-from tests.redis_server import redis_process
+from tests.redis_server import RedisServer, redis_process
 
 StartServer: TypeAlias = Callable[..., ServerProcess]
+
+ONE_NODE, CLUSTER = "one-node", "cluster"
+"""What a scenario takes place on."""
+
+ON_BOTH = frozenset({"test_messages.py"})
+"""The modules that a run without ``--cluster`` shows on a cluster too: the promises, and what nodes owe each
+other, in half a minute."""
+
+WITH_TCP = ("--tcp", "127.0.0.1:0")
 
 OVER_TLS = "tls"
 by_every_way = pytest.mark.parametrize(
@@ -23,13 +39,67 @@ by_every_way = pytest.mark.parametrize(
 and the doors over HTTP, are the business of `every_door`."""
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let a scenario take place on what the run is about."""
+    if "deployment" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.get_closest_marker("one_node"):
+        return
+    if metafunc.config.getoption("--cluster"):
+        metafunc.parametrize("deployment", [CLUSTER], indirect=True)
+    elif metafunc.definition.path.name in ON_BOTH:
+        metafunc.parametrize("deployment", [ONE_NODE, CLUSTER], indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not asked for, and see to it that each test says where it takes place."""
+    mine = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    silent = [item.nodeid for item in mine if not _says_where(item)]
+    if silent:
+        raise pytest.UsageError(
+            f"let these use `deployment` by a fixture, or mark them one_node with a reason: {silent}"
+        )
+    left_out = {item for item in mine if not _is_wanted(item, config.getoption("--cluster"))}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _says_where(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("one_node")
+    fixtures = {*getattr(item, "fixturenames", ())}
+    return bool(mark.kwargs["reason"]) if mark else bool(fixtures & {"deployment", "site", "nodes"})
+
+
+def _is_wanted(item: pytest.Item, is_cluster_run: bool) -> bool:
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec is not None else {}
+    if params.get("deployment") == CLUSTER:
+        return params.get("fleet") != OVER_TLS  # which ends at each node alike, one or several
+    on_nodes = params.get("site") == CLUSTER or "nodes" in getattr(item, "fixturenames", ())
+    return on_nodes or not is_cluster_run
+
+
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
+def deployment(request: pytest.FixtureRequest) -> str:
+    """What the scenario takes place on: `ONE_NODE` or `CLUSTER`."""
+    return str(getattr(request, "param", ONE_NODE))
+
+
+@pytest.fixture
+def start_server(
+    request: pytest.FixtureRequest, tmp_path: Path, deployment: str
+) -> Iterator[StartServer]:
     """Start servers: ``start_server(data=DIR, arguments=[…], environment={"IMSERVER_…": "…"})``."""
     started: list[ServerProcess] = []
 
     def start(*, data: Path | None = None, **options: Any) -> ServerProcess:
-        server = ServerProcess(data or tmp_path / f"data{len(started)}", **options)
+        folder = data or tmp_path / f"data{len(started)}"
+        server = (
+            ServerProcess(folder, **options)
+            if deployment == ONE_NODE
+            else _cluster(request, folder, **options)
+        )
         started.append(server)
         server.start()
         return server
@@ -47,23 +117,43 @@ def server(start_server: StartServer) -> ServerProcess:
     return start_server()
 
 
+def _cluster(request: pytest.FixtureRequest, data: Path, **options: Any) -> Cluster:
+    """Return three nodes, not started yet, on a database of their own."""
+    mongo_set: MongoSet = request.getfixturevalue("mongo_set")
+    redis: RedisServer = request.getfixturevalue("running_redis")
+    return Cluster(data, store=mongo_set.url(), route=redis.url, **options)
+
+
+@pytest.fixture(scope="session")
+def running_redis() -> Iterator[RedisServer]:
+    """One Redis for all clusters: what each keeps in it is under the id of its deployment."""
+    with redis_process() as redis:
+        yield redis
+
+
 @pytest.fixture(scope="session")
 def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that leave it as they found it."""
     data = tmp_path_factory.mktemp("server") / "data"
-    server = ServerProcess(data, arguments=("--tcp", "127.0.0.1:0"))
+    server = ServerProcess(data, arguments=WITH_TCP)
     server.start()
     yield server
     end(server)
 
 
 @pytest.fixture
-def shared_server(running_server: ServerProcess) -> Iterator[ServerProcess]:
+def shared_server(request: pytest.FixtureRequest, deployment: str) -> Iterator[ServerProcess]:
     """The server for all, with a look at what this test made it write."""
-    before = len(running_server.tracebacks())
-    yield running_server
-    assert running_server.running, running_server.stderr()
-    assert len(running_server.tracebacks()) == before, running_server.stderr()
+    name = "running_server" if deployment == ONE_NODE else "running_cluster"
+    yield from _looked_at(request.getfixturevalue(name))
+
+
+def _looked_at(server: ServerProcess) -> Iterator[ServerProcess]:
+    before = len(server.tracebacks())
+    yield server
+    for node in server.nodes:
+        assert node.running, server.stderr()
+    assert len(server.tracebacks()) == before, server.stderr()
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +163,7 @@ def running_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     certificates = Certificates(folder / "certificates")
     certificates.issue_server()
     asks = ("--tls-client-ca", str(certificates.ca))
-    server = ServerProcess(
-        folder / "data", arguments=("--tcp", "127.0.0.1:0", *asks), tls=certificates
-    )
+    server = ServerProcess(folder / "data", arguments=(*WITH_TCP, *asks), tls=certificates)
     server.start()
     yield server
     end(server)
@@ -84,38 +172,29 @@ def running_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 @pytest.fixture
 def shared_tls_server(running_tls_server: ServerProcess) -> Iterator[ServerProcess]:
     """The server for all over TLS, with a look at what this test made it write."""
-    before = len(running_tls_server.tracebacks())
-    yield running_tls_server
-    assert running_tls_server.running, running_tls_server.stderr()
-    assert len(running_tls_server.tracebacks()) == before, running_tls_server.stderr()
+    yield from _looked_at(running_tls_server)
 
 
 @pytest.fixture(scope="session")
 def running_cluster(
-    tmp_path_factory: pytest.TempPathFactory, mongo_set: MongoSet
-) -> Iterator[tuple[ServerProcess, ...]]:
-    """Three nodes on one MongoDB and one Redis, each with a data directory of its own and the same key."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with redis_process() as redis:
-        nodes = cluster_of(3, folder, store=mongo_set.url(), route=redis.url)
-        yield nodes
-        for node in nodes:
-            end(node)
+    tmp_path_factory: pytest.TempPathFactory, mongo_set: MongoSet, running_redis: RedisServer
+) -> Iterator[Cluster]:
+    """Three nodes for all tests that leave them as they found them."""
+    data = tmp_path_factory.mktemp("cluster") / "data"
+    cluster = Cluster(data, store=mongo_set.url(), route=running_redis.url, arguments=WITH_TCP)
+    cluster.start()
+    yield cluster
+    end(cluster)
 
 
 @pytest.fixture
-def shared_cluster(
-    running_cluster: tuple[ServerProcess, ...],
-) -> Iterator[tuple[ServerProcess, ...]]:
+def shared_cluster(running_cluster: Cluster) -> Iterator[ServerProcess]:
     """The cluster for all, with a look at what this test made its nodes write."""
-    before = [len(node.tracebacks()) for node in running_cluster]
-    yield running_cluster
-    for node, count in zip(running_cluster, before, strict=True):
-        assert node.running and len(node.tracebacks()) == count, node.stderr()
+    yield from _looked_at(running_cluster)
 
 
 @pytest.fixture
-async def fleet(request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
+async def fleet(request: pytest.FixtureRequest, deployment: str) -> AsyncIterator[Fleet]:
     """Robots on the server for all; their names and groups are this test's own."""
     ways = getattr(request, "param", WEBSOCKET)
     if ways == OVER_TLS:

@@ -17,8 +17,8 @@ from imserver.data.directory import DataDirectory
 from tests.certificates import Certificates
 from tests.place import LOOPBACK
 
-START_TIMEOUT_S = 20
-STOP_TIMEOUT_S = 20
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 60
 HOUR_MS = 3_600_000
 _READY = re.compile(r"^ready https?://[\d.]+:(\d+)$")
 _READY_TCP = re.compile(r"^ready tcps?://[\d.]+:(\d+)$")
@@ -46,7 +46,7 @@ class ServerProcess:
     ) -> None:
         self.data = data
         self.host = host
-        self.port = 0
+        self._port = 0
         self._tcp_port = 0
         self.start_timeout_s = START_TIMEOUT_S
         self.stderr_path = data.with_name(f"{data.name}-stderr.txt")
@@ -57,6 +57,20 @@ class ServerProcess:
         self._process: subprocess.Popen[str] | None = None
         self._output = _Output()
         self.minted: list[str] = []
+
+    @property
+    def nodes(self) -> tuple["ServerProcess", ...]:
+        """The processes of the deployment: this one, which is all of it."""
+        return (self,)
+
+    @property
+    def port(self) -> int:
+        """Where HTTP and WebSockets are served; zero before the first start."""
+        return self._port
+
+    def listen_again_at(self, port: int) -> None:
+        """Serve at a port that another process has left."""
+        self._port = port
 
     @property
     def url(self) -> str:
@@ -96,7 +110,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and return once it says that it is ready."""
         command = [*self._prefix, sys.executable, "-m", "imserver", "serve", *self._arguments]
-        command += ["--listen", f"{self.host}:{self.port}", "--data", str(self.data)]
+        command += ["--listen", f"{self.host}:{self._port}", "--data", str(self.data)]
         if self._tcp_port:
             command += ["--tcp", f"127.0.0.1:{self._tcp_port}"]
         with self.stderr_path.open("a") as stderr:
@@ -111,7 +125,7 @@ class ServerProcess:
             self._process.kill()
             self._wait()
             raise AssertionError(f"not ready; it wrote: {self._output.lines} {self.stderr()}")
-        self.port = port
+        self._port = port
 
     def stdout(self) -> list[str]:
         """Return the lines that the running process wrote to standard output."""
@@ -163,6 +177,10 @@ class ServerProcess:
         """Return how many files and sockets the process has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def stored(self) -> bytes:
+        """Return everything that the deployment has stored, one after the other."""
+        return b"".join(path.read_bytes() for path in self.data.rglob("*") if path.is_file())
+
     def enroll(self, robot: str, groups: Iterable[str] = (), *, ttl_ms: int = HOUR_MS) -> str:
         """Return an enrolment token as ``imserver enroll`` would print it, without its half second."""
         issued_ms = time.time_ns() // 1_000_000 - (HOUR_MS if ttl_ms < 0 else 0)
@@ -201,8 +219,12 @@ class ServerProcess:
 
     def command(self, *arguments: str) -> str:
         """Run ``imserver ARGUMENTS --data DIR`` and return its standard output."""
+        return self._run(*arguments, "--data", str(self.data))
+
+    @staticmethod
+    def _run(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "imserver", *arguments, "--data", str(self.data)],
+            [sys.executable, "-m", "imserver", *arguments],
             capture_output=True,
             text=True,
             timeout=START_TIMEOUT_S,

@@ -19,6 +19,7 @@ from bench.results import Results
 from bench.task import Findings, Order, Task
 
 pytestmark = [
+    pytest.mark.one_node(reason="the load generator is measured, with servers of its own"),
     pytest.mark.process,
     pytest.mark.timeout(180),
 ]

@@ -19,7 +19,12 @@ from imserver.data.directory import DataDirectory
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.one_node(
+        reason="commands speak to one node as to another, or look at the embedded store"
+    ),
+]
 
 COMMAND = [sys.executable, "-m", "imserver"]
 TIMEOUT_S = 50

@@ -15,7 +15,10 @@ import pytest
 
 from tests.e2e.server_process import ServerProcess
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.one_node(reason="the demo starts a server of its own"),
+]
 
 TIMEOUT_S = 40
 CAUGHT_UP = re.compile(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import cluster_of
+from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import end
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_crash import whole_log
@@ -33,12 +33,11 @@ def redis() -> Iterator[RedisServer]:
 def nodes(
     tmp_path: Path, mongo_set: MongoSet, redis: RedisServer
 ) -> Iterator[tuple[ServerProcess, ...]]:
-    nodes = cluster_of(2, tmp_path, store=mongo_set.url(), route=redis.url)
-    yield nodes
-    for node in nodes:
-        end(node)
-    for node in nodes:
-        assert not node.tracebacks(), node.stderr()
+    cluster = Cluster(tmp_path / "data", store=mongo_set.url(), route=redis.url, count=2)
+    cluster.start()
+    yield cluster.nodes
+    end(cluster)
+    assert not cluster.tracebacks(), cluster.stderr()
 
 
 class Robots:

@@ -7,10 +7,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from imserver.protocol.errors import CloseCode
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import Fleet
+
+pytestmark = pytest.mark.one_node(reason="each node counts and drains its own connections")
 
 PATIENCE_S = 20
 _HANDSHAKE = (

@@ -35,6 +35,8 @@ from tests.contract.records import (
 )
 from tests.mongo_server import MongoSet
 
+pytestmark = pytest.mark.one_node(reason="it moves stores, no server runs")
+
 
 def migrate(source: object, target: object) -> tuple[int, str]:
     command = [

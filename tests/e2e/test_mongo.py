@@ -14,6 +14,10 @@ from tests.e2e.test_crash import whole_log
 from tests.e2e.wire import Fleet
 from tests.mongo_server import MongoSet
 
+pytestmark = pytest.mark.one_node(
+    reason="one node on a MongoDB, or two that do not know of each other"
+)
+
 
 @pytest.fixture
 def store(mongo_set: MongoSet) -> str:

@@ -32,6 +32,7 @@ def test_health_and_metrics_answer_over_http(shared_server: ServerProcess, path:
     assert body
 
 
+@pytest.mark.one_node(reason="each node counts what it does itself")
 async def test_metrics_count_what_happened(fleet: Fleet) -> None:
     robot = await fleet.online("r1")
     conv = await fleet.group(robot)
@@ -52,6 +53,7 @@ def test_an_unknown_path_is_not_found(shared_server: ServerProcess) -> None:
     assert get(f"{shared_server.url}/no/such/path")[0] == 404
 
 
+@pytest.mark.one_node(reason="it signals one process")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 async def test_asked_to_end_the_server_says_bye_and_exits_with_status_0(
     server: ServerProcess, own_fleet: Fleet, number: signal.Signals
@@ -71,6 +73,7 @@ async def test_asked_to_end_the_server_says_bye_and_exits_with_status_0(
     assert (await again.send(conv, "after"))["seq"] == sent["seq"] + 1
 
 
+@pytest.mark.one_node(reason="it signals one process")
 def test_a_server_that_is_told_to_end_again_and_again_ends_with_0(server: ServerProcess) -> None:
     pid = server.pid
     while server.running:
@@ -110,6 +113,7 @@ def test_the_first_start_prints_an_admin_token_once(server: ServerProcess) -> No
     assert server.stderr().count("imt1.") == told
 
 
+@pytest.mark.one_node(reason="the lock guards the embedded store")
 def test_a_second_server_on_the_same_directory_refuses_to_start(server: ServerProcess) -> None:
     command = [sys.executable, "-m", "imserver", "serve", "--listen", "127.0.0.1:0"]
     second = subprocess.run(
@@ -138,6 +142,7 @@ async def test_the_log_holds_no_body_and_no_token(server: ServerProcess, own_fle
     assert token not in server.stderr()
 
 
+@pytest.mark.one_node(reason="each node counts its own connections")
 async def test_a_connection_over_the_maximum_is_turned_away_and_the_others_go_on(
     start_server: StartServer,
 ) -> None:

@@ -15,7 +15,10 @@ from tests.e2e.server_process import START_TIMEOUT_S, ServerProcess
 from tests.e2e.test_crash import whole_log
 from tests.e2e.wire import Fleet, Peer, together
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.one_node(reason="it damages, copies and restores the files of the embedded store"),
+]
 
 FRAME = 24 + 4096
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from imserver.protocol.errors import CloseCode
-from tests.e2e.http.robot_over_http import said_by
+from tests.e2e.http.robot_over_http import said_by, stays_of
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import ANY, JSON, TCP, Fleet, Peer, Refused, Way
 
@@ -104,9 +104,8 @@ async def turned_away(fleet: Fleet, robot: str, **given: Any) -> bool:
 
 async def stays(server: ServerProcess, count: int) -> None:
     """Wait until so many polls and streams are open."""
-    async with httpx.AsyncClient(base_url=server.url, verify=False) as http:
-        while f"imserver_http_stays {count}.0" not in (await http.get("/metrics")).text:
-            pass
+    while await stays_of(server) != count:
+        pass
 
 
 async def stream_end(stream: httpx.Response) -> int:

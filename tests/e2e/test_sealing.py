@@ -13,6 +13,8 @@ from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_recovery import imserver
 from tests.e2e.wire import Fleet, Peer
 
+pytestmark = pytest.mark.one_node(reason="only the embedded store seals what it keeps")
+
 SEALING = {"IMSERVER_SEALING_ENABLED": "true", "IMSERVER_LOG_LEVEL": "debug"}
 COUNT = 1_000
 BODIES = [{"note": f"MARKED-{number:04}"} for number in range(COUNT)]

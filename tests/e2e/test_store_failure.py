@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import resource
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.exceptions import ConnectionClosed
 
 from examples.wire_client import Refused
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import Fleet
+
+pytestmark = pytest.mark.one_node(reason="it breaks the files of the embedded store")
 
 FILE_BYTES_MAX = 32 * 1024
 

@@ -25,6 +25,8 @@ from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_cli import imserver
 from tests.e2e.wire import ANY, Fleet, Peer
 
+pytestmark = pytest.mark.one_node(reason="TLS ends at a node, of one or of several alike")
+
 PATIENCE_S = 20
 NOT_LET_IN = (OSError, InvalidHandshake, EOFError)
 WITH_TCP = ("--tcp", "127.0.0.1:0")

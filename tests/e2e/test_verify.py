@@ -16,6 +16,8 @@ from imserver.verify.verifier import verify
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import together
 
+pytestmark = pytest.mark.one_node(reason="it reads the raw log in the files of the embedded store")
+
 OPTIONS = Options(backoff_base_s=0.05, backoff_cap_s=0.2, connect_timeout_s=20.0)
 NAMES = ("r1", "r2", "r3")
 SENDS = 120

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import StartServer, start_server
+from tests.e2e.conftest import StartServer, deployment, start_server
 from tests.files.long_upload import MIB, long_upload
 
-__all__ = ["start_server"]
+__all__ = ["deployment", "start_server"]
 
 pytestmark = pytest.mark.process
 

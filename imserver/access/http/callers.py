@@ -47,7 +47,7 @@ class BearerTokens(AbstractAuthenticationMiddleware):
         tickets = connection.query_params.getall("ticket", [])
         if tickets and connection.route_handler.opt.get(BY_TICKET):
             kept = connection.cookies.get(_cookie_name(tickets[0]))
-            grant = self._tickets.redeem(tickets[0], kept_pass=kept)
+            grant = await self._tickets.redeem(tickets[0], kept_pass=kept)
             return AuthenticationResult(session_for(grant.warrant), grant)
         token = _token(connection.headers.getall("authorization", []))
         claims = tokens.unverified(token, kind="bearer")

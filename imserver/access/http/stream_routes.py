@@ -175,7 +175,9 @@ class StreamRoutes(Routes):
     async def ticket(self, request: Asking, conv: Conv, conversation: Readable) -> NewTicket:
         """Get a ticket for one stream, for a browser's EventSource, which sends no ``Authorization``."""
         expires_ms = request.auth.expires_ms
-        ticket, until_ms = self._cases.tickets.issue(request.user, conv, expires_ms=expires_ms)
+        ticket, until_ms = await self._cases.tickets.issue(
+            request.user, conv, expires_ms=expires_ms
+        )
         path = request.url.path.removesuffix("/tickets")
         return NewTicket(ticket, until_ms, f"{path}/events/stream?ticket={ticket}")
 

@@ -8,14 +8,13 @@ from tests.e2e.every_door.company import CASTS, Company
 from tests.e2e.every_door.site import Site
 
 SITES = {"plain": "shared_server", "tls": "shared_tls_server", "cluster": "shared_cluster"}
-"""By name, the fixture of one server or of several, which together are a site."""
+"""By name, the fixture of one server or of several nodes, which together are a site."""
 
 
 @pytest.fixture(params=SITES)
 def site(request: pytest.FixtureRequest) -> Site:
     """Where the scenario takes place."""
-    servers = request.getfixturevalue(SITES[request.param])
-    return Site.of(*(servers if isinstance(servers, tuple) else (servers,)))
+    return Site.of(*request.getfixturevalue(SITES[request.param]).nodes)
 
 
 @pytest.fixture(params=CASTS)

@@ -113,6 +113,16 @@ class HttpRobot:
         self.events.append(event)
 
 
+async def stays_of(server: ServerProcess) -> int:
+    """Return how many long polls and streams are open on all nodes of a deployment."""
+    found = 0.0
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=False) as http:
+        for node in server.nodes:
+            metrics = (await http.get(f"{node.url}/metrics")).text
+            found += float(metrics.partition("\nimserver_http_stays ")[2].partition("\n")[0])
+    return int(found)
+
+
 async def said_by(answer: httpx.Response) -> AsyncIterator[Said]:
     """Yield the server-sent events of an answer as they come."""
     text = ""

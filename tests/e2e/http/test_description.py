@@ -45,7 +45,11 @@ NO_WAITING = {"IMSERVER_HTTP_STAYS_MAX": "1", "IMSERVER_HTTP_WAIT_MAX_S": "0.01"
 
 schemathesis.serializer.alias(BYTES, "application/octet-stream")
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(3_600 if IS_LONG else 240)]
+pytestmark = [
+    pytest.mark.one_node(reason="one node describes its API as another does"),
+    pytest.mark.process,
+    pytest.mark.timeout(3_600 if IS_LONG else 240),
+]
 
 
 class Described:

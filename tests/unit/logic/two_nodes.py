@@ -5,11 +5,14 @@ from typing import Any
 
 from imserver import cluster
 from imserver.core.model import Append, MembershipChange, Outcome, Outdated, Run, Stored
+from imserver.logic.clones import CloneGuard
+from imserver.logic.enquiries import Enquiries
 from imserver.logic.neighbours import Neighbours
 from imserver.logic.shared_presence import SharedPresence
 from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import SignalValue
 from imserver.route.attendance import LoneAttendance
+from imserver.route.one_time import LocalOneTime
 from imserver.route.router import RouteListener
 from tests.unit.logic.gated_store import GatedStore
 from tests.unit.logic.hand_clock import HandClock
@@ -115,11 +118,15 @@ class Desk(LoneAttendance):
     def __init__(self, desks: "list[Desk]", clock: HandClock) -> None:
         super().__init__(clock)
         self._desks = desks
+        self.name = f"n{len(desks)}"
         desks.append(self)
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         others = [desk for desk in self._desks if desk is not self]
         return {robot for robot in robots if any(robot in desk.here for desk in others)}
+
+    async def holders(self, robot: RobotName) -> list[str]:
+        return [desk.name for desk in self._desks if desk is not self and robot in desk.here]
 
 
 class TwoNodes:
@@ -136,6 +143,9 @@ class TwoNodes:
         self.desks: list[Desk] = []
         self.one, self.two = self._node(), self._node()
         self.two.ids.count = 1_000_000  # ids are unique among nodes
+        self.left = LocalOneTime(self.one.clock)
+        self.enquiries: list[Enquiries] = []
+        self.clones: list[CloneGuard] = []
         self.neighbours = [self._join(node) for node in (self.one, self.two)]
 
     def _node(self) -> LogicTier:
@@ -148,9 +158,26 @@ class TwoNodes:
 
     def _join(self, node: LogicTier) -> Neighbours:
         desk = self.desks[0 if node is self.one else 1]
-        presence = SharedPresence(node.presence, desk, self.store, spawn=node._spawn_page)
+        presence = SharedPresence(
+            node.presence,
+            desk,
+            self.store,
+            settle=node.committer.settle_cursors,
+            spawn=node._spawn_page,
+        )
         node.sessions._presence = presence
         node.signals.on_servers_own = presence.on_signal
+        clones = CloneGuard(self.store.boots, node.ledger, policy="keep", clock=node.clock)
+        enquiries = Enquiries(
+            desk,
+            node.router,
+            node.sessions,
+            node=desk.name,
+            clock=node.clock,
+            spawn=node._spawn_page,
+        )
+        self.clones.append(clones)
+        self.enquiries.append(enquiries)
         parts = cluster.Parts(
             node.router,
             self.store,
@@ -158,9 +185,12 @@ class TwoNodes:
             node.intake,
             node.sessions,
             node.committer,
+            node.ledger,
+            clones,
+            enquiries,
             node._spawn_page,
         )
-        given = cluster.Cluster("n", self.store, desk, lambda: not self.bus.is_cut)
+        given = cluster.Cluster(desk.name, self.store, desk, self.left, lambda: not self.bus.is_cut)
         return cluster.join(given, parts)
 
     async def __aenter__(self) -> "TwoNodes":

@@ -7,8 +7,9 @@ import pytest
 from imserver.access.http.visit import session_for
 from imserver.core.acts import ActKind, KeyReplaced
 from imserver.core.warrant import Warrant
-from imserver.logic.tickets import PASS_TTL_MS, TICKET_TTL_MS, TICKETS_MAX
+from imserver.logic.tickets import PASS_TTL_MS, TICKET_TTL_MS
 from imserver.protocol.names import ConversationName, RobotName
+from imserver.route.one_time import TEXTS_MAX, LocalOneTime
 from tests.unit.access.http.api_in_memory import Answer, Api
 from tests.unit.access.http.streaming import Follower, follow
 
@@ -135,8 +136,9 @@ async def test_a_pass_ends_after_half_a_day_at_the_latest(api: Api):
     tickets, clock = api.node.node.cases.tickets, api.node.clock
     session = session_for(Warrant(RobotName("r2"), 0))
     conv = ConversationName("g/dock")
-    text, _ = tickets.issue(session, conv, expires_ms=clock.ms + 10 * PASS_TTL_MS)
-    assert tickets.redeem(text, kept_pass=None).expires_ms == clock.ms + PASS_TTL_MS
+    text, _ = await tickets.issue(session, conv, expires_ms=clock.ms + 10 * PASS_TTL_MS)
+    grant = await tickets.redeem(text, kept_pass=None)
+    assert grant.expires_ms == clock.ms + PASS_TTL_MS
 
 
 async def test_a_token_for_http_ends_with_the_key_that_opened_its_session(api: Api):
@@ -189,7 +191,10 @@ async def test_only_so_many_tickets_are_out_at_a_time(api: Api):
     tickets, expires_ms = api.node.node.cases.tickets, api.node.clock.ms + 10**9
     session = session_for(Warrant(RobotName("r2"), 0))
     conv = ConversationName("g/dock")
-    out = [tickets.issue(session, conv, expires_ms=expires_ms)[0] for _ in range(TICKETS_MAX + 1)]
-    assert len(tickets._issued) == TICKETS_MAX
+    out = [
+        (await tickets.issue(session, conv, expires_ms=expires_ms))[0] for _ in range(TEXTS_MAX + 1)
+    ]
+    assert isinstance(tickets._left, LocalOneTime)
+    assert len(tickets._left) == TEXTS_MAX
     await refused(api, out[0])
-    assert tickets.redeem(out[-1], kept_pass=None).warrant.robot == "r2"
+    assert (await tickets.redeem(out[-1], kept_pass=None)).warrant.robot == "r2"
