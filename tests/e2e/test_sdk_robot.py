@@ -274,6 +274,7 @@ async def test_refusals_keep_the_connection(crew):
         assert a.statistics().connections == 1
 
 
+@pytest.mark.one_node(reason="there is none")
 async def test_no_server_is_a_clear_error():
     options = Options(connect_timeout_s=0.3)
     with pytest.raises(ConnectionLost, match="cannot connect"):
