@@ -221,11 +221,12 @@ class Inbox:
                 self.repairs.suspect(conversation, now_s)
 
     def beyond_repair(self, conv: str, why: str) -> None:
-        """Give up a hole: the server refuses to deliver what is missing."""
+        """Give up a hole: the server refuses to deliver what is missing. What is yet to come is no hole."""
         conversation = self._conversations.get(conv)
         if conversation is not None and conversation.received is not None:
-            first = conversation.received + 1
-            self._skip(conversation, first, max(first, conversation.head), why)
+            if conversation.is_behind:
+                self._skip(conversation, conversation.received + 1, conversation.head, why)
+            self.repairs.settle(conversation)
 
     def next(self) -> Item | None:
         """Take the next event or gap, or None if there is none yet."""

@@ -24,6 +24,7 @@ from imserver.core.tasks import TaskScope
 from imserver.core.tokens import TokenAuthority
 from imserver.data.directory import DataDirectory
 from imserver.data.spool import ActSpool
+from imserver.logic.stranded import Stranded
 from imserver.node import Collaborators, Node, build
 from imserver.pictures.pillow import PillowThumbnails
 from imserver.protocol.errors import CloseCode
@@ -159,6 +160,16 @@ def _spawn_all(
             node.registry.register(part.metrics)
     if node.neighbours is not None:
         scope.spawn(node.neighbours.run(), name="neighbours")
+    if route.cluster is not None:
+        stranded = Stranded(
+            opened.store.probe,
+            route.cluster.attendance,
+            sees=route.cluster.sees,
+            on_answer=node.description.count_answer,
+            on_stranded=lambda: _strand(node),
+            on_rescued=node.door.reopen,
+        )
+        scope.spawn(stranded.run(), name="stranded")
     scope.spawn(node.door.wheel.run(), name="wheel")
     scope.spawn(_sweep(node), name="sweep")
     scope.spawn(node.retention.run(), name="retention")
@@ -197,10 +208,7 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     node.door.drain()
     node.committer.drain()
     await committing
-    for number, session in enumerate(node.sessions.all()):
-        retry_after_ms = RETURN_AFTER_MS + number * 1_000 // RETURNS_PER_S
-        reason = "this node stops; come back after `retry_after`"
-        session.peer.close(CloseCode.DRAINING, reason, retry_after_ms=retry_after_ms)
+    _send_away(node, CloseCode.DRAINING, "this node stops; come back after `retry_after`")
     node.stays.drain()
     node.door.close_all()
     with contextlib.suppress(TimeoutError):
@@ -239,6 +247,19 @@ def _reachable(url: str) -> str:
     for everywhere in ("//0.0.0.0:", "//[::]:"):
         url = url.replace(everywhere, f"//{socket.gethostname()}:")
     return url
+
+
+def _strand(node: Node) -> None:
+    """Send everybody elsewhere, and turn newcomers away, since others can do more for them."""
+    node.door.strand()
+    reason = "this node cannot reach its store; come back, to another one if there is one"
+    _send_away(node, CloseCode.STRANDED, reason)
+
+
+def _send_away(node: Node, code: CloseCode, reason: str) -> None:
+    for number, session in enumerate(node.sessions.all()):
+        retry_after_ms = RETURN_AFTER_MS + number * 1_000 // RETURNS_PER_S
+        session.peer.close(code, reason, retry_after_ms=retry_after_ms)
 
 
 async def _announce(node: Node, interval_s: float) -> None:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,13 @@ class MongoSet:
         *,
         election_timeout_ms: int = 2_000,
         places: Sequence[Place] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
         self._places = list(places) or [LOOPBACK] * members
         self.ports = [free_port() for _ in self._places]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._election_timeout_ms = election_timeout_ms
+        self._settings = {"electionTimeoutMillis": election_timeout_ms, **(settings or {})}
 
     @property
     def hosts(self) -> str:
@@ -84,8 +85,7 @@ class MongoSet:
         for member in range(len(self.ports)):
             self._wait_until(lambda m=member: self._answers(m), "a member answers")
         members = [{"_id": n, "host": self.address(n)} for n in range(len(self.ports))]
-        settings = {"electionTimeoutMillis": self._election_timeout_ms}
-        config = {"_id": "rs0", "members": members, "settings": settings}
+        config = {"_id": "rs0", "members": members, "settings": self._settings}
         with self.direct(0) as client:
             client.admin.command("replSetInitiate", config)
         self.wait_for_primary()

@@ -58,6 +58,7 @@ class Door:
         push_wait_s_max: float,
     ) -> None:
         self.context = context
+        self._is_stranded = False
         self.flusher = Flusher(beat_s_max=push_wait_s_max)
         self.wheel = Wheel()
         self.wheel.add(self, TICK_S)
@@ -143,6 +144,9 @@ class Door:
         if self._draining:
             text = "This node is being shut down; come back to it or another."
             return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, DRAIN_RETRY_S)
+        if self._is_stranded:
+            text = "This node cannot reach its store; come back, to another one if there is one."
+            return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, DRAIN_RETRY_S)
         if len(self._inside) > self.connections_max:
             text = f"This node has {self.connections_max} connections, which is the most."
             return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, CAP_RETRY_S)
@@ -166,6 +170,14 @@ class Door:
         self.context.admission.call_all()
         if not self._inside:
             self._empty.set()
+
+    def strand(self) -> None:
+        """Turn new handshakes away until `reopen`, since this node cannot do for them what others can."""
+        self._is_stranded = True
+
+    def reopen(self) -> None:
+        """Let them in again."""
+        self._is_stranded = False
 
     def close_all(self) -> None:
         """Say goodbye to every link that is still inside."""

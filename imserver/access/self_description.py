@@ -18,6 +18,7 @@ class SelfDescription:
         self._sessions = sessions
         self._door = door
         self._started_ms = started_ms
+        self._answers = 0
 
     def __call__(self) -> NodeRecord:
         """Return the description."""
@@ -29,4 +30,9 @@ class SelfDescription:
             robots=len(self._sessions.by_robot),
             connections=len(self._door),
             draining=self._door.draining,
+            answers=self._answers,
         )
+
+    def count_answer(self) -> None:
+        """Count that the store has answered this node."""
+        self._answers += 1

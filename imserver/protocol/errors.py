@@ -82,6 +82,7 @@ class CloseCode(enum.IntEnum):
     DRAINING = 4100
     OVERLOADED = 4101
     CONTESTED = 4102
+    STRANDED = 4103
     HELLO_TIMEOUT = 4200
     UNAUTHENTICATED = 4201
     TOKEN_ENDED = 4202
@@ -103,6 +104,7 @@ CLOSE_MEANING: Final[dict[CloseCode, str]] = {
     CloseCode.DRAINING: "This node is being shut down in good order.",
     CloseCode.OVERLOADED: "This node has too much to do.",
     CloseCode.CONTESTED: "Two machines claim this device, and the other one has it.",
+    CloseCode.STRANDED: "This node cannot reach its store, and another one can.",
     CloseCode.HELLO_TIMEOUT: "`hello` was not completed in time.",
     CloseCode.UNAUTHENTICATED: "Who you are was not proven.",
     CloseCode.TOKEN_ENDED: "The bearer token was revoked, or has expired.",

@@ -24,6 +24,7 @@ class NodeRecord(Struct, frozen=True):
         robots: how many robots are online there.
         connections: how many WebSocket and TCP connections it holds.
         draining: whether it is on its way out, and takes nobody in any more.
+        answers: how often the store has answered it when it tried.
     """
 
     node: str
@@ -33,6 +34,7 @@ class NodeRecord(Struct, frozen=True):
     robots: int = 0
     connections: int = 0
     draining: bool = False
+    answers: int = 0
 
 
 class Attendance(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.chaos.cast import PROCESSES
 from tests.chaos.child import send_signal
-from tests.chaos.orders import ClientOrder, Phase, Report, RobotOrder, decode_report, encode
+from tests.chaos.orders import BURSTS, ClientOrder, Phase, Report, RobotOrder, decode_report, encode
 from tests.chaos.plan import Plan
 
 REPORT_BYTES_MAX = 1024 * 1024
@@ -192,6 +192,7 @@ def fleet_of(
     *,
     urls: Callable[[int], tuple[str, ...]],
     prefix: Callable[[int], Sequence[str]] = lambda _: (),
+    bursts: tuple[int, ...] = BURSTS,
 ) -> Fleet:
     """Return the client processes of a run.
 
@@ -200,6 +201,7 @@ def fleet_of(
         orders: its robots.
         urls: where the robots of each process connect to.
         prefix: the command that starts each of them.
+        bursts: so many sends are begun at a time.
     """
     folder = Path(plan.folder)
     clients = []
@@ -210,6 +212,7 @@ def fleet_of(
             str(folder / "histories" / f"client-{number}.jsonl"),
             f"{plan.seed} client {number}",
             rate=plan.rate,
+            bursts=bursts,
             patience_s=plan.patience_s * plan.slack,
         )
         clients.append(ClientProcess(order, folder, number=number, prefix=prefix(number)))

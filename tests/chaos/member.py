@@ -30,8 +30,6 @@ OPTIONS = Options(
 )
 UNKNOWN_MAX = 64
 """A robot begins nothing new while so many of its sends have no outcome."""
-_BURSTS = (1, 4, 32)
-"""So many sends are begun at a time, one behind the other."""
 _EDIT_ONE_IN = 30
 _REDACT_ONE_IN = 5  # of the edits
 _AMENDABLE = 50
@@ -171,7 +169,7 @@ class Member:
     async def _send(self) -> None:
         async with asyncio.TaskGroup() as group:
             while self._is_sending:
-                burst = self._dice.choice(_BURSTS)
+                burst = self._dice.choice(self._order.bursts)
                 for _ in range(burst):
                     await self._slots.acquire()
                     group.create_task(self._send_one())

@@ -1,10 +1,11 @@
 """What the run and its client processes say to each other: a line of JSON each, over their pipes."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+BURSTS: Final = (1, 4, 32)
 Phase: TypeAlias = Literal["connect", "create", "send", "settle", "drain", "quit"]
 """The phases of a client process, in order. It answers each with a `Report` that names it as done."""
 
@@ -39,6 +40,7 @@ class ClientOrder(Struct, frozen=True):
         robots: its robots.
         history: file that it records its history in.
         seed: of its bodies and its pace.
+        bursts: so many are begun at a time, one behind the other.
         rate: sends a second that each robot begins, when it can.
         in_flight: sends that each robot has under way at most.
         deadline_s: after which a send's outcome counts as unknown.
@@ -49,6 +51,7 @@ class ClientOrder(Struct, frozen=True):
     robots: tuple[RobotOrder, ...]
     history: str
     seed: str
+    bursts: tuple[int, ...] = BURSTS
     rate: float = 40.0
     in_flight: int = 32
     deadline_s: float = 5.0

@@ -9,12 +9,15 @@ from typing import NamedTuple
 from tests.chaos.journal import Entry, Journal
 from tests.chaos.second_opinion import Ack
 
+ON_THE_WAY_S = 1.0
+
 
 class Recovery(NamedTuple):
-    """What was noted, and how long from then on the ack took that counts."""
+    """What was noted, and how long from then on the ack took that counts; whose that was, if it matters."""
 
     entry: Entry
     took_s: float
+    slowest: str
 
 
 class _Line:
@@ -25,11 +28,16 @@ class _Line:
         self._asked = [asked_t for asked_t, _ in in_order]
         firsts = accumulate((t for _, t in reversed(in_order)), min)
         self._first_ack = list(firsts)[::-1]
+        self._acked = sorted(t for _, t in in_order)
 
     def after(self, t: float) -> float:
-        """Return when something was first acked that was asked for after a moment; infinity if never."""
+        """Return when the first ack came that tells of the time after a moment; infinity if none did.
+
+        Not one that was on its way: it was asked for after that moment, or came `ON_THE_WAY_S` later.
+        """
         at = bisect.bisect_right(self._asked, t)
-        return self._first_ack[at] if at < len(self._asked) else math.inf
+        asked_later = self._first_ack[at] if at < len(self._asked) else math.inf
+        return min(asked_later, _next(self._acked, t + ON_THE_WAY_S))
 
 
 def recoveries_of(journal: Journal, acks: Sequence[Ack], names: Collection[str]) -> list[Recovery]:
@@ -52,10 +60,10 @@ def recoveries_of(journal: Journal, acks: Sequence[Ack], names: Collection[str])
             slowest, acked_t = "", _next(ok_times, entry.t)
         if acked_t == math.inf and not entry.each:
             continue  # the run had ended
-        recovery = Recovery(entry, round(acked_t - entry.t, 3))
+        recovery = Recovery(entry, round(acked_t - entry.t, 3), slowest)
         found.append(recovery)
         if recovery.took_s - entry.waited_s > entry.limit_s:
-            journal.note("finding", entry.name, _told(recovery, slowest))
+            journal.note("finding", entry.name, _told(recovery))
     return found
 
 
@@ -72,13 +80,13 @@ def _t(line: tuple[str, float]) -> float:
     return line[1]
 
 
-def _next(ok_times: list[float], t: float) -> float:
+def _next(ok_times: Sequence[float], t: float) -> float:
     at = bisect.bisect_right(ok_times, t)
     return ok_times[at] if at < len(ok_times) else math.inf
 
 
-def _told(recovery: Recovery, slowest: str) -> str:
-    entry, whose = recovery.entry, f" of {slowest}" if slowest else ""
+def _told(recovery: Recovery) -> str:
+    entry, whose = recovery.entry, f" of {recovery.slowest}" if recovery.slowest else ""
     since = "it was healed" if entry.kind == "healed" else "it"
     late = f"first ack{whose} {recovery.took_s:.2f} s after {since}; at most {entry.limit_s:g} s"
     waited = f" besides {entry.waited_s:.2f} s in line for a processor"

@@ -233,17 +233,15 @@ def _witnesses(outcome: Outcome) -> list[str]:
 
 
 def _timeline(journal: Journal, recoveries: list[Recovery]) -> list[Happening]:
-    took_s = {id(recovery.entry): recovery.took_s for recovery in recoveries}
-    return [
-        Happening(
-            round(entry.t - journal.began_s, 2),
-            entry.kind,
-            entry.name,
-            _told(entry),
-            took_s.get(id(entry)),
-        )
-        for entry in journal.entries
-    ]
+    found = {id(recovery.entry): recovery for recovery in recoveries}
+    happenings = []
+    for entry in journal.entries:
+        recovery, text = found.get(id(entry)), _told(entry)
+        if recovery is not None and recovery.slowest:
+            text = f"{text}; slowest: {recovery.slowest}".lstrip("; ")
+        at_s, took_s = round(entry.t - journal.began_s, 2), recovery and recovery.took_s
+        happenings.append(Happening(at_s, entry.kind, entry.name, text, took_s))
+    return happenings
 
 
 def _per_second(ok_times: list[float], began_s: float) -> list[int]:

@@ -42,6 +42,14 @@ def test_what_was_asked_for_before_tells_nothing(journal: Journal) -> None:
     told = acks(entry.t, (-1.0, 0.5, "r1"), (1.0, 3.0, "r1"), (-1.0, 0.5, "r2"), (1.0, 2.0, "r2"))
     [recovery] = recoveries_of(journal, told, LINES)
     assert recovery.took_s == 3.0
+    assert recovery.slowest == "r1"
+
+
+def test_what_was_asked_for_before_and_took_long_tells(journal: Journal) -> None:
+    entry = fault(journal)
+    told = acks(entry.t, (-1.0, 5.0, "r1"), (7.0, 7.5, "r1"), (1.0, 2.0, "r2"))
+    [recovery] = recoveries_of(journal, told, LINES)
+    assert recovery.took_s == 5.0
 
 
 def test_who_is_too_late_is_named(journal: Journal) -> None:

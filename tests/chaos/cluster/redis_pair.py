@@ -73,7 +73,12 @@ class RedisPair:
 
     @contextlib.asynccontextmanager
     async def _client(self, name: str) -> AsyncIterator[Redis]:
-        client = Redis(host=self._network.place(name).host, port=PORT, socket_timeout=5.0)
+        client = Redis(
+            host=self._network.place(name).host,
+            port=PORT,
+            socket_timeout=5.0,
+            decode_responses=True,
+        )
         try:
             yield client
         finally:

@@ -27,7 +27,15 @@ NODES = tuple(names("node", 3))
 MONGODS = tuple(map(mongod_name, range(3)))
 CLIENTS = tuple(names("robots", PROCESSES))
 PORT = 7400
-ELECTION_MS = 5_000
+BURSTS = (1, 2, 8)
+"""Few at a time, so that no robot is silent for long by itself."""
+SET = {
+    "electionTimeoutMillis": 5_000,
+    "heartbeatTimeoutSecs": 5,
+    "catchUpTimeoutMillis": 2_000,
+    "chainingAllowed": False,
+}
+"""Settings of the replica set, as docs/explanation/mongodb.md advises."""
 
 
 @contextlib.asynccontextmanager
@@ -35,9 +43,7 @@ async def _cluster(plan: Plan, journal: Journal, _able: Abilities) -> AsyncItera
     folder = Path(plan.folder)
     network = Network([*NODES, *MONGODS, *REDIS_NAMES, *CLIENTS])
     await asyncio.to_thread(network.make)
-    mongo = MongoSet(
-        places=[network.place(name) for name in MONGODS], election_timeout_ms=ELECTION_MS
-    )
+    mongo = MongoSet(places=[network.place(name) for name in MONGODS], settings=SET)
     redis = RedisPair(network)
     cluster = Cluster(
         folder=folder,
@@ -109,6 +115,7 @@ async def _cast(plan: Plan, cluster: Cluster) -> None:
         plan,
         orders,
         urls=lambda _: urls,
+        bursts=BURSTS,
         prefix=lambda number: cluster.network.place(CLIENTS[number]).prefix,
     )
 
@@ -134,7 +141,7 @@ CLUSTER = Setting(
     title="Cluster chaos",
     robots=12,
     groups=6,
-    rate=16.0,
+    rate=10.0,
     faults=ALL_FAULTS,
     abilities=_abilities,
     needs=("namespaces",),
@@ -144,5 +151,5 @@ CLUSTER = Setting(
         "kills of mongods": ("kill primary", "kill secondary"),
         "kills of Redis": ("kill redis",),
     },
-    versions=lambda: {"PyMongo": pymongo_version, "election timeout": f"{ELECTION_MS} ms"},
+    versions=lambda: {"PyMongo": pymongo_version, **SET},
 )

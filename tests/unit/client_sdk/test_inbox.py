@@ -457,6 +457,14 @@ def test_a_hole_that_the_server_refuses_to_fill_becomes_a_gap(inbox):
     assert seqs(take(inbox)) == [5]
 
 
+def test_of_several_refusals_the_first_tells_the_gap_and_nothing_that_comes_later_is_in_it(inbox):
+    inbox.deliver(run(3, 4), 0.0)
+    for _ in range(3):
+        inbox.beyond_repair(CONV, "you are no member")
+    inbox.deliver(run(5, 6), 0.0)
+    assert seqs(take(inbox)) == [(1, 4), 5, 6]
+
+
 def test_a_new_conversation_begins_where_the_server_begins(inbox):
     inbox.deliver(run(7, 8, conv="g/new"), 0.0)
     assert seqs(take(inbox)) == [7, 8]

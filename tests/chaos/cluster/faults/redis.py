@@ -47,7 +47,7 @@ def _narrow(name: str, setting: str, value: str) -> Strike[Cluster]:
     async def strike(cluster: Cluster, dice: random.Random) -> None:
         for_s, ask = dice.uniform(4.0, 10.0), cluster.redis.ask
         primary = cluster.redis.primary
-        _, usual = await ask(primary, "CONFIG", "GET", setting)
+        usual = (await ask(primary, "CONFIG", "GET", setting))[setting]
         cluster.fault(name, for_s=round(for_s, 2))
         await ask(primary, "CONFIG", "SET", setting, value)
         try:
