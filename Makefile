@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: audit help run demo cluster roll docker-check test test-cluster check docs bench bench-quick bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
+.PHONY: audit help run demo cluster roll docker-check test test-cluster check docs bench bench-quick bench-cluster bench-setup simulate chaos chaos-cluster pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -99,6 +99,9 @@ bench: bench-setup ## measure against other servers: twenty minutes; BENCH="--se
 
 bench-quick: bench-setup ## the same in two minutes, with few of them
 	@exec $(BIN)/python -m bench --set quick $(BENCH)
+
+bench-cluster: bench-setup ## the same for clusters of 1, 2 and 3 nodes, beside a JetStream cluster: ten minutes
+	@exec $(BIN)/python -m bench --set cluster $(BENCH)
 
 bench-setup: $(READY) ## install the servers that the bench measures against, and build its load generator
 	@tools/set_up_bench.sh

@@ -36,7 +36,7 @@ _CUT_SHORT: Final = 130
 _TRIES: Final = 2
 _LONG_RUN_S: Final = 30.0
 """A void run that took longer is not tried again."""
-_ROUNDS: Final = {Set.QUICK: 1, Set.STANDARD: 3, Set.FULL: 3}
+_ROUNDS: Final = {Set.QUICK: 1, Set.STANDARD: 3, Set.FULL: 3, Set.CLUSTER: 3}
 
 
 class Turn(NamedTuple):
@@ -115,7 +115,7 @@ def _list() -> int:
 def _peers_of(scenario: Scenario, options: argparse.Namespace) -> tuple[str, ...]:
     peers = scenario.peers_in(options.set)
     if options.only and not peers:
-        peers = scenario.peers or scenario.standard or scenario.quick
+        peers = scenario.peers or scenario.standard or scenario.quick or scenario.cluster
     return tuple(peer for peer in peers if not options.peer or peer in options.peer)
 
 

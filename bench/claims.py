@@ -20,28 +20,30 @@ class Verdict(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """Our figure of a scenario is at least, or at most, so many times a peer's."""
+    """Our figure of a scenario is at least, or at most, so many times a peer's; ``ours`` says who we are."""
 
     scenario: str
     figure: str
     peer: str
     least: float | None = None
     most: float | None = None
+    ours: str = OURS
 
     def judge(self, results: Results) -> Verdict:
         """Hold the medians against each other."""
         bound = (
             f"at least {self.least:g} ×" if self.least is not None else f"at most {self.most:g} ×"
         )
-        claim = f"{self.scenario}: {self.figure} {bound} {self.peer}"
-        ours = results.spread(self.scenario, OURS, self.figure)
+        who = "" if self.ours == OURS else f" ({self.ours})"
+        claim = f"{self.scenario}: {self.figure} {bound} {self.peer}{who}"
+        ours = results.spread(self.scenario, self.ours, self.figure)
         theirs = results.spread(self.scenario, self.peer, self.figure)
         if ours is None or theirs is None:
-            return Verdict(claim, _why_not(results, self.scenario, (OURS, self.peer)), None)
+            return Verdict(claim, _why_not(results, self.scenario, (self.ours, self.peer)), None)
         ratio = ours.median / theirs.median
-        rounds = _ratios(results, self.scenario, (OURS, self.peer), self.figure)
+        rounds = _ratios(results, self.scenario, (self.ours, self.peer), self.figure)
         holds = ratio >= self.least if self.least is not None else ratio <= (self.most or 0)
-        behind = [peer for peer in (OURS, self.peer) if results.is_behind(self.scenario, peer)]
+        behind = [peer for peer in (self.ours, self.peer) if results.is_behind(self.scenario, peer)]
         note = f"; {' and '.join(behind)} fell behind" if behind else ""
         found = f"{ratio:.2f} ×{_span(rounds)} ({ours.median:.4g} to {theirs.median:.4g}{note})"
         return Verdict(claim, found, holds)
@@ -195,6 +197,8 @@ def _all() -> Iterator[Claim]:
     yield Growth("growth-log", 1.3)
     for seconds, least_ms in ((10, 400.0), (60, 400.0)):
         yield Bound(f"stall-{seconds}s", "p99_ms", least=least_ms)
+    for peer in ("jetstream R3", "jetstream R3, sync always"):
+        yield Ratio("cluster-sends", "sends_per_cpu_s", peer, least=1.0, ours="imserver, 3 nodes")
     yield Agreement("twice-at-2000", "cpu_us_per_delivery", 0.1)
     yield Agreement("twice-sends", "sends_per_s", 0.1)
 

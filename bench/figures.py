@@ -39,6 +39,21 @@ _ALL: Final = (
     Figure("p999_ms", "p99.9 ms", "less"),
     Figure("idle_core", "% of a core, idle", "less"),
     Figure("signals_skipped", "signals overtaken by a newer one", "less"),
+    Figure("sends_per_cpu_s", "acked sends per CPU second", "more"),
+    Figure("cpu_us_nodes", "µs CPU of the nodes per send", "less"),
+    Figure("cpu_us_mongod", "µs CPU of all mongods per send", "less"),
+    Figure("cpu_us_primary", "µs CPU of the primary per send", "less"),
+    Figure("cpu_us_redis", "µs CPU of Redis per send", "less"),
+    Figure("cpu_us_per_hint", "µs CPU of Redis per hint", "less"),
+    Figure("hints_per_send", "hints per send", "less"),
+    Figure("batch", "events per commit", "more"),
+    Figure("commit_ms", "ms a commit", "less"),
+    Figure("ack_p50_ms", "p50 ms to the answer", "less"),
+    Figure("ack_p99_ms", "p99 ms to the answer", "less"),
+    Figure("within_p50_ms", "p50 ms within a node", "less"),
+    Figure("within_p99_ms", "p99 ms within a node", "less"),
+    Figure("across_p50_ms", "p50 ms across nodes", "less"),
+    Figure("across_p99_ms", "p99 ms across nodes", "less"),
     Figure("generator_core", "% generator", "less"),
 )
 BY_KEY: Final = {figure.key: figure for figure in _ALL}
@@ -80,6 +95,45 @@ def _answered(found: Findings) -> dict[str, float]:
     }
 
 
+def _spread(found: Findings) -> dict[str, float]:
+    answered, delivered = found.counts["answered"], found.counts["delivered"]
+    figures = {
+        "sends_per_s": answered / found.seconds,
+        "cpu_us_per_send": found.server_cpu_s / answered * 1e6,
+        "sends_per_cpu_s": answered / found.server_cpu_s,
+        **{f"cpu_us_{part}": s / answered * 1e6 for part, s in found.parts_cpu_s.items()},
+    }
+    if "primary" in found.parts_cpu_s:
+        figures["cpu_us_mongod"] = figures["cpu_us_primary"] + figures["cpu_us_secondaries"]
+    if delivered:
+        figures["deliveries_per_s"] = delivered / found.seconds
+        figures["cpu_us_per_delivery"] = found.server_cpu_s / delivered * 1e6
+    for of in ("ack", "within", "across"):
+        buckets = found.histograms.get(of) or []
+        if buckets:
+            figures[f"{of}_p50_ms"] = percentile_ms(buckets, 50)
+            figures[f"{of}_p99_ms"] = percentile_ms(buckets, 99)
+    return figures | _counted(found)
+
+
+def _counted(found: Findings) -> dict[str, float]:
+    """Return what follows from the nodes' own counts, which go from their start to the end of the run."""
+    counts = found.counts
+    if not counts.get("commits"):
+        return {}
+    hints_per_send = counts["hints"] / counts["ever_sent"]
+    hints = counts["answered"] * hints_per_send
+    return {
+        "hints_per_send": hints_per_send,
+        "hints_in_per_send": counts["hints_received"] / counts["ever_sent"],
+        "cpu_us_per_hint": found.parts_cpu_s["redis"] / hints * 1e6,
+        "batch": counts["committed"] / counts["commits"],
+        "commit_ms": counts["commit_s"] / counts["commits"] * 1e3,
+        "event_bytes": counts["events_bytes"] / counts["events_kept"],
+        "hint_bytes": counts["redis_in_bytes"] / counts["redis_publishes"],
+    }
+
+
 def _idle(found: Findings) -> dict[str, float]:
     connections = found.counts["connections"]
     return {
@@ -99,6 +153,7 @@ def _caught_up(found: Findings) -> dict[str, float]:
 
 _OF_LOAD: Final[dict[str, Callable[[Findings], dict[str, float]]]] = {
     "fanout": _delivered,
+    "spread": _spread,
     "direct": _delivered,
     "mixed": _delivered,
     "sends": _answered,

@@ -60,6 +60,8 @@ class Server:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port: Final = port
+        self.ports: Final[Sequence[int]] = ()
+        self.parts: Final[Mapping[str, Sequence[int]]] = {}
         self.directory: Final = directory
         self._log: Final = directory / "server.log"
         with self._log.open("wb") as log:
@@ -98,6 +100,10 @@ class Server:
         """The end of what the server wrote, without the tokens in it."""
         lines = self._log.read_text(errors="replace").splitlines()
         return "\n".join(line for line in lines if "imt1." not in line)[-_LOG_TAIL_CHARS:]
+
+    def tally(self) -> dict[str, float]:
+        """Return what the server counts by itself: nothing that is asked for."""
+        return {}
 
     def stop(self) -> None:
         """End the server: politely first, and after a deadline not."""

@@ -1,4 +1,8 @@
-"""``python -m bench.publish FOLDER``: put a bench's results into docs/performance.md, between its marks."""
+"""``python -m bench.publish FOLDER``: put a bench's results into their page of docs/, between its marks.
+
+Those of clusters go into docs/scaling.md, with the model that is fitted to them; all others into
+docs/performance.md.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,8 +12,11 @@ from typing import Final
 from bench.peers.program import ROOT
 from bench.report import report
 from bench.results import Results
+from bench.scenarios.cluster import SCENARIOS
+from bench.sizing.page import section
 
 PAGE: Final = ROOT / "docs" / "performance.md"
+SCALING: Final = ROOT / "docs" / "scaling.md"
 BEGIN: Final = "<!-- results: begin -->"
 END: Final = "<!-- results: end -->"
 
@@ -20,7 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(words) != 1 or not (Path(words[0]) / "runs.jsonl").exists():
         print("bench.publish: name one folder of results, such as bench/results/standard-…")
         return 2
-    PAGE.write_text(placed(PAGE.read_text(), report(Results(Path(words[0])), ())))
+    results = Results(Path(words[0]))
+    text, page = report(results, ()), PAGE
+    if any(scenario.cluster and scenario.name in results.scenarios() for scenario in SCENARIOS):
+        text, page = f"{text}\n{section(results)}\n", SCALING
+    page.write_text(placed(page.read_text(), text))
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from bench.cluster_server import Running
 from bench.figures import fault_of, figures_of, is_behind
 from bench.generator import generate
 from bench.peers.peer import Peer
@@ -65,14 +66,22 @@ class Runner:
 
     def _measure(self, task: Task, peer: Peer, directory: Path) -> Findings:
         with peer.start(directory, self._server_place) as server:
-            order = Order(
-                dialect=peer.dialect,
-                port=server.port,
-                server_pid=server.pid,
-                options=peer.options,
-                tokens=peer.tokens(server, task.names()),
-            )
-            found = generate(task, order, self._generator_place)
+            found = generate(task, order_for(peer, server, task), self._generator_place)
             if found.void:
                 found.void += f" (the server's log ends: {server.log[-300:]!r})"
+            else:
+                found.counts |= server.tally()
         return found
+
+
+def order_for(peer: Peer, server: Running, task: Task) -> Order:
+    """Return what the load generator has to know to carry out a task against a server that was started."""
+    return Order(
+        dialect=peer.dialect,
+        port=server.port,
+        server_pid=server.pid,
+        options=peer.options,
+        tokens=peer.tokens(server, task.names()),
+        ports=list(server.ports),
+        parts={part: list(pids) for part, pids in server.parts.items()},
+    )

@@ -14,11 +14,12 @@ _GRAIN_FROM_PER_S: Final = 100_000
 
 
 class Set(StrEnum):
-    """How much is run: some two minutes, twenty minutes, or everything."""
+    """What is run: some two minutes, twenty minutes, everything on one machine, or clusters."""
 
     QUICK = "quick"
     STANDARD = "standard"
     FULL = "full"
+    CLUSTER = "cluster"
 
 
 class Scenario(Struct, frozen=True):
@@ -29,6 +30,7 @@ class Scenario(Struct, frozen=True):
         peers: names of those that take part.
         quick: those that also do in the quick set.
         standard: those that also do in the standard set.
+        cluster: those that do in the set of clusters.
         headline: keys of the figures that the report shows, the first one for plots.
         rounds_max: most rounds, where one run takes long.
     """
@@ -41,11 +43,17 @@ class Scenario(Struct, frozen=True):
     headline: tuple[str, ...]
     quick: tuple[str, ...] = ()
     standard: tuple[str, ...] = ()
+    cluster: tuple[str, ...] = ()
     rounds_max: int = 99
 
     def peers_in(self, chosen: Set) -> tuple[str, ...]:
         """Return who takes part in a set."""
-        return {Set.QUICK: self.quick, Set.STANDARD: self.standard, Set.FULL: self.peers}[chosen]
+        return {
+            Set.QUICK: self.quick,
+            Set.STANDARD: self.standard,
+            Set.FULL: self.peers,
+            Set.CLUSTER: self.cluster,
+        }[chosen]
 
     def task_for(self, peer: Peer, seconds: float | None) -> Task:
         """Return the task against one peer: flat out, with as many in flight as suit it."""

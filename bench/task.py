@@ -58,13 +58,15 @@ IDLE_FIRST = 128
 
 
 class Order(Struct, frozen=True):
-    """A task for one server."""
+    """A task for one server, or for the nodes of a cluster: at ``ports``, with ``parts`` of processes."""
 
     dialect: str
     port: int
     server_pid: int
     options: dict[str, str]
     tokens: dict[str, str]
+    ports: list[int] = []
+    parts: dict[str, list[int]] = {}
 
 
 class Findings(Struct):
@@ -72,6 +74,7 @@ class Findings(Struct):
 
     Attributes:
         server_cpu_s: CPU time of all the server's processes, by the kernel's clocks.
+        parts_cpu_s: of a cluster, the same by what the processes are.
         machine_cpu_s: CPU time of everybody on the machine.
         histograms: latencies as (bucket, count), by what they are of.
         behind: the server did not keep up with the load that was offered.
@@ -79,6 +82,7 @@ class Findings(Struct):
 
     seconds: float = 0.0
     server_cpu_s: float = 0.0
+    parts_cpu_s: dict[str, float] = {}
     generator_cpu_s: float = 0.0
     machine_cpu_s: float = 0.0
     steal_cpu_s: float = 0.0

@@ -67,6 +67,7 @@ def open_route(settings: Settings, store: object, *, deployment: str, clock: Clo
         prefix=prefix,
         dice=random.Random(),
         metrics=RouteMetrics(registry),
+        carried_bytes_max=settings.route.carried_bytes_max,
     )
     attendance = RedisAttendance(connect(settings.route.url), node=node, prefix=prefix, clock=clock)
     left = RedisOneTime(redis, prefix=prefix, own=LocalOneTime(clock))

@@ -141,6 +141,12 @@ class MongoSet:
         assert found is not None
         return found
 
+    def cpu_s(self) -> float:
+        """Return the CPU time that the members have used, in seconds."""
+        # The clock of another process, as clock_getcpuclockid(3) names it.
+        clocks = (~process.pid << 3 | 2 for process in self._processes.values())
+        return sum(time.clock_gettime(clock) for clock in clocks)
+
     def step_down(self, seconds: int = 5) -> None:
         """Have the primary give up its office, at once, and not take it again for a while."""
         with self.direct(self.wait_for_primary()) as client, contextlib.suppress(PyMongoError):

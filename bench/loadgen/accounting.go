@@ -90,12 +90,20 @@ func residentBytes(pid int) (float64, error) {
 // reading is one look at the clocks.
 type reading struct {
 	at, server, generator, machine, steal float64
+	parts                                 map[string]float64
 }
 
-func readClocks(pid int) (reading, error) {
-	server, err := cpuSeconds(pid)
-	if err != nil {
-		return reading{}, err
+func readClocks(task *Task) (reading, error) {
+	found := reading{parts: map[string]float64{}}
+	for part, pids := range task.processes() {
+		for _, pid := range pids {
+			used, err := cpuSeconds(pid)
+			if err != nil {
+				return reading{}, err
+			}
+			found.parts[part] += used
+			found.server += used
+		}
 	}
 	own, _ := clockNs(clockProcessCPU)
 	text, _ := os.ReadFile("/proc/stat")
@@ -108,35 +116,46 @@ func readClocks(pid int) (reading, error) {
 		}
 		return sum / ticksPerSecond
 	}
-	return reading{
-		at:        float64(nowNs()) / 1e9,
-		server:    server,
-		generator: float64(own) / 1e9,
-		machine:   ticks(1, 2, 3, 6, 7), // user, nice, system, irq, softirq: proc_stat(5)
-		steal:     ticks(8),
-	}, nil
+	found.at = float64(nowNs()) / 1e9
+	found.generator = float64(own) / 1e9
+	found.machine = ticks(1, 2, 3, 6, 7) // user, nice, system, irq, softirq: proc_stat(5)
+	found.steal = ticks(8)
+	return found, nil
+}
+
+// processes returns the processes of the server by what they are, which a single server leaves open.
+func (t *Task) processes() map[string][]int {
+	if len(t.Parts) > 0 {
+		return t.Parts
+	}
+	return map[string][]int{"server": {t.ServerPID}}
 }
 
 // measured runs a block and returns findings that hold what was used meanwhile.
-func measured(pid int, block func() error) (*Findings, error) {
-	before, err := readClocks(pid)
+func measured(task *Task, block func() error) (*Findings, error) {
+	before, err := readClocks(task)
 	if err != nil {
 		return nil, err
 	}
 	if err := block(); err != nil {
 		return nil, err
 	}
-	after, err := readClocks(pid)
+	after, err := readClocks(task)
 	if err != nil {
 		return nil, err
 	}
-	return &Findings{
+	found := &Findings{
 		Seconds:      after.at - before.at,
 		ServerCPU:    after.server - before.server,
+		PartsCPU:     map[string]float64{},
 		GeneratorCPU: after.generator - before.generator,
 		MachineCPU:   after.machine - before.machine,
 		StealCPU:     after.steal - before.steal,
 		Counts:       map[string]float64{},
 		Histograms:   map[string][][2]int{},
-	}, nil
+	}
+	for part := range task.Parts {
+		found.PartsCPU[part] = after.parts[part] - before.parts[part]
+	}
+	return found, nil
 }

@@ -20,7 +20,7 @@ func runCatchUp(task *Task, dialect Dialect) (*Findings, error) {
 		return nil, err
 	}
 	defer fleet.Close()
-	found, err := measured(task.ServerPID, func() error { return fleet.readAll(task, dialect, plan.Groups[0]) })
+	found, err := measured(task, func() error { return fleet.readAll(task, dialect, plan.Groups[0]) })
 	if err != nil {
 		return nil, err
 	}

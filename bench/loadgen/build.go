@@ -89,9 +89,11 @@ func buildFleet(task *Task, dialect Dialect, plan *Plan) (*Fleet, error) {
 	byReader, bySender := map[string]*Reader{}, map[string]*Sender{}
 	for _, robot := range readers {
 		byReader[robot] = fleet.addReader(readerEnds[robot])
+		byReader[robot].node = task.nodeOf(robot)
 	}
 	for _, robot := range senders {
 		bySender[robot] = fleet.addSender(senderEnds[robot], dialect.Acks())
+		bySender[robot].node = task.nodeOf(robot)
 	}
 	plan.countLanes()
 	for _, group := range plan.Groups {
@@ -258,9 +260,9 @@ func (f *Fleet) Answered() int {
 }
 
 // Record counts latencies from here on.
-func (f *Fleet) Record(deliveries, acks *Latencies) {
+func (f *Fleet) Record(deliveries, acks *Latencies, apart *[2]Latencies) {
 	for _, reader := range f.Readers {
-		reader.latency = deliveries
+		reader.latency, reader.apart = deliveries, apart
 	}
 	for _, sender := range f.Senders {
 		sender.latency = acks

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -15,6 +16,8 @@ type Conn struct {
 	pending []byte // received and not yet taken, while blocking
 	out     []byte // not yet taken by the socket, while on the loop
 	loop    *Loop
+
+	patience time.Duration
 }
 
 const (
@@ -37,8 +40,8 @@ func connect(port int) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := syscall.NsecToTimeval(handshakeSeconds * 1e9)
-	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &limit)
+	conn := &Conn{fd: fd}
+	conn.Patience(handshakeSeconds * time.Second)
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	// Robots come from several addresses, as a server that counts connections by address expects of many.
 	from := &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(atomic.AddUint32(&connections, 1)%sourceAddresses + 1)}}
@@ -51,7 +54,14 @@ func connect(port int) (*Conn, error) {
 		syscall.Close(fd)
 		return nil, fmt.Errorf("cannot connect to port %d: %w", port, err)
 	}
-	return &Conn{fd: fd}, nil
+	return conn, nil
+}
+
+// Patience sets how long to wait for the server while blocking.
+func (c *Conn) Patience(most time.Duration) {
+	c.patience = most
+	limit := syscall.NsecToTimeval(int64(most))
+	_ = syscall.SetsockoptTimeval(c.fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &limit)
 }
 
 // Fill waits for more bytes and adds them to pending.
@@ -62,7 +72,7 @@ func (c *Conn) Fill() error {
 		count, err = syscall.Read(c.fd, chunk[:])
 	}
 	if err == syscall.EAGAIN {
-		return fmt.Errorf("the server said nothing for %d s", handshakeSeconds)
+		return fmt.Errorf("the server said nothing for %s", c.patience)
 	}
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ type Sender struct {
 	floor    int // all sends below are answered
 	latency  *Latencies
 	batch    []byte
+	node     int
 }
 
 // Push sends a message that was meant to be sent at a time; it leaves with Flush.
@@ -129,6 +130,8 @@ type Reader struct {
 	partial  []byte
 	follower follower
 	latency  *Latencies
+	node     int
+	apart    *[2]Latencies // within a node, and across nodes; nil without a cluster
 }
 
 // Ready takes what came.
@@ -186,12 +189,24 @@ func (r *Reader) skip(count int) error {
 	if r.latency != nil {
 		now := nowNs()
 		for _, due := range r.only.dueNs[r.got:count] {
-			r.latency.Took(due, now)
+			r.took(r.only, due, now)
 		}
 	}
 	skipped := count - r.got
 	r.got = count
 	return r.wire.Skip(skipped)
+}
+
+// took counts how long a message was on its way.
+func (r *Reader) took(lane *Lane, dueNs, arrivedNs int64) {
+	r.latency.Took(dueNs, arrivedNs)
+	if r.apart != nil {
+		across := 0
+		if lane.sender.node != r.node {
+			across = 1
+		}
+		r.apart[across].Took(dueNs, arrivedNs)
+	}
 }
 
 func (r *Reader) takeApart(stream []byte) ([]byte, error) {
@@ -262,7 +277,7 @@ func (r *Reader) Message(body []byte) error {
 	}
 	r.got++
 	if r.latency != nil && !lane.signal {
-		r.latency.Took(lane.dueNs[number], nowNs())
+		r.took(lane, lane.dueNs[number], nowNs())
 	}
 	return nil
 }

@@ -58,6 +58,14 @@ const forever = int64(^uint64(0) >> 1)
 // newLatencies opens the window.
 func newLatencies() *Latencies { return &Latencies{fromNs: nowNs(), toNs: forever} }
 
+// newApart opens the window for deliveries within a node and across nodes; nil without a cluster.
+func newApart(nodes int) *[2]Latencies {
+	if nodes == 0 {
+		return nil
+	}
+	return &[2]Latencies{*newLatencies(), *newLatencies()}
+}
+
 // Took counts a message that was due at one time and arrived at another.
 func (l *Latencies) Took(dueNs, arrivedNs int64) {
 	if dueNs >= l.fromNs && dueNs < l.toNs {

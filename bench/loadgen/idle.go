@@ -34,14 +34,14 @@ func runIdle(task *Task, dialect Dialect) (*Findings, error) {
 		return nil, err
 	}
 	var inside []*Conn
-	found, err := measured(task.ServerPID, func() (err error) {
+	found, err := measured(task, func() (err error) {
 		inside, err = enter(first, first+task.Count)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	idle, err := measured(task.ServerPID, func() error { return sleep(task.Seconds) })
+	idle, err := measured(task, func() error { return sleep(task.Seconds) })
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 // imserver speaks imserver.v1.msgpack over WebSocket. Readers have `auto` on and ack every quarter of their
 // window, as the SDK would; senders follow nothing.
 type imserver struct {
-	port   int
+	task   *Task
 	window int
 	tokens map[string]string
 	// With option "cids": "random", they do not grow with time.
@@ -20,7 +20,7 @@ type imserver struct {
 const idleRobot = "idle"
 
 func newImserver(task *Task) Dialect {
-	dialect := &imserver{port: task.Port, window: task.Window, tokens: task.Tokens, randomCids: task.Options["cids"] == "random"}
+	dialect := &imserver{task: task, window: task.Window, tokens: task.Tokens, randomCids: task.Options["cids"] == "random"}
 	if task.Options["auth"] == "challenge" {
 		_, dialect.key, _ = ed25519.GenerateKey(nil)
 	}
@@ -39,17 +39,18 @@ func (d *imserver) Publish(robot string, _ []string) (*Conn, Wire, error) {
 	return d.open(robot, false)
 }
 
-func (d *imserver) upgraded() (*Conn, *imserverWire, error) {
-	conn, err := connect(d.port)
+func (d *imserver) upgraded(robot string) (*Conn, *imserverWire, error) {
+	port := d.task.portOf(robot)
+	conn, err := connect(port)
 	if err != nil {
 		return nil, nil, err
 	}
 	wire := &imserverWire{webSocket: webSocket{conn}, convs: map[string]*position{}, every: d.window / 4}
-	return conn, wire, upgrade(conn, d.port, "/v1/connect", "imserver.v1.msgpack")
+	return conn, wire, upgrade(conn, port, "/v1/connect", "imserver.v1.msgpack")
 }
 
 func (d *imserver) open(robot string, auto bool) (*Conn, Wire, error) {
-	conn, wire, err := d.upgraded()
+	conn, wire, err := d.upgraded(robot)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // jetStream publishes into a JetStream stream of file storage and waits for its acknowledgements; readers
@@ -12,20 +13,44 @@ type jetStream struct {
 	nats
 }
 
-const streamName = "BENCH"
+const (
+	streamName      = "BENCH"
+	electionSeconds = 60
+	// A cluster without a leader drops what it is asked.
+	electionPatience = time.Second
+	electionPause    = 200 * time.Millisecond
+)
 
-func newJetStream(task *Task) Dialect { return &jetStream{nats{task.Port}} }
+func newJetStream(task *Task) Dialect { return &jetStream{nats{task}} }
 
 func (d *jetStream) Acks() bool { return true }
 
-func (d *jetStream) Before(*Plan) error {
-	wire, err := d.open()
+// Before creates the stream. A cluster takes a while to elect who does that, and meanwhile nobody answers.
+func (d *jetStream) Before(plan *Plan) error {
+	replicas := d.task.Options["replicas"]
+	if replicas == "" {
+		replicas = "1"
+	}
+	for deadline := nowNs() + electionSeconds*1e9; ; {
+		err := d.createStream(plan.Owner, replicas)
+		if err == nil || replicas == "1" || nowNs() > deadline {
+			return err
+		}
+		time.Sleep(electionPause)
+	}
+}
+
+func (d *jetStream) createStream(robot, replicas string) error {
+	wire, err := d.open(robot)
 	if err != nil {
 		return err
 	}
 	defer wire.conn.Close()
+	if replicas != "1" {
+		wire.conn.Patience(electionPatience)
+	}
 	_, err = wire.request("$JS.API.STREAM.CREATE."+streamName,
-		`{"name":"`+streamName+`","subjects":["bench.>"],"storage":"file","retention":"limits","num_replicas":1}`)
+		`{"name":"`+streamName+`","subjects":["bench.>"],"storage":"file","retention":"limits","num_replicas":`+replicas+`}`)
 	return err
 }
 
@@ -40,6 +65,9 @@ func (w *natsWire) request(subject, body string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if frame[0] == 'H' {
+			return nil, fmt.Errorf("nobody answers for JetStream: %.100q", frame)
+		}
 		if frame[0] != 'M' {
 			continue
 		}
@@ -51,7 +79,7 @@ func (w *natsWire) request(subject, body string) ([]byte, error) {
 }
 
 func (d *jetStream) Subscribe(robot string, groups []string) (*Conn, Wire, error) {
-	wire, err := d.open()
+	wire, err := d.open(robot)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,7 +93,7 @@ func (d *jetStream) Subscribe(robot string, groups []string) (*Conn, Wire, error
 			return nil, nil, err
 		}
 		subject := "$JS.API.CONSUMER.CREATE." + streamName + "." + robot + "-" + group + "." + subjectOf(group)
-		asker, err := d.open()
+		asker, err := d.open(robot)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -79,7 +107,7 @@ func (d *jetStream) Subscribe(robot string, groups []string) (*Conn, Wire, error
 }
 
 func (d *jetStream) Publish(robot string, _ []string) (*Conn, Wire, error) {
-	wire, err := d.open()
+	wire, err := d.open(robot)
 	if err != nil {
 		return nil, nil, err
 	}

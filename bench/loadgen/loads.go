@@ -5,12 +5,15 @@ import (
 	"syscall"
 )
 
-// groupsPlan returns groups of so many readers each and one sender each. The readers are all different
+// groupsPlan returns groups of so many readers each and at least one sender each. The readers are all different
 // robots, or Robots of them, each in several groups.
 func groupsPlan(task *Task) *Plan {
 	plan := &Plan{Owner: "owner", Window: task.Window}
 	for group := 0; group < task.Groups; group++ {
 		one := GroupPlan{Name: fmt.Sprintf("group%d", group), Senders: []string{fmt.Sprintf("s%d", group%task.Senders)}}
+		for sender := group + task.Groups; sender < task.Senders; sender += task.Groups {
+			one.Senders = append(one.Senders, fmt.Sprintf("s%d", sender))
+		}
 		for member := 0; member < task.Members; member++ {
 			robot := group*task.Members + member
 			if task.Robots > 0 {
@@ -142,9 +145,10 @@ func (f *Fleet) windowWith(task *Task, stop func() error) (*Findings, error) {
 		return nil, err
 	}
 	deliveries, acks := newLatencies(), newLatencies()
-	f.Record(deliveries, acks)
+	apart := newApart(len(task.Ports))
+	f.Record(deliveries, acks, apart)
 	sent, delivered, answered, durable := f.Sent(), f.Delivered(), f.Answered(), f.durable()
-	found, err := measured(task.ServerPID, func() error { return f.Loop.Run(task.Seconds) })
+	found, err := measured(task, func() error { return f.Loop.Run(task.Seconds) })
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +158,10 @@ func (f *Fleet) windowWith(task *Task, stop func() error) (*Findings, error) {
 	found.Counts["answered"] = float64(f.Answered() - answered)
 	deliveries.Close()
 	acks.Close()
+	if apart != nil {
+		apart[0].Close()
+		apart[1].Close()
+	}
 	if err := stop(); err != nil {
 		return nil, err
 	}
@@ -165,6 +173,10 @@ func (f *Fleet) windowWith(task *Task, stop func() error) (*Findings, error) {
 	found.Counts["checked"] = float64(f.Delivered() + f.Answered())
 	found.Histograms["delivery"] = deliveries.Sparse()
 	found.Histograms["ack"] = acks.Sparse()
+	if apart != nil {
+		found.Histograms["within"], found.Histograms["across"] = apart[0].Sparse(), apart[1].Sparse()
+	}
+	found.Counts["ever_sent"] = float64(f.Sent())
 	return found, nil
 }
 

@@ -56,6 +56,7 @@ func run(task *Task) (*Findings, error) {
 // loads are the kinds of load, by the name that tasks use.
 var loads = map[string]func(*Task, Dialect) (*Findings, error){
 	"fanout":  runFanOut,
+	"spread":  runFanOut, // the same, its robots spread over the nodes of a cluster
 	"sends":   runSends,
 	"direct":  runDirect,
 	"idle":    runIdle,

@@ -7,10 +7,10 @@ import (
 
 // nats speaks the NATS text protocol: core subjects, at most once, nothing answered.
 type nats struct {
-	port int
+	task *Task
 }
 
-func newNats(task *Task) Dialect { return &nats{task.Port} }
+func newNats(task *Task) Dialect { return &nats{task} }
 
 func (d *nats) Acks() bool         { return false }
 func (d *nats) Before(*Plan) error { return nil }
@@ -20,8 +20,8 @@ func subjectOf(group string) string {
 	return "bench." + string(bytes.ReplaceAll([]byte(group), []byte("/"), []byte("-")))
 }
 
-func (d *nats) open() (*natsWire, error) {
-	conn, err := connect(d.port)
+func (d *nats) open(robot string) (*natsWire, error) {
+	conn, err := connect(d.task.portOf(robot))
 	if err != nil {
 		return nil, err
 	}
@@ -30,8 +30,8 @@ func (d *nats) open() (*natsWire, error) {
 	return wire, wire.roundTrip("CONNECT " + options + "\r\n")
 }
 
-func (d *nats) Subscribe(_ string, groups []string) (*Conn, Wire, error) {
-	wire, err := d.open()
+func (d *nats) Subscribe(robot string, groups []string) (*Conn, Wire, error) {
+	wire, err := d.open(robot)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,8 +42,8 @@ func (d *nats) Subscribe(_ string, groups []string) (*Conn, Wire, error) {
 	return wire.conn, wire, wire.roundTrip(commands)
 }
 
-func (d *nats) Publish(string, []string) (*Conn, Wire, error) {
-	wire, err := d.open()
+func (d *nats) Publish(robot string, _ []string) (*Conn, Wire, error) {
+	wire, err := d.open(robot)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,12 +1,16 @@
 package main
 
+import "strconv"
+
 // Task is one run of one load against a server that was started for it. Which fields a load reads is
 // told beside it.
 type Task struct {
 	Load         string            `json:"load"`
 	Dialect      string            `json:"dialect"`
 	Port         int               `json:"port"`
+	Ports        []int             `json:"ports"` // of the nodes of a cluster, among which robots are spread
 	ServerPID    int               `json:"server_pid"`
+	Parts        map[string][]int  `json:"parts"`   // processes of a cluster by what they are
 	Seconds      float64           `json:"seconds"` // length of the measured window
 	WarmUp       float64           `json:"warm_up"`
 	Groups       int               `json:"groups"`
@@ -30,6 +34,7 @@ type Task struct {
 type Findings struct {
 	Seconds      float64              `json:"seconds"`
 	ServerCPU    float64              `json:"server_cpu_s"`
+	PartsCPU     map[string]float64   `json:"parts_cpu_s,omitempty"`
 	GeneratorCPU float64              `json:"generator_cpu_s"`
 	MachineCPU   float64              `json:"machine_cpu_s"`
 	StealCPU     float64              `json:"steal_cpu_s"`
@@ -38,4 +43,25 @@ type Findings struct {
 	Curve        []map[string]float64 `json:"curve,omitempty"`
 	Behind       bool                 `json:"behind,omitempty"` // much less was delivered than was offered: not waited for
 	Void         string               `json:"void,omitempty"`
+}
+
+// nodeOf returns which node of a cluster a robot connects to: the number at the end of its name tells.
+func (t *Task) nodeOf(robot string) int {
+	digitsAt := len(robot)
+	for digitsAt > 0 && robot[digitsAt-1] >= '0' && robot[digitsAt-1] <= '9' {
+		digitsAt--
+	}
+	number, _ := strconv.Atoi(robot[digitsAt:])
+	if len(t.Ports) == 0 {
+		return 0
+	}
+	return number % len(t.Ports)
+}
+
+// portOf returns where a robot connects to.
+func (t *Task) portOf(robot string) int {
+	if len(t.Ports) == 0 {
+		return t.Port
+	}
+	return t.Ports[t.nodeOf(robot)]
 }

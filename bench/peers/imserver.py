@@ -2,13 +2,14 @@
 
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 import imserver
+from bench.cluster_server import Running
 from bench.peers.program import ROOT
 from bench.process import Place, Server, free_port
 from imserver.core.clock import SystemClock
@@ -58,15 +59,22 @@ class Imserver(Struct, frozen=True):
         server.wait_listening(b"ready http://")
         return server
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
-        now_ms = SystemClock().now_ms()
-        authority = TokenAuthority(DataDirectory(server.directory / "store").signing_key())
-        kinds = {IDLE_ROBOT: enrolment} if self.challenge else {}
-        return {
-            robot: authority.mint(
-                kinds.get(robot, bearer)(
-                    robot, token_id=secrets.token_hex(16), now_ms=now_ms, ttl_ms=_TTL_MS
-                )
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
+        enrolled = {IDLE_ROBOT} if self.challenge else set()
+        return minted(server.directory / "store", robots, enrolled=enrolled)
+
+
+def minted(
+    directory: Path, robots: Sequence[str], *, enrolled: Collection[str] = ()
+) -> dict[str, str]:
+    """Return a token for each robot, signed by the key in a data directory: bearer, or enrolment."""
+    now_ms = SystemClock().now_ms()
+    authority = TokenAuthority(DataDirectory(directory).signing_key())
+    return {
+        robot: authority.mint(
+            (enrolment if robot in enrolled else bearer)(
+                robot, token_id=secrets.token_hex(16), now_ms=now_ms, ttl_ms=_TTL_MS
             )
-            for robot in robots
-        }
+        )
+        for robot in robots
+    }

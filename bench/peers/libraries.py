@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from bench.cluster_server import Running
 from bench.peers.program import ROOT
 from bench.process import Place, Server, free_port
 
@@ -49,5 +50,5 @@ class LibraryServer(Struct, frozen=True):
         server.wait_listening()
         return server
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
         return {}

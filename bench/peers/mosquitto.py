@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from bench.cluster_server import Running
 from bench.peers import program
 from bench.process import Place, Server, free_port
 
@@ -60,5 +61,5 @@ class Mosquitto(Struct, frozen=True):
         server.wait_listening()
         return server
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
         return {}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from bench.cluster_server import Running
 from bench.peers import program
 from bench.process import Place, Server, free_port
 
@@ -54,5 +55,5 @@ class Nats(Struct, frozen=True):
         server.wait_listening(b"Server is ready")
         return server
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
         return {}

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from bench.process import Place, Server
+from bench.cluster_server import Running
+from bench.process import Place
 
 
 class Peer(Protocol):
@@ -35,12 +36,12 @@ class Peer(Protocol):
     def settings(self) -> dict[str, str]:
         """Return what differs from the server's defaults."""
 
-    def start(self, directory: Path, place: Place) -> Server:
+    def start(self, directory: Path, place: Place) -> Running:
         """Start it with an empty ``directory`` for its data, and return when it is ready.
 
         Raises:
             ServerFailed: it did not start.
         """
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
         """Return what each robot needs to log in; nothing if everybody may."""

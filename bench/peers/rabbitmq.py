@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from bench.cluster_server import Running
 from bench.peers import program
 from bench.process import Place, Server, free_port
 
@@ -98,5 +99,5 @@ class RabbitMQ(Struct, frozen=True):
             raise
         return server
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
         return {}

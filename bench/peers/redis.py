@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from bench.cluster_server import Running
 from bench.peers import program
 from bench.process import Place, Server, free_port
 
@@ -51,5 +52,5 @@ class Redis(Struct, frozen=True):
         server.wait_listening(b"Ready to accept connections")
         return server
 
-    def tokens(self, server: Server, robots: Sequence[str]) -> dict[str, str]:
+    def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
         return {}

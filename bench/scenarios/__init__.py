@@ -3,7 +3,7 @@
 from typing import Final
 
 from bench.scenario import Scenario
-from bench.scenarios import catchup, fanout, groups, growth, honesty, idle, sends
+from bench.scenarios import catchup, cluster, fanout, groups, growth, honesty, idle, sends
 
 ALL: Final[tuple[Scenario, ...]] = (
     *fanout.SCENARIOS,
@@ -13,5 +13,6 @@ ALL: Final[tuple[Scenario, ...]] = (
     *catchup.SCENARIOS,
     *growth.SCENARIOS,
     *honesty.SCENARIOS,
+    *cluster.SCENARIOS,
 )
 BY_NAME: Final[dict[str, Scenario]] = {scenario.name: scenario for scenario in ALL}

@@ -30,6 +30,7 @@ def _idle(count: int) -> Scenario:
         headline=("kib_per_connection", "accepts_per_s", "idle_core"),
         standard=_PEERS if count == 1_000 else _OURS[:1],
         quick=_OURS[:1] if count == 1_000 else (),
+        cluster=_OURS[1:] if count == 1_000 else (),
         rounds_max=99 if count == 1_000 else 1,
     )
 

@@ -51,6 +51,20 @@ encode: Final = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyHint).decode
 
 
+_NODE_AT: Final = 3
+"""Where the sender stands in a hint: behind one byte of the array and two of the tag."""
+
+
+def begins_as(node: str) -> bytes:
+    """Return how hints of a node go on behind their tag, for `is_of`."""
+    return encode(node)
+
+
+def is_of(payload: bytes, beginning: bytes) -> bool:
+    """Tell whether a hint is of a certain node, without reading it: a node hears its own ones, too."""
+    return payload.startswith(beginning, _NODE_AT)
+
+
 def decode(payload: bytes) -> AnyHint | None:
     """Return a hint, or None if it cannot be read."""
     try:

@@ -7,12 +7,12 @@ begins, also once more after a cut, the listener is told, and looks for itself w
 """
 
 import random
-from typing import Final
 
 from msgspec import Raw
 from redis.asyncio import Redis
 
 from imserver.core.model import Run
+from imserver.core.route_settings import RouteSettings
 from imserver.core.tasks import TaskScope
 from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import SignalValue
@@ -22,9 +22,6 @@ from imserver.route.redis_publisher import Publisher
 from imserver.route.redis_subscriber import Subscriber
 from imserver.route.router import RouteListener
 
-CARRIED_BYTES_MAX: Final = 64 * 1024
-"""Larger runs are announced by their head alone: who follows the conversation fetches them from the store."""
-
 
 class RedisRouter:
     """A `Router` over Redis pub/sub. `run` leads its life; without it hints of other nodes do not arrive.
@@ -33,6 +30,8 @@ class RedisRouter:
         redis: a client of its own with a deadline on every call and no retries; closed when `run` ends.
         node: this node's name, unique among those that share ``prefix``.
         prefix: begins the name of every channel, so that deployments can share a Redis.
+        carried_bytes_max: larger hints announce the head of their run alone: who follows the conversation
+            fetches the events from the store.
     """
 
     def __init__(
@@ -43,9 +42,12 @@ class RedisRouter:
         prefix: str,
         dice: random.Random,
         metrics: RouteMetrics,
+        carried_bytes_max: int = RouteSettings().carried_bytes_max,
     ) -> None:
         self._redis = redis
         self._node = node
+        self._own = hints.begins_as(node)
+        self._carried_bytes_max = carried_bytes_max
         self._channel = f"{prefix}:conv:"
         self._notices = f"{prefix}:notices"
         self._metrics = metrics
@@ -72,7 +74,7 @@ class RedisRouter:
     def publish(self, run: Run) -> None:
         self._attached().on_committed(run)
         payload = hints.encode(hints.Committed(self._node, run))
-        if len(payload) > CARRIED_BYTES_MAX:
+        if len(payload) > self._carried_bytes_max:
             moved = hints.HeadMoved(self._node, run.conv, run.events[-1].seq)
             payload = hints.encode(moved)
         self._publisher.put(self._channel + run.conv, payload)
@@ -104,8 +106,10 @@ class RedisRouter:
             await self._redis.aclose()
 
     def _on_payload(self, payload: bytes) -> None:
+        if hints.is_of(payload, self._own):
+            return
         hint = hints.decode(payload)
-        if hint is None or hint.node == self._node:
+        if hint is None:
             return
         self._metrics.received.inc()
         listener = self._attached()

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from imserver.core.model import Run
 from imserver.core.tasks import TaskScope
 from imserver.protocol.events import Event
+from imserver.route import hints
 from imserver.route.metrics import RouteMetrics
 from imserver.route.redis import RedisRouter
 from imserver.route.redis_client import connect
@@ -26,13 +27,14 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-def made(server: RedisServer, node: str) -> RedisRouter:
+def made(server: RedisServer, node: str, **settings: int) -> RedisRouter:
     return RedisRouter(
         connect(server.url),
         node=node,
         prefix="test",
         dice=random.Random(node),
         metrics=RouteMetrics(CollectorRegistry()),
+        **settings,
     )
 
 
@@ -98,6 +100,36 @@ async def test_a_run_that_is_too_large_is_announced_by_its_head(nodes, ears):
         one.publish(large)
         await until(lambda: ears[1].heads == [(A, 7)])
     assert ears[0].runs == [large] and ears[1].runs == []
+
+
+async def test_no_event_goes_through_redis_where_that_is_not_wanted(server):
+    nodes = [made(server, node, carried_bytes_max=0) for node in ("one", "two")]
+    ears = [Ear(), Ear()]
+    for node, ear in zip(nodes, ears, strict=True):
+        node.attach(ear)
+    async with running(*nodes):
+        nodes[1].follow(A)
+        await until(lambda: ears[1].followed == [A])
+        nodes[0].publish(run(A, 1, count=3))
+        await until(lambda: ears[1].heads)
+    assert ears[1].heads == [(A, 3)] and ears[1].runs == []
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        hints.Committed("one", run(A, 1)),
+        hints.HeadMoved("one", A, 1),
+        hints.Signalled("one", signal(1)),
+        hints.Notice("one", Raw(b"\x90")),
+    ],
+    ids=lambda hint: type(hint).__name__,
+)
+def test_a_node_knows_its_own_hints_without_reading_them(hint):
+    payload = hints.encode(hint)
+    assert hints.is_of(payload, hints.begins_as("one"))
+    assert not hints.is_of(payload, hints.begins_as("two"))
+    assert not hints.is_of(payload, hints.begins_as("on"))
 
 
 async def test_what_was_handed_on_arrives_though_the_node_ends_at_once(nodes, ears):

@@ -16,7 +16,9 @@ from bench.histogram import percentile_ms
 from bench.peers import BY_NAME
 from bench.process import Place
 from bench.results import Results
-from bench.task import Findings, Order, Task
+from bench.runner import order_for
+from bench.sizing.costs import PARTS
+from bench.task import Findings, Task
 
 pytestmark = [
     pytest.mark.one_node(reason="the load generator is measured, with servers of its own"),
@@ -56,16 +58,11 @@ def place() -> Place:
 
 def measure(name: str, task: Task, place: Place, directory: Path) -> Findings:
     peer = BY_NAME[name]
+    short = msgspec.structs.replace(task, seconds=SECONDS, warm_up=0.1)
     with peer.start(directory, place) as server:
-        order = Order(
-            dialect=peer.dialect,
-            port=server.port,
-            server_pid=server.pid,
-            options=peer.options,
-            tokens=peer.tokens(server, task.names()),
-        )
-        short = msgspec.structs.replace(task, seconds=SECONDS, warm_up=0.1)
-        return generate(short, order, place)
+        found = generate(short, order_for(peer, server, task), place)
+        found.counts |= server.tally()
+        return found
 
 
 @pytest.mark.parametrize("load", LOADS)
@@ -73,6 +70,18 @@ def test_a_load_counts_what_imserver_did_and_finds_nothing_wrong(load, place, tm
     found = measure("imserver", LOADS[load], place, tmp_path)
     assert found.void == ""
     assert found.behind or any(found.counts.get(key) for key in ("checked", *WHOLE))
+
+
+def test_a_cluster_is_counted_by_its_parts_and_by_whether_a_message_crosses_nodes(place, tmp_path):
+    task = Task("spread", groups=2, members=2, senders=2, rate=100)
+    found = measure("imserver, 2 nodes", task, place, tmp_path)
+    assert found.void == ""
+    assert all(found.parts_cpu_s[part] > 0 for part in PARTS)
+    within, across = (sum(n for _, n in found.histograms[of]) for of in ("within", "across"))
+    assert within > 0
+    assert across > 0
+    assert 0 < found.counts["hints"] <= found.counts["redis_publishes"]
+    assert found.counts["committed"] >= found.counts["answered"]
 
 
 def test_robots_that_prove_a_key_are_let_in(place, tmp_path):

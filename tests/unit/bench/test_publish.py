@@ -1,6 +1,6 @@
 import pytest
 
-from bench.publish import BEGIN, END, PAGE, placed
+from bench.publish import BEGIN, END, PAGE, SCALING, placed
 
 PAGE_WITH_MARKS = f"# Performance\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
 
@@ -17,5 +17,6 @@ def test_a_page_without_a_place_for_results_is_refused():
         placed("# Performance\n", "# Report\n")
 
 
-def test_the_page_on_performance_has_a_place_for_results():
-    assert placed(PAGE.read_text(), "# Report\n\nFigures.\n").count("Figures.") == 1
+@pytest.mark.parametrize("page", [PAGE, SCALING], ids=lambda page: page.stem)
+def test_each_page_has_a_place_for_results(page):
+    assert placed(page.read_text(), "# Report\n\nFigures.\n").count("Figures.") == 1

@@ -83,7 +83,8 @@ def test_plots_are_drawn_of_whatever_was_run(results):
 def test_every_claim_is_about_a_scenario_whose_peers_take_part():
     for claim in ALL:
         peers = {peer for chosen in Set for peer in BY_NAME[claim.scenario].peers_in(chosen)}
-        assert {"imserver", getattr(claim, "peer", "imserver")} <= peers
+        ours = getattr(claim, "ours", "imserver")
+        assert {ours, getattr(claim, "peer", ours)} <= peers
 
 
 def test_scenarios_have_names_of_their_own_and_known_peers():
