@@ -3,21 +3,30 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from imserver.data.store import Registry, SharedLog
+from prometheus_client import CollectorRegistry
+
+from imserver.core.clock import Clock
+from imserver.core.route_settings import Forward
+from imserver.data.store import EventLog, Registry, SharedLog
+from imserver.logic.append_service import AppendService
+from imserver.logic.appenders import Appenders
 from imserver.logic.clones import CloneGuard
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Spawn
 from imserver.logic.enquiries import Enquiries
 from imserver.logic.followings import Followings
+from imserver.logic.forwarding import Forwarding
 from imserver.logic.head_watch import HeadWatch
 from imserver.logic.intake import Intake
 from imserver.logic.ledger import Ledger
+from imserver.logic.metrics import ForwardingMetrics
 from imserver.logic.neighbours import Neighbours
 from imserver.logic.notices import Contested
 from imserver.logic.session import Sessions
 from imserver.route.attendance import Attendance
 from imserver.route.one_time import OneTime
+from imserver.route.requests import Requests
 from imserver.route.router import Router
 
 LOOK_EVERY_S: Final = 5.0
@@ -32,6 +41,8 @@ class Cluster(NamedTuple):
         log: the store's port for nodes that share it.
         left: what nodes leave for each other, once.
         sees: tells whether hints of other nodes arrive, as far as is known.
+        requests: asks other nodes.
+        forward: which sends other nodes are asked to append.
     """
 
     node: str
@@ -39,6 +50,20 @@ class Cluster(NamedTuple):
     attendance: Attendance
     left: OneTime
     sees: Callable[[], bool]
+    requests: Requests
+    forward: Forward = "contended"
+
+
+class Appending(NamedTuple):
+    """How sends get into a log that nodes share: what is handed on to others, and what is done for them."""
+
+    forwarding: Forwarding
+    service: AppendService
+
+    async def drain(self) -> None:
+        """Hand nothing on and take nothing from others any more; return when both is done with."""
+        await self.forwarding.drain()
+        await self.service.drain()
 
 
 class Parts(NamedTuple):
@@ -54,6 +79,31 @@ class Parts(NamedTuple):
     clones: CloneGuard
     enquiries: Enquiries
     spawn: Spawn
+
+
+def appending(
+    cluster: Cluster,
+    committer: Committer,
+    log: EventLog,
+    *,
+    clock: Clock,
+    registry: CollectorRegistry,
+    spawn: Spawn,
+) -> Appending:
+    """Put the other nodes before and beside a node's committer."""
+    metrics = ForwardingMetrics(registry)
+    appenders = Appenders(
+        cluster.node,
+        cluster.attendance.neighbours,
+        sees=cluster.sees,
+        forward=cluster.forward,
+        clock=clock,
+    )
+    forwarding = Forwarding(committer, appenders, cluster.requests, metrics=metrics, spawn=spawn)
+    service = AppendService(log, committer, metrics=metrics, spawn=spawn)
+    cluster.log.on_overtaken = appenders.note_contention
+    cluster.requests.on_asked = service.on_asked
+    return Appending(forwarding, service)
 
 
 def join(cluster: Cluster, parts: Parts) -> Neighbours:
@@ -85,6 +135,7 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
     parts.conversations.upkeep = followings
     parts.conversations.is_shared = True
     parts.committer.publish = neighbours.publish
+    parts.intake.on_heard = cluster.log.note_head
     parts.intake.on_followed = followings.on_followed
     parts.intake.on_connected = neighbours.on_connected
     parts.intake.on_unheard = neighbours.on_unheard

@@ -21,7 +21,7 @@ from imserver.access.requests import Requests
 from imserver.access.self_description import SelfDescription
 from imserver.access.tolls import Tolls
 from imserver.access.use_cases import UseCases
-from imserver.cluster import Cluster
+from imserver.cluster import Appending, Cluster
 from imserver.core.clock import Clock
 from imserver.core.ids import Ids
 from imserver.core.settings import DeliverySettings, Settings
@@ -30,7 +30,7 @@ from imserver.data.file_store import FileStore
 from imserver.data.store import Store
 from imserver.logic.administering import Administering
 from imserver.logic.clones import CloneGuard
-from imserver.logic.committer import Committer
+from imserver.logic.committer import Committer, WayIn
 from imserver.logic.conversations import Conversations
 from imserver.logic.crowding import Crowding
 from imserver.logic.delivery import Delivery
@@ -80,6 +80,14 @@ class Collaborators(NamedTuple):
     attendance: Attendance | None = None
 
 
+class _Writing(NamedTuple):
+    """The committer, the way that sends take to it, and what other nodes have to do with that, if any."""
+
+    committer: Committer
+    way_in: WayIn
+    appending: Appending | None
+
+
 class Node(NamedTuple):
     """The parts of a built node that its life is led by."""
 
@@ -98,6 +106,7 @@ class Node(NamedTuple):
     neighbours: Neighbours | None
     presence: PresenceTeller | SharedPresence
     description: SelfDescription
+    appending: Appending | None
 
 
 def build(settings: Settings, given: Collaborators) -> Node:
@@ -107,12 +116,11 @@ def build(settings: Settings, given: Collaborators) -> Node:
     metrics = LogicMetrics(registry)
     name = given.cluster.node if given.cluster is not None else new_name()
     conversations = _conversations(settings, given, registry)
-    committer = _committer(settings.delivery, given, metrics)
+    writing = _writing(given, _committer(settings.delivery, given, metrics), registry)
+    committer = writing.committer
     delivery = _delivery(settings.delivery, given, conversations, metrics)
     signals = Signals(conversations, given.router, clock=given.clock)
-    intake_metrics = IntakeMetrics(registry)
-    intake = Intake(given.store, conversations, delivery, signals, given.spawn, intake_metrics)
-    given.router.attach(intake)
+    intake = _intake(given, conversations, delivery, signals, metrics=IntakeMetrics(registry))
     ledger = _ledger(given, registry)
     presence = _presence(settings, given, signals, conversations, committer=committer)
     sessions = Sessions(
@@ -129,7 +137,7 @@ def build(settings: Settings, given: Collaborators) -> Node:
         node=name,
         server=given.authority.server_id,
     )
-    cases = _use_cases(settings, given, sessions, ledger, committer=committer, signals=signals)
+    cases = _use_cases(settings, given, sessions, ledger, writing=writing, signals=signals)
     neighbours = _neighbours(given, cases, intake=intake, committer=committer, ledger=ledger)
     context = _context(settings, given, cases, metrics=AccessMetrics(registry), node=name)
     door = _door(settings, context)
@@ -141,7 +149,8 @@ def build(settings: Settings, given: Collaborators) -> Node:
     retention = _retention(settings, given, conversations, metrics)
     sweep = FileSweep(given.files, settings=settings.files, clock=given.clock)
     description = _described(settings, given, sessions, door)
-    return Node(*core, retention, ledger, sweep, neighbours, presence, description)
+    rest = (retention, ledger, sweep, neighbours, presence, description, writing.appending)
+    return Node(*core, *rest)
 
 
 def new_name() -> str:
@@ -216,6 +225,20 @@ def _delivery(
         tail_bytes_max=settings.tail_bytes_max,
         pages_bytes_max=settings.pages_bytes_max,
     )
+
+
+def _intake(
+    given: Collaborators,
+    conversations: Conversations,
+    delivery: Delivery,
+    signals: Signals,
+    *,
+    metrics: IntakeMetrics,
+) -> Intake:
+    """Return the intake, which takes in what the router brings from now on."""
+    intake = Intake(given.store, conversations, delivery, signals, given.spawn, metrics)
+    given.router.attach(intake)
+    return intake
 
 
 def _retention(
@@ -298,18 +321,32 @@ def _neighbours(
     return cluster.join(given.cluster, parts)
 
 
+def _writing(given: Collaborators, committer: Committer, registry: CollectorRegistry) -> _Writing:
+    if given.cluster is None:
+        return _Writing(committer, committer, None)
+    appending = cluster.appending(
+        given.cluster,
+        committer,
+        given.store,
+        clock=given.clock,
+        registry=registry,
+        spawn=given.spawn,
+    )
+    return _Writing(committer, appending.forwarding, appending)
+
+
 def _use_cases(
     settings: Settings,
     given: Collaborators,
     sessions: Sessions,
     ledger: Ledger,
     *,
-    committer: Committer,
+    writing: _Writing,
     signals: Signals,
 ) -> UseCases:
     conversations, store, limits = sessions.held, given.store, settings.limits
     authority, clock, ids = given.authority, given.clock, given.ids
-    groups = Groups(conversations, committer, store, clock=clock, ids=ids, limits=limits)
+    groups = Groups(conversations, writing.way_in, store, clock=clock, ids=ids, limits=limits)
     page_bytes_max = settings.delivery.page_bytes_max
     files = Files(given.files, settings=settings.files, clock=clock, ids=ids)
     attendance = _attendance(given)
@@ -321,7 +358,10 @@ def _use_cases(
         sessions=sessions,
         conversations=conversations,
         sending=Sending(
-            conversations, committer, store, store, files=files, clock=clock, spawn=given.spawn
+            *(conversations, writing.way_in, store, store),
+            files=files,
+            clock=clock,
+            spawn=given.spawn,
         ),
         groups=groups,
         history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
@@ -329,7 +369,7 @@ def _use_cases(
             conversations, store, store, sessions=sessions, attendance=attendance, limits=limits
         ),
         signals=signals,
-        places=Places(store, conversations, committer),
+        places=Places(store, conversations, writing.committer),
         administering=Administering(
             authority, store.administration, store, ledger, clock=clock, ids=ids, limits=limits
         ),

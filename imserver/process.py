@@ -78,7 +78,7 @@ async def _run(
                 work.close()
 
         clock, ids = SystemClock(), RandomIds()
-        route = open_route(settings, opened.store, deployment=authority.server_id, clock=clock)
+        route = open_route(settings, opened.store, authority=authority, clock=clock)
         given = Collaborators(
             opened.store,
             opened.files,
@@ -206,6 +206,8 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     """Take nothing new, finish what was accepted, say goodbye, and wait for the clients to leave."""
     _log.info("node.draining", extra={"sessions": len(node.sessions)})
     node.door.drain()
+    if node.appending is not None:
+        await node.appending.drain()
     node.committer.drain()
     await committing
     _send_away(node, CloseCode.DRAINING, "this node stops; come back after `retry_after`")

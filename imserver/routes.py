@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
@@ -11,12 +11,15 @@ from imserver.cluster import Cluster
 from imserver.core.clock import Clock
 from imserver.core.errors import InvalidSettings
 from imserver.core.settings import Settings
+from imserver.core.tokens import TokenAuthority
 from imserver.data.store import SharedLog
 from imserver.node import new_name
 from imserver.route.local import LocalRouter
 from imserver.route.metrics import RouteMetrics
 from imserver.route.one_time import LocalOneTime
 from imserver.route.router import Router
+
+_KEY_PURPOSE: Final = "imserver questions between nodes"
 
 
 class OpenedRoute(NamedTuple):
@@ -35,7 +38,9 @@ class OpenedRoute(NamedTuple):
     metrics: Collector | None = None
 
 
-def open_route(settings: Settings, store: object, *, deployment: str, clock: Clock) -> OpenedRoute:
+def open_route(
+    settings: Settings, store: object, *, authority: TokenAuthority, clock: Clock
+) -> OpenedRoute:
     """Open the route that the settings name, for nodes that share ``store``; waits for nobody.
 
     Raises:
@@ -58,7 +63,7 @@ def open_route(settings: Settings, store: object, *, deployment: str, clock: Clo
         raise InvalidSettings(
             "route.url needs the driver of Redis: pip install 'imserver[server,cluster]'"
         ) from exc
-    node, prefix = new_name(), f"imserver:{deployment}"
+    node, prefix = new_name(), f"imserver:{authority.server_id}"
     registry = CollectorRegistry()
     redis = connect(settings.route.url)
     router = RedisRouter(
@@ -71,6 +76,14 @@ def open_route(settings: Settings, store: object, *, deployment: str, clock: Clo
     )
     attendance = RedisAttendance(connect(settings.route.url), node=node, prefix=prefix, clock=clock)
     left = RedisOneTime(redis, prefix=prefix, own=LocalOneTime(clock))
-    cluster = Cluster(node, cast(SharedLog, store), attendance, left, lambda: router.is_connected)
+    cluster = Cluster(
+        node,
+        cast(SharedLog, store),
+        attendance,
+        left,
+        sees=lambda: router.is_connected,
+        requests=router.asking(key=authority.shared_key(_KEY_PURPOSE)),
+        forward=settings.route.forward if settings.route.carried_bytes_max else "never",
+    )
     work = {"route": router.run, "attendance": attendance.run}
     return OpenedRoute(router, cluster, work, cast(Collector, registry))

@@ -1,8 +1,8 @@
 """The records that travel between tiers: frozen values, which wait for nothing and read no clock."""
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from imserver.core.files import FileId
 from imserver.protocol.events import Event, Role
@@ -220,8 +220,8 @@ class GroupSummary(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True, gc=False):
-    """Committed events of one conversation with consecutive seq: what nodes tell each other about."""
+    """Committed events of one conversation, one or more, of consecutive seq: what nodes tell each other."""
 
     conv: ConversationName
     epoch: str
-    events: list[Event]
+    events: Annotated[list[Event], Meta(min_length=1)]

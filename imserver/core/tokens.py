@@ -16,6 +16,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import Meta, Struct
 
 from imserver.core.errors import Refusal
@@ -111,6 +113,11 @@ class TokenAuthority:
         digest = hashlib.sha256(self._public_key.public_bytes_raw()).hexdigest()
         self.server_id: Final = f"im-{digest[:32]}"
         """This deployment's stable id, which a robot may pin: 128 bits of its public key's SHA-256."""
+
+    def shared_key(self, purpose: str) -> bytes:
+        """Return a secret of 32 bytes that every node of the deployment has, another one for each purpose."""
+        derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode())
+        return derivation.derive(self._private_key.private_bytes_raw())
 
     def mint(self, claims: Claims) -> str:
         """Return ``claims`` as a signed token."""

@@ -9,7 +9,7 @@ Promises common to all engines:
 - Reads see every write that returned before they began.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from imserver.core.acts import Act, RecordedAct, Revoked, TokenRecord
@@ -225,7 +225,18 @@ class Store(EventLog, Registry, Cursors, Protocol):
 
 
 class SharedLog(Protocol):
-    """What the nodes ask that share a store, each of which sees only its own commits come and go."""
+    """What the nodes ask that share a store, each of which sees only its own commits come and go.
+
+    Attributes:
+        on_overtaken: told a conversation to which another node appended just when this one was about to, so
+            that an append had to be tried again; must not wait.
+    """
+
+    on_overtaken: Callable[[ConversationName], None]
+
+    def note_head(self, conv: ConversationName, seq: int) -> None:
+        """Take in that another node is said to have appended up to ``seq``: it spares the next append here to
+        find that out by being overtaken. Whether it is true makes no other difference."""
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         """Return the head of each of ``convs`` that exists; one that has ended included."""

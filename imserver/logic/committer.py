@@ -39,7 +39,7 @@ _UNKNOWN = "the store failed and whether this was stored is unknown; send the sa
 _UNRESOLVED = "whether this was stored did not become known in time; send the same cid again"
 _STOPPING = "this node stops and takes no more writes; reconnect and send the same cid again"
 _OVERLOADED = "too much of this robot is waiting for the store already; send the same cid again"
-_CHANGED = "the sender's membership changed while this waited; send the same cid again"
+CHANGED = "the sender's membership changed while this waited; send the same cid again"
 
 
 class Waiter(Protocol):
@@ -50,6 +50,25 @@ class Waiter(Protocol):
 
     def on_refusal(self, refusal: Refusal) -> None:
         """The append failed; with ``unavailable`` its outcome may be unknown."""
+
+
+class WayIn(Protocol):
+    """Where an event goes that is to be stored: the committer, or what stands before it."""
+
+    def submit(self, append: Append, waiter: Waiter) -> None:
+        """Put an event on its way; ``waiter`` learns what became of it.
+
+        Raises:
+            Refusal: ``unavailable``, definitely not stored: too much of this robot is waiting already, or the
+                node stops.
+        """
+
+    async def append(self, append: Append) -> Outcome:
+        """Store one event and return its outcome.
+
+        Raises:
+            Refusal: ``unavailable``; the outcome may be unknown.
+        """
 
 
 class _Awaited:
@@ -68,10 +87,11 @@ class _Awaited:
 
 
 class Committer:
-    """The one way into the log on this node; one commit at a time.
+    """The one `WayIn` of a node that is alone, and the last part of any: one commit at a time.
 
     Attributes:
         publish: told each run of events once it is durable.
+        pending_bytes_max: bytes that may wait here.
         pause: asked before each commit; what it returns, if anything, is waited for first.
     """
 
@@ -90,7 +110,7 @@ class Committer:
         self._metrics = metrics
         self._clock = clock
         self._cursor_flush_s = cursor_flush_s
-        self._pending_bytes_max = pending_bytes_max
+        self.pending_bytes_max = pending_bytes_max
         self._busy_bytes = min(BATCH_BYTES_MAX, pending_bytes_max // 8)
         self._arrived: list[Entry] = []
         self._queue = FairQueue()
@@ -106,12 +126,6 @@ class Committer:
         self.pause: Callable[[], Awaitable[None] | None] = _no_pause
 
     def submit(self, append: Append, waiter: Waiter) -> None:
-        """Put an event on its way; ``waiter`` learns what became of it.
-
-        Raises:
-            Refusal: ``unavailable``, definitely not stored: too much of this robot is waiting already, or the
-                node stops.
-        """
         if self._draining:
             raise Refusal(ErrorCode.UNAVAILABLE, _STOPPING, retry_after_ms=500)
         if self._waiting_bytes > self._busy_bytes:
@@ -121,14 +135,13 @@ class Committer:
         self._wake.set()
 
     async def append(self, append: Append) -> Outcome:
-        """Store one event and return its outcome.
+        return await when_awaited(self, append)
 
-        Raises:
-            Refusal: ``unavailable``; the outcome may be unknown.
-        """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.submit(append, _Awaited(future))
-        return await future
+    def announce(self, appends: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
+        """Publish, and count, what was stored with these outcomes."""
+        for run in _runs(appends, outcomes):
+            self.publish(run)
+        self._count(outcomes)
 
     def move_cursor(
         self, robot: RobotName, device: DeviceName, conv: ConversationName, seq: int
@@ -196,29 +209,28 @@ class Committer:
 
     async def _write(self, batch: list[Entry], cursors: list[Cursor]) -> None:
         began_s = self._clock.monotonic_s()
+        appends = [append for append, _ in batch]
         try:
-            outcomes = await self._log.append([append for append, _ in batch], cursors)
+            outcomes = await self._log.append(appends, cursors)
         except StoreUnavailable as exc:
             _log.warning("commit.unavailable", extra={"events": len(batch), "reason": str(exc)})
             self._metrics.unavailable.inc(len(batch))
             if not self._draining:
                 self._keep_cursors(cursors)
-            _refuse(batch, _UNAVAILABLE)
+            refuse(batch, _UNAVAILABLE)
             return
         except StoreFailed:
             self._draining = True
-            _refuse(batch + self._queue.entries() + self._arrived, _UNKNOWN)
+            refuse(batch + self._queue.entries() + self._arrived, _UNKNOWN)
             raise
         self._metrics.commit_seconds.observe(self._clock.monotonic_s() - began_s)
         self._metrics.commit_events.observe(len(batch))
         for entry, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Unresolved:
-                _refuse([entry], _UNRESOLVED)
+                refuse([entry], _UNRESOLVED)
             else:
                 entry[1].on_outcome(outcome)
-        for run in _runs(batch, outcomes):
-            self.publish(run)
-        self._count(outcomes)
+        self.announce(appends, outcomes)
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         stored = sum(type(outcome) is Stored for outcome in outcomes)
@@ -237,12 +249,16 @@ class Committer:
         """
         self._line_up()
         waiting = self._queue.weight_of(append.sender)
-        free = self._pending_bytes_max - self._waiting_bytes
+        free = self.pending_bytes_max - self._waiting_bytes
         if waiting + weigh(append) > LITTLE_BYTES:
-            free -= self._pending_bytes_max // _RESERVE_PARTS
+            free -= self.pending_bytes_max // _RESERVE_PARTS
         if waiting > free:
-            self._metrics.overloaded.inc()
-            raise Refusal(ErrorCode.UNAVAILABLE, _OVERLOADED, retry_after_ms=500)
+            raise self.overloaded()
+
+    def overloaded(self) -> Refusal:
+        """Return, and count, what a robot is told that has too much waiting."""
+        self._metrics.overloaded.inc()
+        return Refusal(ErrorCode.UNAVAILABLE, _OVERLOADED, retry_after_ms=500)
 
     def _line_up(self) -> None:
         for entry in self._arrived:
@@ -258,7 +274,7 @@ class Committer:
         self._line_up()
         batch, withdrawn = self._queue.take(events_max=BATCH_EVENTS_MAX, bytes_max=BATCH_BYTES_MAX)
         self._waiting_bytes = self._queue.weight
-        _refuse(withdrawn, _CHANGED)
+        refuse(withdrawn, CHANGED)
         return batch
 
     def _take_cursors(self) -> list[Cursor]:
@@ -279,22 +295,30 @@ class Committer:
                 self.move_cursor(cursor.robot, cursor.device, cursor.conv, cursor.seq)
 
 
+async def when_awaited(way: WayIn, append: Append) -> Outcome:
+    """Submit an event and return its outcome, as `WayIn.append` does."""
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    way.submit(append, _Awaited(future))
+    return await future
+
+
 def _no_pause() -> None:
     """Commit at once."""
 
 
-def _refuse(batch: Sequence[Entry], message: str) -> None:
+def refuse(batch: Sequence[Entry], message: str) -> None:
+    """Tell all of a batch that it is not known to be stored."""
     refusal = Refusal(ErrorCode.UNAVAILABLE, message, retry_after_ms=1_000)
     for _, waiter in batch:
         waiter.on_refusal(refusal)
 
 
-def _runs(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Run]:
+def _runs(appends: Sequence[Append], outcomes: Sequence[Outcome]) -> list[Run]:
     """Gather what was newly stored into runs, in the order of first appearance: one for each conversation, or
     more where another node's events came in between."""
     runs: list[Run] = []
     last: dict[ConversationName, Run] = {}
-    for (append, _), outcome in zip(batch, outcomes, strict=True):
+    for append, outcome in zip(appends, outcomes, strict=True):
         if type(outcome) is Stored and not outcome.dup:
             event = outcome.event
             run = last.get(append.conv)

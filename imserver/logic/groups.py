@@ -24,7 +24,7 @@ from imserver.core.model import (
 )
 from imserver.data.store import Registry
 from imserver.logic import membership, permissions
-from imserver.logic.committer import Committer
+from imserver.logic.committer import WayIn
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.permissions import Operation
 from imserver.logic.receipts import refusal_of
@@ -45,7 +45,7 @@ class Groups:
     def __init__(
         self,
         conversations: Conversations,
-        committer: Committer,
+        way_in: WayIn,
         registry: Registry,
         *,
         clock: Clock,
@@ -53,7 +53,7 @@ class Groups:
         limits: Limits,
     ) -> None:
         self._conversations = conversations
-        self._committer = committer
+        self._way_in = way_in
         self._registry = registry
         self._clock = clock
         self._ids = ids
@@ -238,7 +238,7 @@ class Groups:
         return Changed(outcome.event.seq)
 
     async def _create(self, creation: Append) -> int:
-        outcome = await self._committer.append(creation)
+        outcome = await self._way_in.append(creation)
         if isinstance(outcome, Taken):
             name = creation.conv.removeprefix("g/")
             raise Refusal(
@@ -251,7 +251,7 @@ class Groups:
     async def _commit(self, group: Conversation, append: Append) -> Outcome:
         group.appending += 1
         try:
-            return await self._committer.append(append)
+            return await self._way_in.append(append)
         finally:
             group.appending -= 1
 

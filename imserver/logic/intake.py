@@ -35,6 +35,7 @@ class Intake:
     """A `RouteListener` that feeds `Delivery` and `Signals`.
 
     Attributes:
+        on_heard: told how far a log goes, as it is said to, whoever has appended to it.
         on_followed, on_connected, on_unheard, on_notice: what nodes with neighbours do then; else nothing.
     """
 
@@ -52,9 +53,11 @@ class Intake:
         self._delivery = delivery
         self._spawn = spawn
         self._metrics = metrics
-        self._goals: dict[ConversationName, int] = {}
-        self._ends: dict[ConversationName, asyncio.Future[None]] = {}
+        # By the conversation as it is held: one that was dropped and is held anew has a goal of its own.
+        self._goals: dict[Conversation, int] = {}
+        self._ends: dict[Conversation, asyncio.Future[None]] = {}
         self.on_signal = signals.on_signal
+        self.on_heard: Callable[[ConversationName, int], None] = _ignore
         self.on_followed: Callable[[ConversationName], None] = _ignore
         self.on_connected: Callable[[], None] = _ignore
         self.on_unheard: Callable[[], None] = _ignore
@@ -64,6 +67,7 @@ class Intake:
         """Take in events that are durable, wherever they were committed."""
         conversation = self._conversations.known(run.conv)
         first, last = run.events[0].seq, run.events[-1].seq
+        self.on_heard(run.conv, last)
         if conversation is None or first == conversation.head + 1:
             self._delivery.on_committed(run)
         elif first > conversation.head + 1:
@@ -76,19 +80,21 @@ class Intake:
 
     def on_head(self, conv: ConversationName, seq: int) -> None:
         """Fetch what a log has up to ``seq``, unless it is known here."""
+        self.on_heard(conv, seq)
         conversation = self._conversations.known(conv)
         if conversation is None or seq <= conversation.head:
             return
-        goal = self._goals.get(conv)
-        self._goals[conv] = max(seq, goal or 0)
+        goal = self._goals.get(conversation)
+        self._goals[conversation] = max(seq, goal or 0)
         if goal is None:
-            self._ends[conv] = asyncio.get_running_loop().create_future()
+            self._ends[conversation] = asyncio.get_running_loop().create_future()
             self._spawn(self._fetch(conversation), "intake.fetch")
 
     async def reach(self, conv: ConversationName, seq: int) -> None:
         """Return when a log is known here up to ``seq``, or cannot be read."""
         self.on_head(conv, seq)
-        end = self._ends.get(conv)
+        conversation = self._conversations.known(conv)
+        end = None if conversation is None else self._ends.get(conversation)
         if end is not None:
             await asyncio.shield(end)
 
@@ -104,16 +110,16 @@ class Intake:
 
     async def _fetch(self, conversation: Conversation) -> None:
         """Read a log from its head here up to the goal, which may move on meanwhile."""
-        conv = conversation.name
         try:
-            while conversation.head < self._goals[conv]:
+            while conversation.head < self._goals[conversation]:
                 if not await self._fetch_page(conversation):
                     return
         except _STORE_TROUBLE as exc:
-            _log.warning("intake.cannot_fetch", extra={"conv": conv, "reason": str(exc)})
+            facts = {"conv": conversation.name, "reason": str(exc)}
+            _log.warning("intake.cannot_fetch", extra=facts)
         finally:
-            del self._goals[conv]
-            self._ends.pop(conv).set_result(None)
+            del self._goals[conversation]
+            self._ends.pop(conversation).set_result(None)
 
     async def _fetch_page(self, conversation: Conversation) -> bool:
         """Read on; False if there is nothing more, or nobody here who holds the conversation."""

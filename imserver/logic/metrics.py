@@ -68,6 +68,28 @@ class IntakeMetrics:
         )
 
 
+class ForwardingMetrics:
+    """What a node counts of sends that one node appends for another."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.forwarded = Counter(
+            "imserver_appends_forwarded",
+            "Sends that another node was asked to append, and has answered",
+            registry=registry,
+        )
+        self.fell_back = Counter(
+            "imserver_appends_fallen_back",
+            "Sends that another node was asked to append and were then appended here, since it did not "
+            "answer, or declined",
+            registry=registry,
+        )
+        self.served = Counter(
+            "imserver_appends_served",
+            "Sends that were appended here for other nodes",
+            registry=registry,
+        )
+
+
 class AuditMetrics:
     """What is counted of administrative acts."""
 

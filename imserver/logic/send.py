@@ -1,6 +1,6 @@
 """Sending: from a client's `send` to an event on its way into the log.
 
-A send whose conversation is held by this node goes straight to the committer, without waiting for
+A send whose conversation is held by this node goes straight on its way in, without waiting for
 anything. Only a first contact with a conversation, or an event that amends another, asks the store.
 
 A send that must be refused may be one that was stored before, whose answer was lost: meanwhile its sender was
@@ -21,7 +21,7 @@ from imserver.core.model import (
 )
 from imserver.data.store import EventLog, Registry
 from imserver.logic import permissions
-from imserver.logic.committer import Committer
+from imserver.logic.committer import WayIn
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import Spawn
 from imserver.logic.files import Files
@@ -56,7 +56,7 @@ class Sending:
     def __init__(
         self,
         conversations: Conversations,
-        committer: Committer,
+        way_in: WayIn,
         log: EventLog,
         registry: Registry,
         *,
@@ -65,7 +65,7 @@ class Sending:
         spawn: Spawn,
     ) -> None:
         self._conversations = conversations
-        self._committer = committer
+        self._way_in = way_in
         self._log = log
         self._registry = registry
         self._files = files
@@ -186,7 +186,7 @@ class Sending:
             receipt = Receipt(session, conversation, frame.id)
         append = self._append(conversation.name, look, change, known=known)
         try:
-            self._committer.submit(append, receipt)
+            self._way_in.submit(append, receipt)
         except Refusal as refusal:
             receipt.on_refusal(refusal)
 
@@ -221,7 +221,7 @@ class Sending:
             raise refusal
         waiter = Recollection(look.session, conv, look.frame.id, refusal)
         try:
-            self._committer.submit(self._append(conv, look, Recall()), waiter)
+            self._way_in.submit(self._append(conv, look, Recall()), waiter)
         except Refusal as unavailable:
             waiter.on_refusal(unavailable)
 

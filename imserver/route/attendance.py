@@ -5,12 +5,14 @@ it. A node that says nothing for a while counts as gone, though it may live and 
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from imserver.core.clock import Clock
 from imserver.protocol.names import RobotName
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class NodeRecord(Struct, frozen=True):
@@ -75,6 +77,10 @@ class Attendance(Protocol):
     def now_ms(self) -> int:
         """Return milliseconds since 1970 by a clock that all nodes have in common, as far as they can."""
 
+    def neighbours(self) -> frozenset[str]:
+        """Return the names of the other nodes; the same object as long as they are the same. One that is
+        missing for a moment only is still among them."""
+
 
 class LoneAttendance:
     """The `Attendance` of a node without neighbours."""
@@ -103,6 +109,9 @@ class LoneAttendance:
 
     async def nodes(self) -> list[NodeRecord]:
         return [self.about()]
+
+    def neighbours(self) -> frozenset[str]:
+        return _NOBODY
 
     def now_ms(self) -> int:
         return self._clock.now_ms()

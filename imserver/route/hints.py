@@ -45,7 +45,23 @@ class Notice(Hint, tag="n", frozen=True, gc=False):
     body: Raw
 
 
-AnyHint: TypeAlias = Committed | HeadMoved | Signalled | Notice
+class Asked(Hint, tag="q", frozen=True, gc=False):
+    """A question to one node; its answer carries the number back. ``seal`` shows that a node wrote it."""
+
+    number: int
+    body: Raw
+    seal: bytes
+
+
+class Answered(Hint, tag="a", frozen=True, gc=False):
+    """The answer to a question of this number."""
+
+    number: int
+    body: Raw
+    seal: bytes
+
+
+AnyHint: TypeAlias = Committed | HeadMoved | Signalled | Notice | Asked | Answered
 
 encode: Final = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyHint).decode

@@ -19,6 +19,7 @@ from imserver.protocol.server_frames import SignalValue
 from imserver.route import hints
 from imserver.route.metrics import RouteMetrics
 from imserver.route.redis_publisher import Publisher
+from imserver.route.redis_requests import RedisRequests
 from imserver.route.redis_subscriber import Subscriber
 from imserver.route.router import RouteListener
 
@@ -46,6 +47,7 @@ class RedisRouter:
     ) -> None:
         self._redis = redis
         self._node = node
+        self._prefix = prefix
         self._own = hints.begins_as(node)
         self._carried_bytes_max = carried_bytes_max
         self._channel = f"{prefix}:conv:"
@@ -53,8 +55,13 @@ class RedisRouter:
         self._metrics = metrics
         self._listener: RouteListener | None = None
         self._publisher = Publisher(
-            redis, dice=dice, metrics=metrics, on_again=lambda: self._attached().on_unheard()
+            redis,
+            dice=dice,
+            metrics=metrics,
+            on_lost=self._give_up,
+            on_again=lambda: self._attached().on_unheard(),
         )
+        self._requests: RedisRequests | None = None
         self._subscriber = Subscriber(
             redis, dice=dice, on_payload=self._on_payload, on_subscribed=self._on_subscribed
         )
@@ -96,6 +103,17 @@ class RedisRouter:
     def unfollow(self, conv: ConversationName) -> None:
         self._subscriber.unwant(self._channel + conv)
 
+    def asking(self, *, key: bytes) -> RedisRequests:
+        """Return what asks other nodes, and is asked, over the same connections. Call it once.
+
+        Args:
+            key: a secret of the deployment's nodes, which seals what they ask each other.
+        """
+        put = self._publisher.put
+        self._requests = RedisRequests(node=self._node, prefix=self._prefix, key=key, put=put)
+        self._subscriber.want(self._requests.channel)
+        return self._requests
+
     async def run(self) -> None:
         """Carry hints until cancelled; never fails, whatever becomes of Redis."""
         try:
@@ -122,12 +140,20 @@ class RedisRouter:
                 listener.on_signal(signal)
             case hints.Notice(body=body):
                 listener.on_notice(bytes(body))
+            case hints.Asked() if self._requests is not None:
+                self._requests.on_question(hint)
+            case hints.Answered() if self._requests is not None:
+                self._requests.on_answer(hint)
 
     def _on_subscribed(self, channel: str) -> None:
         if channel == self._notices:
             self._attached().on_connected()
-        else:
+        elif channel.startswith(self._channel):
             self._attached().on_followed(ConversationName(channel.removeprefix(self._channel)))
+
+    def _give_up(self) -> None:
+        if self._requests is not None:
+            self._requests.give_up()
 
     def _attached(self) -> RouteListener:
         if self._listener is None:

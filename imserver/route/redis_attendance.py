@@ -28,6 +28,7 @@ from imserver.protocol.names import RobotName
 from imserver.route.attendance import NodeRecord, ignore, nobody_tells, unknown_node
 from imserver.route.redis_burials import Burials, Keys
 from imserver.route.redis_time import RedisTime
+from imserver.route.roster import Roster
 
 _log = logging.getLogger("imserver.route")
 
@@ -77,6 +78,7 @@ class RedisAttendance:
         self._burials = Burials(
             redis, self._keys, node=node, claim_ms=self._lease_ms, tell=self._tell_lost
         )
+        self._roster = Roster()
         self.here: Collection[RobotName] = ()
         self.about: Callable[[], NodeRecord] = unknown_node
         self.on_lost: Callable[[list[RobotName]], Awaitable[bool]] = nobody_tells
@@ -149,6 +151,9 @@ class RedisAttendance:
         others = [node for node in found if node.node != self._node]
         return sorted([*others, self.about()], key=lambda node: node.node)
 
+    def neighbours(self) -> frozenset[str]:
+        return self._roster.others
+
     async def run(self) -> None:
         """Renew the lease and keep the records true until cancelled, then take them away."""
         try:
@@ -205,6 +210,7 @@ class RedisAttendance:
         )
         alive = [name for name, lease in zip(names, leases, strict=True) if lease is not None]
         before, self._others = self._others, alive
+        self._roster.look(alive, asyncio.get_running_loop().time())
         for name in set(names) - set(alive):
             if self._burials.may_begin(name):
                 scope.spawn(self._burials.bury(name), name="attendance.burial")

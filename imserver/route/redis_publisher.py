@@ -27,6 +27,7 @@ class Publisher:
     """Publishes what it is given, in order, as long as Redis keeps up; drops it otherwise.
 
     Args:
+        on_lost: told when something was thrown away that had been taken.
         on_again: told when it gets through again after it did not.
 
     Attributes:
@@ -39,11 +40,13 @@ class Publisher:
         *,
         dice: random.Random,
         metrics: RouteMetrics,
+        on_lost: Callable[[], object],
         on_again: Callable[[], None],
     ) -> None:
         self._redis = redis
         self._backoff = Backoff(dice)
         self._metrics = metrics
+        self._on_lost = on_lost
         self._on_again = on_again
         self._queue: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
@@ -52,15 +55,16 @@ class Publisher:
         self._nothing_left.set()
         self.is_connected = True
 
-    def put(self, channel: str, payload: bytes) -> None:
-        """Publish soon. While Redis cannot be reached, or is too slow, nothing is kept for later."""
+    def put(self, channel: str, payload: bytes) -> bool:
+        """Publish soon. While Redis cannot be reached, or is too slow, nothing is kept for later: False."""
         if not self.is_connected or self._bytes + len(payload) > QUEUED_BYTES_MAX:
             self._metrics.dropped.inc()
-            return
+            return False
         self._queue.append((channel, payload))
         self._bytes += len(payload)
         self._wake.set()
         self._nothing_left.clear()
+        return True
 
     async def wait_written(self) -> None:
         """Return when everything that was put has been written, or thrown away."""
@@ -101,6 +105,7 @@ class Publisher:
         self._queue.clear()
         self._bytes = 0
         self._nothing_left.set()
+        self._on_lost()
         self._backoff.reset()
         while not self.is_connected:
             heed_cancellation()

@@ -172,6 +172,9 @@ class Member:
                 burst = self._dice.choice(self._order.bursts)
                 for _ in range(burst):
                     await self._slots.acquire()
+                    if self._is_over():  # that may have taken long
+                        break
+                    self._under_way += 1
                     group.create_task(self._send_one())
                 await asyncio.sleep(self._dice.expovariate(self._order.rate / burst))
 
@@ -186,6 +189,7 @@ class Member:
             else:
                 await self._say(self._dice.choice(self._me.convs))
         finally:
+            self._under_way -= 1
             self._slots.release()
 
     async def _say(self, conv: str) -> None:

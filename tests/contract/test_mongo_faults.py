@@ -132,6 +132,32 @@ class TestTwoNodes:
         assert seqs(await whole_log(nodes[0])) == list(range(1, 302))
         assert nodes[0].counts.overtaken + nodes[1].counts.overtaken > 0
 
+    async def test_who_hears_of_the_others_appends_is_not_overtaken_by_them(self, nodes) -> None:
+        await nodes[0].append([created()], [])
+        told: list[str] = []
+        for number in range(10):
+            node, other = nodes[number % 2], nodes[1 - number % 2]
+            node.on_overtaken = told.append
+            [outcome] = await node.append([event(f"m{number}")], [])
+            other.note_head(DOCK, outcome.event.seq)
+        assert [node.counts.overtaken for node in nodes] == [0, 0]
+        assert told == []
+        await nodes[0].append([event("unheard of")], [])
+        await nodes[1].append([event("late")], [])
+        assert [node.counts.overtaken for node in nodes] == [0, 1]
+        assert told == [DOCK]
+
+    async def test_a_head_that_is_not_true_leaves_no_gap(self, nodes) -> None:
+        one, _ = nodes
+        await one.append([created()], [])
+        for seq in (2, 100, 1, 2**50):
+            one.note_head(DOCK, seq)
+            await one.append(events(2, prefix=f"{seq}-"), [])
+        one.note_head(LINE, 7)
+        await one.append([event("first", LINE)], [])
+        assert seqs(await whole_log(one)) == list(range(1, 10))
+        assert seqs(await whole_log(one, LINE)) == [1]
+
     async def test_the_same_send_through_both_is_stored_once(self, nodes) -> None:
         await nodes[0].append([created()], [])
         for number in range(20):

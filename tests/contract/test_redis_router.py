@@ -225,7 +225,8 @@ async def test_what_cannot_be_read_is_passed_over(server, nodes, ears):
         two.follow(A)
         await until(lambda: ears[1].followed == [A])
         async with connect(server.url) as stranger:
-            for junk in (b"", b"\xff" * 10, b"\x93\xa1c\xa3oneX", b"\x92\xa1z\xa3one"):
+            empty = hints.encode(hints.Committed("one", Run(A, "epoch-1", [])))
+            for junk in (b"", b"\xff" * 10, b"\x93\xa1c\xa3oneX", b"\x92\xa1z\xa3one", empty):
                 await stranger.publish(f"test:conv:{A}", junk)
         nodes[0].publish(run(A, 1))
         await ears[1].wait_heard(runs=1)

@@ -23,8 +23,8 @@ after, or not at all, since its places are taken.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutError
@@ -33,6 +33,7 @@ from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Append, Outcome, Stored, Unresolved
 from imserver.data.mongo.counts import MongoCounts
 from imserver.data.mongo.database import WRITE_TIMEOUT_S, Database, Session
+from imserver.data.mongo.known_logs import KnownLogs
 from imserver.data.mongo.plan import (
     Insert,
     Key,
@@ -50,7 +51,6 @@ from imserver.protocol.names import ConversationName
 
 _ROUND_S: Final = 6.0
 _PAUSE_S: Final = 0.05
-_LOGS_MAX: Final = 100_000
 _SENDERS_MAX: Final = 100
 _DUPLICATE_KEY: Final = 11_000
 _log: Final = logging.getLogger(__name__)
@@ -58,13 +58,6 @@ _log: Final = logging.getLogger(__name__)
 
 class _OutcomeUnknown(Exception):
     """An insert was begun, and what became of it is not known."""
-
-
-class _Known(NamedTuple):
-    """A log that is remembered, and the fence as it was before the log was read."""
-
-    log: Log
-    fence: int
 
 
 class _Batch:
@@ -130,19 +123,19 @@ class _Batch:
 
 
 class Appender:
-    """Appends batches, one at a time: its caller sees to that."""
+    """Appends batches, one at a time: its caller sees to that.
+
+    Attributes:
+        logs: what is remembered of the logs.
+        on_overtaken: told the conversation in which another node has taken a place that was planned for.
+    """
 
     def __init__(self, database: Database, records: Records, counts: MongoCounts) -> None:
         self._database = database
         self._records = records
         self._counts = counts
-        self._logs: dict[ConversationName, _Known] = {}
-        self._fence = -1
-
-    def forget(self) -> None:
-        """Drop what is remembered of the logs, to be read again."""
-        self._logs.clear()
-        self._fence = -1
+        self.logs: Final = KnownLogs(database, records)
+        self.on_overtaken: Callable[[ConversationName], None] = _ignore
 
     async def append(self, events: Sequence[Append]) -> list[Outcome]:
         """Store events as `EventLog.append` promises.
@@ -163,7 +156,7 @@ class Appender:
                 if not batch.may_be_stored:
                     raise
                 reason = str(exc)
-            self.forget()
+            self.logs.forget()
             self._look_again(batch)
             if loop.time() + _PAUSE_S >= deadline:
                 _log.warning("append.unresolved", extra={"reason": reason})
@@ -180,11 +173,11 @@ class Appender:
         heads: dict[ConversationName, int | None] = {}
         unknown = []
         for conv, seq in least.items():
-            known = self._logs.get(conv)
-            if known is None or known.log.head < seq:
+            log = self.logs.get(conv)
+            if log is None or log.head < seq:
                 unknown.append(conv)
             else:
-                heads[conv] = known.log.head
+                heads[conv] = log.head
         for conv, log in (await self._records.logs(unknown, session)).items():
             heads[conv] = None if log is None else log.head
         return heads
@@ -198,7 +191,7 @@ class Appender:
             if batch.stored is not None:
                 # Before the logs are read: floors that are read later tell which of these are let go.
                 batch.stored = await self._stored(rest, session)
-            logs = await self._read_logs({asked.conv for _, asked in rest}, session)
+            logs = await self.logs.read({asked.conv for _, asked in rest}, session)
             if batch.stored:
                 await self._drop_those_let_go(batch.stored, logs, session)
             try:
@@ -215,20 +208,20 @@ class Appender:
         """Let the next round read the logs and cids of the rest."""
         batch.stored = {}
         for _, asked in batch.rest():
-            self._logs.pop(asked.conv, None)
+            self.logs.drop(asked.conv)
 
     async def _carry_out(self, batch: _Batch, plan: Plan, session: Session) -> int:
         """Insert what a plan says; return the index of the first event that it does not hold for."""
         end = len(batch.events)
         if not plan.inserts:
             return end
-        fence = self._fence
+        fence = self.logs.fence
         count = await self._insert(batch, plan.inserts, session)
         stored, left = plan.inserts[:count], plan.inserts[count:]
-        self._remember(stored, fence)
+        self.logs.remember(stored, fence)
         if left:
             end = left[0].nth
-        passed = await self._passed_by_floor(stored, session)
+        passed = await self.logs.passed_by_floor(stored, session)
         if passed:
             end = min(end, passed[0].nth)
             self._counts.taken_back += len(passed)
@@ -249,7 +242,7 @@ class Appender:
         except ServerSelectionTimeoutError as exc:
             raise StoreUnavailable(f"no primary of the MongoDB set answers: {exc}") from exc
         except BulkWriteError as exc:
-            count, reason = self._stopped_at(exc), str(exc)
+            count, reason = self._stopped_at(exc, inserts), str(exc)
         except (PyMongoError, BSONError) as exc:
             count, reason = None, str(exc)
         else:
@@ -260,77 +253,19 @@ class Appender:
             raise _OutcomeUnknown(reason)
         return count
 
-    def _stopped_at(self, exc: BulkWriteError) -> int | None:
+    def _stopped_at(self, exc: BulkWriteError, inserts: list[Insert]) -> int | None:
         """Return which document a unique index refused, or None if it was not that alone."""
         details = exc.details
         [error] = details["writeErrors"] or [{}]
         if details["writeConcernErrors"] or error.get("code") != _DUPLICATE_KEY:
             return None
+        index = int(error["index"])
         if "_id" in error.get("keyPattern", ()):
             self._counts.overtaken += 1
+            self.on_overtaken(inserts[index].document["_id"]["c"])
         else:
             self._counts.repeated += 1
-        return int(error["index"])
-
-    async def _passed_by_floor(self, stored: list[Insert], session: Session) -> list[Insert]:
-        """Return those of the inserts that landed below the floor of their log."""
-        if not stored:
-            return []
-        fence = self._fence = await self._database.fence(session)
-        convs = {insert.document["_id"]["c"] for insert in stored}
-        doubtful = [conv for conv in convs if self._logs[conv].fence != fence]
-        if not doubtful:
-            return []
-        found = self._database.conversations.find(
-            {"_id": {"$in": doubtful}}, {"floor": 1, "seen": 1}, session=session
-        )
-        floors: dict[str, int] = {}
-        async for record in found:
-            conv, floors[record["_id"]] = record["_id"], record["floor"]
-            if record.get("seen") is None:
-                log = self._logs[conv].log._replace(floor=floors[conv])
-                self._logs[conv] = _Known(log, fence)
-            else:
-                del self._logs[conv]  # halted: the next batch reads that
-        return [
-            insert
-            for insert in stored
-            if insert.outcome.event.seq < floors.get(insert.document["_id"]["c"], 1)
-        ]
-
-    def _remember(self, stored: list[Insert], fence: int) -> None:
-        """Note the new heads of logs."""
-        changes = {i.document["_id"]["c"]: i for i in stored if "change" in i.document}
-        for conv, last in {insert.document["_id"]["c"]: insert for insert in stored}.items():
-            known = self._logs.get(conv)
-            log = known.log if known else Log(last.outcome.epoch, 0, 1, None)
-            change = changes.get(conv)
-            changed = log.changed if change is None else change.outcome.event.seq
-            log = log._replace(head=last.outcome.event.seq, changed=changed)
-            self._logs[conv] = _Known(log, known.fence if known else fence)
-
-    async def _read_logs(
-        self, convs: Iterable[ConversationName], session: Session
-    ) -> dict[ConversationName, Log | None]:
-        """Return logs as they are remembered, or else as they are."""
-        if len(self._logs) > _LOGS_MAX:
-            self.forget()
-        if self._fence < 0:
-            self._fence = await self._database.fence(session)
-        logs: dict[ConversationName, Log | None] = {}
-        unknown = []
-        for conv in convs:
-            known = self._logs.get(conv)
-            if known is None:
-                unknown.append(conv)
-            else:
-                logs[conv] = known.log
-        if unknown:
-            for conv, log in (await self._records.logs(unknown, session)).items():
-                logs[conv] = log
-                if log is not None:
-                    self._logs[conv] = _Known(log, self._fence)
-        return logs
+        return index
 
     async def _stored(self, rest: list[tuple[int, Append]], session: Session) -> dict[Key, Event]:
         """Return those of the events that are stored, by a majority."""
@@ -371,9 +306,13 @@ class Appender:
         if not convs:
             return
         for conv in convs:
-            self._logs.pop(conv, None)
+            self.logs.drop(conv)
         try:
             async with self._database.session() as session:
                 await self._records.catch_up(session, convs)
         except StoreUnavailable as exc:
             _log.warning("append.changes_left", extra={"reason": str(exc)})
+
+
+def _ignore(_conv: ConversationName) -> None:
+    """Stand in until somebody wants to know."""

@@ -8,7 +8,7 @@ and what every call is promised of it. Knows nothing of other nodes but that the
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -61,6 +61,7 @@ class MongoStore:
 
     Attributes:
         counts: what it has counted.
+        on_overtaken: as `SharedLog` says.
         files, content: the catalogue of files and their bytes, in the same database.
     """
 
@@ -70,6 +71,8 @@ class MongoStore:
         self._pulse = pulse
         self._records = Records(database)
         self._appender = Appender(database, self._records, self.counts)
+        self.on_overtaken: Callable[[ConversationName], None] = _ignore
+        self._appender.on_overtaken = self._tell_overtaken
         self._reader = Reader(database, self._records)
         self._robots = Robots(database)
         self._waiting: list[_Call] = []
@@ -81,6 +84,7 @@ class MongoStore:
         self.files = MongoFiles(database, self._records, self._check)
         self.content = MongoContent(database)
 
+        self.note_head = self._appender.logs.note_head
         self.read_after = self._reader.read_after
         self.read_before = self._reader.read_before
         self.read_one = self._reader.read_one
@@ -194,7 +198,7 @@ class MongoStore:
         if not self._pulse.is_behind:
             return False
         async with self._turn:
-            self._appender.forget()
+            self._appender.logs.forget()
             return await self._database.until_known(halt)
 
     async def probe(self) -> None:
@@ -208,6 +212,9 @@ class MongoStore:
         self._closed = True
         async with self._turn:
             await self._database.aclose()
+
+    def _tell_overtaken(self, conv: ConversationName) -> None:
+        self.on_overtaken(conv)
 
     def _check(self) -> None:
         if self._closed:
@@ -233,7 +240,7 @@ class MongoStore:
                 call.error = exc
         except BaseException:
             # Cancelled: the callers whose events went along must not wait for ever.
-            self._appender.forget()
+            self._appender.logs.forget()
             for call in calls:
                 call.outcomes = [Unresolved()] * len(call.events)
             raise
@@ -252,3 +259,7 @@ class MongoStore:
         except StoreUnavailable:
             if not beside_events:
                 raise
+
+
+def _ignore(_conv: ConversationName) -> None:
+    """Stand in until somebody wants to know."""

@@ -1,7 +1,7 @@
 """Whatever becomes of the hints of other nodes, readers see the whole log once and in order."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -200,6 +200,24 @@ async def test_a_group_that_was_read_before_its_creation_is_published_reaches_it
     assert peer_of(member).seqs(CONV) == [1]
 
 
+async def test_what_is_held_anew_while_its_log_is_read_is_read_up_to_what_it_was_told(
+    tier: LogicTier, reader: Session
+) -> None:
+    events = await messages_elsewhere(tier, 3)
+    tier.store.pages.shut = True
+    hint(tier, events[-1])
+    await tier.settle()
+    tier.sessions.close(reader, "clean")
+    forget(tier)
+    assert tier.conversations.known(CONV) is None
+    again = await tier.session("r1")
+    more = await messages_elsewhere(tier, 2)
+    hint(tier, more[-1])
+    tier.store.pages.open()
+    await tier.settle()
+    assert peer_of(again).seqs(CONV) == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_store_that_cannot_be_read_is_asked_again_with_the_next_hint(
     tier: LogicTier, reader: Session
 ) -> None:
@@ -220,6 +238,10 @@ class SharedHeads:
         self._tier = tier
         self.asked: list[list[ConversationName]] = []
         self.fails = False
+        self.on_overtaken: Callable[[ConversationName], None] = lambda _conv: None
+
+    def note_head(self, conv: ConversationName, seq: int) -> None:
+        """Nothing to do: it plans no places."""
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         self.asked.append(list(convs))

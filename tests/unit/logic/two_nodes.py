@@ -1,10 +1,12 @@
 """Two logic tiers on one store, and between them a route that loses what the test says."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imserver import cluster
 from imserver.core.model import Append, MembershipChange, Outcome, Outdated, Run, Stored
+from imserver.core.route_settings import Forward
 from imserver.logic.clones import CloneGuard
 from imserver.logic.enquiries import Enquiries
 from imserver.logic.neighbours import Neighbours
@@ -13,6 +15,7 @@ from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import SignalValue
 from imserver.route.attendance import LoneAttendance
 from imserver.route.one_time import LocalOneTime
+from imserver.route.requests import Unanswered
 from imserver.route.router import RouteListener
 from tests.unit.logic.gated_store import GatedStore
 from tests.unit.logic.hand_clock import HandClock
@@ -29,7 +32,11 @@ class SharedStore(GatedStore):
     def __init__(self) -> None:
         super().__init__()
         self.heads_asked = 0
+        self.on_overtaken: Callable[[ConversationName], None] = lambda _conv: None
         self._changed: dict[ConversationName, int] = {}
+
+    def note_head(self, conv: ConversationName, seq: int) -> None:
+        """Nothing to do: it plans no places."""
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         self.heads_asked += 1
@@ -112,14 +119,76 @@ class BusRouter:
         return [each for each in others if conv is None or conv in each.followed]
 
 
+class Mail:
+    """What carries questions and answers between nodes in one process.
+
+    Attributes:
+        boxes: the nodes' `MailBox`es, by name.
+        held: questions that were not delivered yet, while ``holds``: as with a node that stands still.
+        loses_questions, loses_answers: they do not arrive.
+        asked: how many questions there were.
+    """
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, MailBox] = {}
+        self.holds = False
+        self.held: list[Callable[[], None]] = []
+        self.loses_questions = False
+        self.loses_answers = False
+        self.asked = 0
+
+    def deliver_held(self) -> None:
+        """Deliver what was held, late, to those who do not wait any more."""
+        held, self.held = self.held, []
+        for deliver in held:
+            deliver()
+
+
+class MailBox:
+    """A `Requests` of one node. Who is not answered learns that at once."""
+
+    def __init__(self, mail: Mail, node: str) -> None:
+        self._mail = mail
+        self.on_asked: Callable[[bytes, Callable[[bytes], None]], None]
+        mail.boxes[node] = self
+
+    async def ask(self, node: str, question: bytes, *, timeout_s: float) -> bytes:
+        mail = self._mail
+        mail.asked += 1
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def answer(body: bytes) -> None:
+            if not answered.done() and not mail.loses_answers:
+                answered.set_result(body)
+            elif not answered.done():
+                answered.set_exception(Unanswered("the answer was lost"))
+
+        def deliver() -> None:
+            mail.boxes[node].on_asked(question, answer)
+
+        await asyncio.sleep(0)
+        if mail.loses_questions:
+            raise Unanswered("the question was lost")
+        if mail.holds:
+            mail.held.append(deliver)
+            answered.cancel()
+            raise Unanswered("that took too long")
+        deliver()
+        return await answered
+
+
 class Desk(LoneAttendance):
     """A node's attendance that sees the others'."""
 
-    def __init__(self, desks: "list[Desk]", clock: HandClock) -> None:
+    def __init__(self, desks: "list[Desk]", clock: HandClock, name: str) -> None:
         super().__init__(clock)
         self._desks = desks
-        self.name = f"n{len(desks)}"
+        self.name = name
+        self._others = frozenset({"one", "two"} - {name})
         desks.append(self)
+
+    def neighbours(self) -> frozenset[str]:
+        return self._others
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         others = [desk for desk in self._desks if desk is not self]
@@ -134,29 +203,32 @@ class TwoNodes:
 
     Attributes:
         clock: the one that they have in common, beside their own.
+        appending: how their sends get into the log; with ``forward`` others are asked to append.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, forward: Forward = "never") -> None:
         self.store = SharedStore()
         self.bus = Bus()
         self.clock = HandClock()
+        self.mail = Mail()
         self.desks: list[Desk] = []
-        self.one, self.two = self._node(), self._node()
+        self.one, self.two = self._node("one"), self._node("two")
         self.two.ids.count = 1_000_000  # ids are unique among nodes
         self.left = LocalOneTime(self.one.clock)
         self.enquiries: list[Enquiries] = []
         self.clones: list[CloneGuard] = []
-        self.neighbours = [self._join(node) for node in (self.one, self.two)]
+        self.appending: list[cluster.Appending] = []
+        self.neighbours = [self._join(node, forward) for node in (self.one, self.two)]
 
-    def _node(self) -> LogicTier:
+    def _node(self, name: str) -> LogicTier:
         return LogicTier(
             store=self.store,
             router=BusRouter(self.bus),
-            attendance=Desk(self.desks, self.clock),
+            attendance=Desk(self.desks, self.clock, name),
             presence_flush_s=0.001,
         )
 
-    def _join(self, node: LogicTier) -> Neighbours:
+    def _join(self, node: LogicTier, forward: Forward) -> Neighbours:
         desk = self.desks[0 if node is self.one else 1]
         presence = SharedPresence(
             node.presence,
@@ -190,7 +262,25 @@ class TwoNodes:
             enquiries,
             node._spawn_page,
         )
-        given = cluster.Cluster(desk.name, self.store, desk, self.left, lambda: not self.bus.is_cut)
+        given = cluster.Cluster(
+            desk.name,
+            self.store,
+            desk,
+            self.left,
+            sees=lambda: not self.bus.is_cut,
+            requests=MailBox(self.mail, desk.name),
+            forward=forward,
+        )
+        appending = cluster.appending(
+            given,
+            node.committer,
+            self.store,
+            clock=node.clock,
+            registry=node.registry,
+            spawn=node._spawn_page,
+        )
+        self.appending.append(appending)
+        node.sending._way_in = node.groups._way_in = appending.forwarding
         return cluster.join(given, parts)
 
     async def __aenter__(self) -> "TwoNodes":
