@@ -9,7 +9,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: audit help run demo cluster roll docker-check test test-cluster check docs bench bench-quick bench-cluster bench-setup simulate chaos chaos-cluster contend pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
+.PHONY: audit help run demo cluster roll docker-check test test-cluster check docs bench bench-quick bench-cluster bench-setup simulate chaos chaos-cluster cluster-mutants contend pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -119,9 +119,14 @@ chaos-cluster: $(READY) ## the same with three nodes, three mongods and Redis, a
 	@tools/set_up_chaos.sh
 	@exec $(BIN)/python -m tests.chaos.cluster --seconds $(or $(SECONDS),$$(( $(MINUTES) * 60 ))) --seed "$(SEED)"
 
+<<<<<<< HEAD
 contend: $(READY) ## have two nodes append to one conversation at once for SECONDS=60, and judge its order
 	@tools/set_up_tests.sh
 	@exec $(BIN)/python -m tests.contention --seconds $(or $(SECONDS),60) $(CONTEND)
+=======
+chaos-cluster-mutants: $(READY) ## let the same find out broken copies of the server, as root
+	@exec $(BIN)/python -m tests.chaos.cluster.mutants
+>>>>>>> 9177fef (Try a short chaos in a cluster with every test run, and broken copies by a command)
 
 pressure: $(READY) ## press on delivery: readers that stall, floods, long backlogs; eight minutes (ONLY=name)
 	@exec $(BIN)/python -m tests.pressure $(addprefix --only ,$(ONLY))
