@@ -119,14 +119,12 @@ chaos-cluster: $(READY) ## the same with three nodes, three mongods and Redis, a
 	@tools/set_up_chaos.sh
 	@exec $(BIN)/python -m tests.chaos.cluster --seconds $(or $(SECONDS),$$(( $(MINUTES) * 60 ))) --seed "$(SEED)"
 
-<<<<<<< HEAD
+cluster-mutants: $(READY) ## let chaos in a cluster find out broken copies of the server: many minutes
+	@exec $(BIN)/python -m tests.chaos.cluster.mutants
+
 contend: $(READY) ## have two nodes append to one conversation at once for SECONDS=60, and judge its order
 	@tools/set_up_tests.sh
 	@exec $(BIN)/python -m tests.contention --seconds $(or $(SECONDS),60) $(CONTEND)
-=======
-chaos-cluster-mutants: $(READY) ## let the same find out broken copies of the server, as root
-	@exec $(BIN)/python -m tests.chaos.cluster.mutants
->>>>>>> 9177fef (Try a short chaos in a cluster with every test run, and broken copies by a command)
 
 pressure: $(READY) ## press on delivery: readers that stall, floods, long backlogs; eight minutes (ONLY=name)
 	@exec $(BIN)/python -m tests.pressure $(addprefix --only ,$(ONLY))

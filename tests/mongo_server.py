@@ -52,11 +52,17 @@ class MongoSet:
         election_timeout_ms: int = 2_000,
         places: Sequence[Place] = (),
         settings: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
         self._places = list(places) or [LOOPBACK] * members
         self.ports = [free_port() for _ in self._places]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._parameters = {
+            "enableTestCommands": 1,
+            "diagnosticDataCollectionEnabled": "false",
+            **(parameters or {}),
+        }
         self._settings = {"electionTimeoutMillis": election_timeout_ms, **(settings or {})}
 
     @property
@@ -104,8 +110,8 @@ class MongoSet:
         command += ["--port", str(self.ports[member]), "--bind_ip", place.host]
         command += ["--replSet", "rs0", "--nounixsocket", "--quiet"]
         command += ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"]
-        command += ["--setParameter", "enableTestCommands=1"]
-        command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        for name, value in self._parameters.items():
+            command += ["--setParameter", f"{name}={value}"]
         with (home / "log").open("ab") as log:
             # In a session of its own: Ctrl-C is for whoever started it.
             self._processes[member] = subprocess.Popen(

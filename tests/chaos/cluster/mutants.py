@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tests.chaos.mutants import ROOT, Change, broken_copy
 
 TRIES = 4
+_APPEND = "imserver/data/mongo/append.py"
 _DATABASE = "imserver/data/mongo/database.py"
 
 
@@ -37,9 +38,17 @@ MUTANTS = (
     Mutant(
         "acks when the primary alone has it",
         (
-            Change(_DATABASE, 'WriteConcern(w="majority", j=True)', "WriteConcern(w=1)"),
-            Change(_DATABASE, "causal_consistency=True", "causal_consistency=False"),
-            Change(_DATABASE, "session.advance_operation_time(moment)", "pass"),
+            Change(
+                _APPEND,
+                "await self._database.events.insert_many(",
+                "await self._database.events.with_options(write_concern=_ONE).insert_many(",
+            ),
+            Change(
+                _APPEND,
+                "\n_ROUND_S",
+                "\nfrom pymongo import WriteConcern; _ONE = WriteConcern(1)\n_ROUND_S",
+            ),
+            Change(_APPEND, "        if not stored:\n", "        if True:\n"),
         ),
         "primary alone,primary alone,primary alone",
         "lost",
@@ -65,7 +74,7 @@ MUTANTS = (
                 '("sender", 1), ("cid", 1)], name="cid")',
             ),
             Change(
-                "imserver/data/mongo/append.py",
+                _APPEND,
                 "        batch.stored = {}\n",
                 "        batch.stored = None\n",
             ),

@@ -35,7 +35,8 @@ SET = {
     "catchUpTimeoutMillis": 2_000,
     "chainingAllowed": False,
 }
-"""Settings of the replica set, as docs/explanation/mongodb.md advises."""
+PARAMETERS = {"oplogNetworkTimeoutBufferSeconds": 2, "oplogFetcherSteadyStateMaxFetcherRestarts": 0}
+"""Settings of the replica set and of its members, as docs/explanation/mongodb.md advises."""
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +44,9 @@ async def _cluster(plan: Plan, journal: Journal, _able: Abilities) -> AsyncItera
     folder = Path(plan.folder)
     network = Network([*NODES, *MONGODS, *REDIS_NAMES, *CLIENTS])
     await asyncio.to_thread(network.make)
-    mongo = MongoSet(places=[network.place(name) for name in MONGODS], settings=SET)
+    mongo = MongoSet(
+        places=[network.place(name) for name in MONGODS], settings=SET, parameters=PARAMETERS
+    )
     redis = RedisPair(network)
     cluster = Cluster(
         folder=folder,
@@ -151,5 +154,5 @@ CLUSTER = Setting(
         "kills of mongods": ("kill primary", "kill secondary"),
         "kills of Redis": ("kill redis",),
     },
-    versions=lambda: {"PyMongo": pymongo_version, **SET},
+    versions=lambda: {"PyMongo": pymongo_version, **SET, **PARAMETERS},
 )

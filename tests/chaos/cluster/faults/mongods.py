@@ -60,8 +60,9 @@ async def pause_primary(cluster: Cluster, dice: random.Random) -> None:
 
 async def step_down(cluster: Cluster, dice: random.Random) -> None:
     name, times = "step-down", dice.choice([1, 1, 3])
-    cluster.fault(name, times=times)
-    for _ in range(times):
+    for nth in range(1, times + 1):
+        note = cluster.fault if nth == times else cluster.outage
+        note(name, nth=nth, of=times)
         await asyncio.to_thread(cluster.mongo.step_down, 10)
         await cluster.primary()
     cluster.healed(name)
@@ -84,7 +85,7 @@ FAULTS = (
     ),
     Fault(
         "step-down",
-        "the primary gives up its office, once or three times in a row",
+        "the primary gives up its office, once or three times in a row; the last one counts",
         step_down,
         often=2,
     ),
