@@ -39,6 +39,7 @@ class Outcome(Struct):
     steps: int
     acks: list[Ack]
     lines: frozenset[str]
+    starts: int
     silences: list[Silence]
     took_s: float
 
@@ -76,6 +77,7 @@ async def run(setting: Setting[S], plan: Plan, journal: Journal) -> Outcome:
         steps=done,
         acks=judge.acks,
         lines=scene.lines,
+        starts=scene.starts(),
         silences=scene.silences,
         took_s=time.monotonic() - began_s,
     )

@@ -61,6 +61,10 @@ class Scene:
         """Return how long something may take here that may usually take so long."""
         return usual_s * self.slack
 
+    def starts(self) -> int:
+        """Return how often a server was started."""
+        raise NotImplementedError
+
     async def expect_running(self, name: str) -> None:
         """Note a finding, and start it again, where a server has ended that should run."""
         raise NotImplementedError

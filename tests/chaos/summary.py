@@ -122,7 +122,7 @@ def summarise(
         robots=plan.robots,
         groups=plan.groups,
         harm={what: _sum(counts, names) for what, names in setting.harm.items()},
-        server_starts=len([e for e in journal.of("healed") if e.start]) + 1,
+        server_starts=outcome.starts,
         acked=opinion.acked,
         stored=opinion.stored,
         let_go=opinion.let_go,

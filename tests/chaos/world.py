@@ -34,6 +34,9 @@ class World(Scene):
     proxy: Proxy
     disk: Disk | None = None
 
+    def starts(self) -> int:
+        return self.server.starts
+
     async def restart(
         self,
         name: str,

@@ -51,6 +51,9 @@ class Cluster(Scene):
         """The names of the members' namespaces."""
         return [mongod_name(member) for member in range(len(self.mongo.ports))]
 
+    def starts(self) -> int:
+        return sum(node.starts for node in self.nodes.values())
+
     def fault(self, name: str, **facts: Any) -> None:
         """Note that something is broken now; each robot and each conversation has to go on all the same."""
         limit_s = self.allowed_s(ACK_LIMIT_S)
