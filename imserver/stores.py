@@ -110,4 +110,5 @@ async def _open_mongo(url: str, directory: DataDirectory) -> OpenedStore:
         ) from exc
     store = await MongoStore.open(url, mark=directory.pulse_path)
     files = FileStore(store.files, store.files, store.content)
-    return OpenedStore(store, files, store.aclose, metrics=MongoMetrics(store.counts))
+    work = {"transactions": store.abandoned.run}
+    return OpenedStore(store, files, store.aclose, work, metrics=MongoMetrics(store.counts))

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
+from imserver.core.acts import Act, ActKind
 from imserver.core.errors import Refusal, StoreTooNew, StoreUnavailable
-from imserver.core.model import Halted, Missing, Outcome, Stored
+from imserver.core.model import Boot, Halted, Missing, Outcome, Stored
 from imserver.data.mongo.store import MongoStore
 from imserver.protocol.events import Role
 from imserver.protocol.names import RobotName
@@ -305,3 +307,38 @@ async def _registered(node: MongoStore, name: str, token: str) -> bool:
     except Refusal:
         return False
     return True
+
+
+async def test_a_node_that_dies_in_the_middle_of_a_transaction_holds_nobody_up_for_long(
+    url: str, nodes: tuple[MongoStore, MongoStore]
+) -> None:
+    one, _ = nodes
+    act = Act("a1", 1, "boss", ActKind.CLONE_SEEN)
+    await one.administration.perform([act])
+    with MongoClient[Any](url, appname="imserver") as dead, dead.start_session() as session:
+        session.start_transaction()
+        meta = dead.get_default_database().meta
+        meta.update_one({"_id": "acts"}, {"$inc": {"n": 1}}, session=session)
+        async with asyncio.timeout(9):  # MongoDB itself would end it after a minute
+            await one.administration.perform([replace(act, id="a2")])
+        with pytest.raises(OperationFailure):
+            session.commit_transaction()
+    assert [act.number for act in await one.administration.acts(before=None, limit=9)] == [2, 1]
+
+
+async def test_what_waits_for_a_dead_nodes_transaction_goes_on_when_another_node_has_ended_it(
+    url: str, nodes: tuple[MongoStore, MongoStore]
+) -> None:
+    one, other = nodes
+    await one.boots.note_boot(R1, MAIN, Boot(1, "i"))
+    watching = asyncio.create_task(other.abandoned.run())
+    with MongoClient[Any](url, appname="imserver") as dead, dead.start_session() as session:
+        session.start_transaction()
+        boots = dead.get_default_database().boots
+        boots.update_one({"_id": R1}, {"$set": {"seen": 1}}, session=session)
+        async with asyncio.timeout(9):  # MongoDB itself would end it after a minute
+            await one.boots.note_boot(R1, MAIN, Boot(2, "i"))
+        with pytest.raises(OperationFailure):
+            session.commit_transaction()
+    watching.cancel()
+    assert await one.boots.last_boot(R1, MAIN) == Boot(2, "i")

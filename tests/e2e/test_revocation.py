@@ -216,6 +216,9 @@ async def test_a_session_ends_with_its_token(fleet: Fleet, admin: Admin) -> None
     assert await peer.until_closed() == CloseCode.TOKEN_ENDED
 
 
+@pytest.mark.one_node(
+    reason="the command looks into the embedded store; elsewhere it is asked over HTTP"
+)
 @pytest.mark.parametrize("what", ["token", "robot"])
 async def test_what_is_revoked_beside_a_running_server_is_out_within_a_second(
     fleet: Fleet, what: str, watch: Watch

@@ -24,12 +24,13 @@ from bson.timestamp import Timestamp
 from pymongo import AsyncMongoClient, IndexModel
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import DuplicateKeyError, InvalidURI, PyMongoError
+from pymongo.errors import DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from imserver.core.errors import StoreTooNew, StoreUnavailable
+from imserver.data.mongo.abandoned import APP_NAME, Abandoned
 from imserver.data.mongo.rows import Document
 from imserver.protocol.events import AMENDING_KINDS
 
@@ -47,6 +48,7 @@ WRITE_TIMEOUT_S: Final = 10.0
 _SELECTION_MS: Final = 5_000
 _PAUSE_S: Final = 0.05
 _LAST_TRY_S: Final = 0.2
+_CONFLICT: Final = 112
 _DATABASE: Final = "imserver"
 _OLDEST: Final = (6, 0)
 _MAJORITY: Final = WriteConcern(w="majority", j=True)
@@ -119,6 +121,7 @@ class Database:
         owners: robots, touched by whatever must not happen twice at a time for one of them.
         meta: single documents: ``acts``, ``store``, ``fence``, ``pulse``, ``probe``.
         epoch: the epoch of conversations that begin now.
+        abandoned: ends transactions that nobody leads.
     """
 
     def __init__(self, client: AsyncMongoClient[Document]) -> None:
@@ -147,6 +150,7 @@ class Database:
         self.segments: Collection = self._db.segments
         self.owners: Collection = self._db.owners
         self.meta: Collection = self._db.meta
+        self.abandoned = Abandoned(client)
         self.epoch = ""
         self._seen: tuple[Timestamp, Any] | None = None
 
@@ -167,7 +171,7 @@ class Database:
                 retryReads=True,
                 serverSelectionTimeoutMS=_SELECTION_MS,
                 connectTimeoutMS=_SELECTION_MS,
-                appname="imserver",
+                appname=APP_NAME,
                 tz_aware=True,
             )
         except (InvalidURI, PyMongoError, ValueError, TypeError) as exc:
@@ -231,9 +235,11 @@ class Database:
             try:
                 async with self.session(max(left, _LAST_TRY_S)) as session:
                     return await write(session)
-            except StoreUnavailable:
+            except StoreUnavailable as exc:
                 if left <= _PAUSE_S:
                     raise
+                if isinstance(exc.__cause__, OperationFailure) and exc.__cause__.code == _CONFLICT:
+                    await self.abandoned.look()
             await asyncio.sleep(_PAUSE_S)
 
     async def fence(self, session: Session) -> int:

@@ -61,6 +61,7 @@ class MongoStore:
 
     Attributes:
         counts: what it has counted.
+        abandoned: ends transactions of nodes that have died.
         on_overtaken: as `SharedLog` says.
         files, content: the catalogue of files and their bytes, in the same database.
     """
@@ -83,6 +84,7 @@ class MongoStore:
         self.boots: Boots = MongoBoots(database, self._check)
         self.files = MongoFiles(database, self._records, self._check)
         self.content = MongoContent(database)
+        self.abandoned = database.abandoned
 
         self.note_head = self._appender.logs.note_head
         self.read_after = self._reader.read_after
