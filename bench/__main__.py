@@ -36,7 +36,7 @@ _CUT_SHORT: Final = 130
 _TRIES: Final = 2
 _LONG_RUN_S: Final = 30.0
 """A void run that took longer is not tried again."""
-_ROUNDS: Final = {Set.QUICK: 1, Set.STANDARD: 3, Set.FULL: 3, Set.CLUSTER: 3}
+_ROUNDS: Final = {Set.QUICK: 1, Set.STANDARD: 3, Set.FULL: 3, Set.CLUSTER: 2}
 
 
 class Turn(NamedTuple):
