@@ -22,18 +22,18 @@ _BARE: Final = "imserver, 3 nodes, bare hints"
 SCENARIOS: Final = (
     Scenario(
         name="cluster-sends",
-        title="30 senders, spread over the nodes, × 32 unanswered, a conversation each",
+        title="30 senders, spread over the nodes, × 128 unanswered, a conversation each",
         section=_SECTION,
-        task=Task("spread", groups=30, senders=30, in_flight=32, seconds=4.0, warm_up=1.0),
+        task=Task("spread", groups=30, senders=30, in_flight=128, seconds=4.0, warm_up=1.0),
         peers=(),
         headline=(*_SENDS, "ack_p50_ms", "ack_p99_ms"),
         cluster=(*_NODES, *_JETSTREAM),
     ),
     Scenario(
         name="cluster-one-group",
-        title="30 senders, spread over the nodes, × 32 unanswered, all in one conversation",
+        title="30 senders, spread over the nodes, × 128 unanswered, all in one conversation",
         section=_SECTION,
-        task=Task("spread", groups=1, senders=30, in_flight=32, seconds=4.0, warm_up=1.0),
+        task=Task("spread", groups=1, senders=30, in_flight=128, seconds=4.0, warm_up=1.0),
         peers=(),
         headline=(*_SENDS, "ack_p50_ms", "ack_p99_ms"),
         cluster=(*_NODES[::2], _JETSTREAM[0]),
