@@ -219,6 +219,17 @@ async def test_many_conversations_are_followed_and_let_go(nodes, ears):
     assert [each.conv for each in ears[1].runs] == [convs[0], A]
 
 
+async def test_what_arrives_is_not_written_out_as_text(nodes, ears, caplog):
+    caplog.set_level("DEBUG", logger="push_response")
+    one, two = nodes
+    async with running(*nodes):
+        two.follow(A)
+        await until(lambda: ears[1].followed == [A])
+        one.publish(run(A, 1))
+        await ears[1].wait_heard(runs=1)
+    assert [record for record in caplog.records if record.name == "push_response"] == []
+
+
 async def test_what_cannot_be_read_is_passed_over(server, nodes, ears):
     two = nodes[1]
     async with running(*nodes):
