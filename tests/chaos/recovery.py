@@ -1,8 +1,8 @@
-"""How long it took, after a fault or its healing, until sends were acked again."""
+"""How long it took, after a fault or its healing, until sends were acked again, and events shown."""
 
 import bisect
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ class Recovery(NamedTuple):
 
 
 class _Line:
-    """The acks of one robot, or of one conversation."""
+    """The acks of one robot, or of one conversation; or the events that a robot was shown."""
 
-    def __init__(self, acks: Iterable[Ack]) -> None:
-        in_order = sorted((ack.asked_t, ack.t) for ack in acks)
+    def __init__(self, times: Iterable[tuple[float, float]]) -> None:
+        in_order = sorted(times)
         self._asked = [asked_t for asked_t, _ in in_order]
         firsts = accumulate((t for _, t in reversed(in_order)), min)
         self._first_ack = list(firsts)[::-1]
@@ -40,16 +40,25 @@ class _Line:
         return min(asked_later, _next(self._acked, t + ON_THE_WAY_S))
 
 
-def recoveries_of(journal: Journal, acks: Sequence[Ack], names: Collection[str]) -> list[Recovery]:
+def recoveries_of(
+    journal: Journal,
+    acks: Sequence[Ack],
+    names: Collection[str],
+    *,
+    shown: Mapping[str, Sequence[float]],
+) -> list[Recovery]:
     """Return how long each recovery that has a limit took, and note those that took too long.
 
     Args:
         journal: of the run.
         acks: all that robots saw.
         names: the robots and conversations that count where each has to go on.
+        shown: when each robot was shown events.
     """
     ok_times = sorted(ack.t for ack in acks)
     lines = _lines(acks, names)
+    for robot in shown.keys() & names:
+        lines[f"{robot}, shown"] = _Line((-math.inf, t) for t in shown[robot])
     found = []
     for entry in list(journal.entries):
         if entry.limit_s is None:
@@ -68,11 +77,11 @@ def recoveries_of(journal: Journal, acks: Sequence[Ack], names: Collection[str])
 
 
 def _lines(acks: Sequence[Ack], names: Collection[str]) -> dict[str, _Line]:
-    of_each: dict[str, list[Ack]] = {name: [] for name in names}
+    of_each: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for ack in acks:
         for name in (ack.client, ack.conv):
             if name in of_each:
-                of_each[name].append(ack)
+                of_each[name].append((ack.asked_t, ack.t))
     return {name: _Line(those) for name, those in of_each.items()}
 
 

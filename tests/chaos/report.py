@@ -31,7 +31,9 @@ def write_report(folder: Path, summary: Summary) -> None:
     (folder / "report.html").write_text("\n".join(_page(summary)) + "\n", encoding="utf-8")
 
 
-_GOING_ON = "from a fault until every robot, and every conversation, had an ack"
+_GOING_ON = (
+    "from a fault until every robot and conversation had an ack, and every robot was shown an event"
+)
 
 
 def _figures(summary: Summary) -> list[tuple[str, str]]:

@@ -38,6 +38,7 @@ class Outcome(Struct):
     skipped: dict[str, str]
     steps: int
     acks: list[Ack]
+    shown: dict[str, list[float]]
     lines: frozenset[str]
     starts: int
     silences: list[Silence]
@@ -76,6 +77,7 @@ async def run(setting: Setting[S], plan: Plan, journal: Journal) -> Outcome:
         skipped=skipped,
         steps=done,
         acks=judge.acks,
+        shown=judge.shown,
         lines=scene.lines,
         starts=scene.starts(),
         silences=scene.silences,

@@ -91,6 +91,7 @@ class Judge:
         self._asked: dict[tuple[str, str, str], float] = {}
         self.witnesses: list[str] = []
         self.acks: list[Ack] = []
+        self.shown: dict[str, list[float]] = {}
 
     def take(self, record: dict[str, Any]) -> None:
         """Take in a record, in the order of its file."""
@@ -171,6 +172,7 @@ class Judge:
 
     def _take_receive(self, record: dict[str, Any]) -> None:
         client, conv, seq = record["client"], record["conv"], record["seq"]
+        self.shown.setdefault(client, []).append(record["t"])
         key = (client, record["session"], conv)
         before = self._shown.get(key)
         if before is not None and seq != before + 1:

@@ -103,7 +103,7 @@ def summarise(
 ) -> Summary:
     """Return the summary of a run; notes a finding for each recovery that took too long."""
     ok_times = sorted(ack.t for ack in outcome.acks)
-    recoveries = recoveries_of(journal, outcome.acks, outcome.lines)
+    recoveries = recoveries_of(journal, outcome.acks, outcome.lines, shown=outcome.shown)
     _check_silences(outcome, journal, ok_times)
     findings = [f"{entry.name}: {entry.text}" for entry in journal.of("finding")]
     restarts = [r.took_s for r in recoveries if r.entry.start]

@@ -32,7 +32,7 @@ def acks(t: float, *told: tuple[float, float, str]) -> list[Ack]:
 def test_the_slowest_counts(journal: Journal) -> None:
     entry = fault(journal)
     told = acks(entry.t, (1.0, 2.0, "r1"), (1.0, 9.0, "r2"), (3.0, 4.0, "r1"))
-    [recovery] = recoveries_of(journal, told, LINES)
+    [recovery] = recoveries_of(journal, told, LINES, shown={})
     assert recovery.took_s == 9.0
     assert not journal.of("finding")
 
@@ -40,7 +40,7 @@ def test_the_slowest_counts(journal: Journal) -> None:
 def test_what_was_asked_for_before_tells_nothing(journal: Journal) -> None:
     entry = fault(journal)
     told = acks(entry.t, (-1.0, 0.5, "r1"), (1.0, 3.0, "r1"), (-1.0, 0.5, "r2"), (1.0, 2.0, "r2"))
-    [recovery] = recoveries_of(journal, told, LINES)
+    [recovery] = recoveries_of(journal, told, LINES, shown={})
     assert recovery.took_s == 3.0
     assert recovery.slowest == "r1"
 
@@ -48,26 +48,34 @@ def test_what_was_asked_for_before_tells_nothing(journal: Journal) -> None:
 def test_what_was_asked_for_before_and_took_long_tells(journal: Journal) -> None:
     entry = fault(journal)
     told = acks(entry.t, (-1.0, 5.0, "r1"), (7.0, 7.5, "r1"), (1.0, 2.0, "r2"))
-    [recovery] = recoveries_of(journal, told, LINES)
+    [recovery] = recoveries_of(journal, told, LINES, shown={})
     assert recovery.took_s == 5.0
 
 
 def test_who_is_too_late_is_named(journal: Journal) -> None:
     entry = fault(journal)
-    recoveries_of(journal, acks(entry.t, (1.0, 2.0, "r1"), (1.0, 16.0, "r2")), LINES)
+    recoveries_of(journal, acks(entry.t, (1.0, 2.0, "r1"), (1.0, 16.0, "r2")), LINES, shown={})
     [finding] = journal.of("finding")
     assert "first ack of r2 16.00 s after it" in finding.text
 
 
 def test_who_never_goes_on_is_a_finding(journal: Journal) -> None:
     entry = fault(journal)
-    [recovery] = recoveries_of(journal, acks(entry.t, (1.0, 2.0, "r1")), LINES)
+    [recovery] = recoveries_of(journal, acks(entry.t, (1.0, 2.0, "r1")), LINES, shown={})
     assert recovery.took_s == math.inf
     assert journal.of("finding")
+
+
+def test_who_is_shown_nothing_is_too_late_as_well(journal: Journal) -> None:
+    entry = fault(journal)
+    told = acks(entry.t, (1.0, 2.0, "r1"), (1.0, 2.0, "r2"))
+    shown = {"r1": [entry.t + 2.0], "r2": [entry.t + 0.1, entry.t + 20.0], "other": []}
+    [recovery] = recoveries_of(journal, told, LINES, shown=shown)
+    assert (recovery.took_s, recovery.slowest) == (20.0, "r2, shown")
 
 
 def test_where_one_ack_is_enough_the_first_counts(journal: Journal) -> None:
     entry = fault(journal, each=False)
     told = acks(entry.t, (-1.0, 0.5, "r1"), (1.0, 16.0, "r2"))
-    [recovery] = recoveries_of(journal, told, LINES)
+    [recovery] = recoveries_of(journal, told, LINES, shown={})
     assert recovery.took_s == 0.5
