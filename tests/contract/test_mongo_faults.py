@@ -11,7 +11,15 @@ from pymongo.errors import OperationFailure
 
 from imserver.core.acts import Act, ActKind
 from imserver.core.errors import Refusal, StoreTooNew, StoreUnavailable
-from imserver.core.model import Boot, Halted, Missing, Outcome, Stored
+from imserver.core.model import (
+    Boot,
+    Enrolment,
+    Halted,
+    Missing,
+    Outcome,
+    RobotRecord,
+    Stored,
+)
 from imserver.data.mongo.store import MongoStore
 from imserver.protocol.events import Role
 from imserver.protocol.names import RobotName
@@ -342,3 +350,25 @@ async def test_what_waits_for_a_dead_nodes_transaction_goes_on_when_another_node
             session.commit_transaction()
     watching.cancel()
     assert await one.boots.last_boot(R1, MAIN) == Boot(2, "i")
+
+
+async def test_of_robots_that_race_with_one_token_on_several_nodes_one_is_told_that_it_is_registered(
+    nodes: tuple[MongoStore, MongoStore],
+) -> None:
+    async def told(store: MongoStore, record: RobotRecord, token: Enrolment) -> bytes | None:
+        try:
+            await store.register(record, enrolment=token)
+        except Refusal:
+            return None
+        return record.public_key
+
+    for number in range(5):
+        name, token = f"r{number}", enrolment(f"t{number}")
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(told(nodes[n % 2], robot(name, key=bytes([n] * 32)), token))
+                for n in range(8)
+            ]
+        [key] = [task.result() for task in tasks if task.result() is not None]
+        registered = await nodes[0].robot(RobotName(name))
+        assert registered is not None and registered.public_key == key

@@ -24,6 +24,7 @@ async def wait_trimmed(peer: Peer, conv: str, floor: int) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.timeout(120)
 async def test_a_robot_that_was_away_too_long_gets_a_gap_and_then_the_log_from_the_floor(
     start_server: StartServer,
 ) -> None:

@@ -41,10 +41,11 @@ class Robots:
             nonlocal tried
             async with self._database.transaction(session):
                 known = await self._find(robot.name, session)
-                if tried and known is not None and known.get("token") == token_id:
-                    return robot_of(known)  # by this call, whose answer did not come
-                is_spent = await self._is_spent(token_id, session)
                 record_known = None if known is None else robot_of(known)
+                has_key = record_known is not None and record_known.public_key == robot.public_key
+                if tried and has_key and known is not None and known.get("token") == token_id:
+                    return robot  # by this call, whose answer did not come
+                is_spent = await self._is_spent(token_id, session)
                 check_enrolment(enrolment, record_known, is_spent=is_spent)
                 tried = True
                 stored = await self._put(robot, known, token, session)
