@@ -67,6 +67,11 @@ class Part:
                 start_new_session=True,
             )
 
+    def terminate(self) -> None:
+        """Have it end in good order, and do not wait for it."""
+        assert self._process is not None, "start it first"
+        self._process.terminate()
+
     def stop(self) -> int:
         """Have it end in good order; return its exit status."""
         assert self._process is not None, "start it first"
@@ -105,9 +110,9 @@ class Node(Part):
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
-    def start(self) -> None:
-        """Start it, and return when it is ready."""
-        super().start()
+    def restart(self) -> None:
+        """Start it again, and return when it is ready."""
+        self.start()
         self.wait_ready(self.url)
 
 
@@ -147,16 +152,20 @@ class Cluster:
         """
         for node in self.nodes:
             node.start()
+        for node in self.nodes:
+            node.wait_ready(node.url)
         self.balancer.start()
         self.balancer.wait_ready(self.url)
 
     def stop(self) -> None:
         """End everything, in good order where that works."""
         self.balancer.kill()
-        for node in self.nodes:
-            if node.is_running:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    node.stop()
+        running = [node for node in self.nodes if node.is_running]
+        for node in running:
+            node.terminate()
+        for node in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.stop()
 
 
 @contextlib.contextmanager

@@ -158,7 +158,18 @@ class Image:
     def _make_shims(self) -> None:
         """Have the programs of a Python image on the path: ``python`` and ``pip``."""
         self._shims.mkdir(parents=True)
-        for name, arguments in (("python", ""), ("pip", "-m pip ")):
+        pip = f"{shlex.quote(sys.executable)} -m pip"
+        for name, program in (("python", shlex.quote(interpreter())), ("pip", pip)):
             shim = self._shims / name
-            shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments}"$@"\n')
+            shim.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
             shim.chmod(0o755)
+
+
+def interpreter() -> str:
+    """Return a Python that every user can run and that makes environments, or else the one that runs this."""
+    for path in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
+        is_for_all = all(folder.stat().st_mode & 0o001 for folder in path.parents)
+        asked = "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))"
+        if is_for_all and subprocess.run([path, "-c", asked], check=False).returncode == 0:
+            return str(path)
+    return sys.executable

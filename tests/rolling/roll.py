@@ -132,7 +132,7 @@ def _restart(node: Node) -> Restart:
     began_s = time.monotonic()
     status = node.stop()
     ended_s = time.monotonic()
-    node.start()
+    node.restart()
     return Restart(node.name, status, ended_s - began_s, time.monotonic() - ended_s)
 
 
