@@ -129,7 +129,6 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
         clones=parts.clones,
         enquiries=parts.enquiries,
         sees=cluster.sees,
-        now_ms=cluster.attendance.now_ms,
         spawn=parts.spawn,
     )
     parts.conversations.upkeep = followings
@@ -140,7 +139,8 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
     parts.intake.on_connected = neighbours.on_connected
     parts.intake.on_unheard = neighbours.on_unheard
     parts.intake.on_notice = neighbours.on_notice
-    parts.sessions.on_opened = neighbours.on_opened
+    parts.sessions.stamp = cluster.attendance.stamp
+    parts.sessions.on_opened = neighbours.tell_opened
     parts.ledger.on_noted = neighbours.tell_act
     parts.clones.on_contested = lambda robot, device: neighbours.tell(Contested(robot, device))
     parts.enquiries.sees = cluster.sees

@@ -56,7 +56,6 @@ class Neighbours:
 
     Args:
         sees: tells whether hints and notices arrive, as far as is known.
-        now_ms: the time by the clock that the nodes have in common; it tells which session is newer.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class Neighbours:
         clones: CloneGuard,
         enquiries: Enquiries,
         sees: Callable[[], bool],
-        now_ms: Callable[[], int],
         spawn: Spawn,
     ) -> None:
         self._router = router
@@ -85,7 +83,6 @@ class Neighbours:
         self._clones = clones
         self._enquiries = enquiries
         self._sees = sees
-        self._now_ms = now_ms
         self._spawn = spawn
         self._is_resyncing = False
         self._is_due = False
@@ -103,11 +100,6 @@ class Neighbours:
             robots = members_added(event)
             if robots:
                 self._tell_joined(run.conv, event.seq, robots)
-
-    def on_opened(self, session: Session) -> None:
-        """Note when a device's session was opened here, and tell of it."""
-        session.opened_ms = self._now_ms()
-        self.tell_opened(session)
 
     def tell_opened(self, session: Session) -> None:
         """Tell that a device has its session here now."""

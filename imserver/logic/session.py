@@ -4,7 +4,7 @@ A (robot, device) pair has at most one session: a new one replaces the old, whic
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from imserver.core.clock import Clock
@@ -41,7 +41,7 @@ class Session:
         readers: what it receives, by conversation.
         groups: the robot's conversations, kept only if it does not receive them all.
         behind, loads: readers that wait for the connection or a free page read; page reads on their way.
-        opened_ms: when it was opened, by the clock that nodes have in common; 0 on a node that is alone.
+        opened_ms: the stamp under which it was opened; 0 on a node that is alone.
         left: how far conversations were delivered that its robot has left meanwhile, the last few.
         unfollowed: conversations that were delivered to it until it wanted no more of them.
     """
@@ -179,6 +179,7 @@ class Sessions:
         self._opening: Counter[RobotName] = Counter()
         self._joins_while_opening = 0
         self.on_opened: Callable[[Session], None] = _ignore
+        self.stamp: Callable[[], Awaitable[int]] | None = None
         delivery.on_joined = self._on_joined
         delivery.on_found = self.receive
 
@@ -205,7 +206,7 @@ class Sessions:
         Raises:
             Refusal: ``unauthenticated``, the warrant was revoked meanwhile; ``too_large``, too many devices.
         """
-        robot = warrant.robot
+        robot, stamp = warrant.robot, 0 if self.stamp is None else await self.stamp()
         await self._committer.settle_cursors(robot)
         adopted = await self._adopt(robot, device)
         seen = [membership for membership, _ in resumption.visible(adopted, warrant)]
@@ -217,6 +218,7 @@ class Sessions:
         room.for_device(self.by_robot.get(robot, {}), device, self._limits.devices_max)
         session = Session(peer, warrant, device, session_id=self._ids.token())
         session.auto, session.start = hello.auto, Boot(hello.boot or 0, hello.instance or "")
+        session.opened_ms = stamp
         session.window = min(hello.window, self._limits.window_max)
         how = self._take_place(session, how)
         visible = resumption.visible(adopted, warrant)

@@ -74,8 +74,9 @@ class Attendance(Protocol):
     async def nodes(self) -> list[NodeRecord]:
         """Return the nodes that are there, this one among them, by name, as far as is known."""
 
-    def now_ms(self) -> int:
-        """Return milliseconds since 1970 by a clock that all nodes have in common, as far as they can."""
+    async def stamp(self) -> int:
+        """Return a number that is greater than those that nodes were given before, as far as can be told;
+        roughly milliseconds since 1970."""
 
     def neighbours(self) -> frozenset[str]:
         """Return the names of the other nodes; the same object as long as they are the same. One that is
@@ -113,7 +114,7 @@ class LoneAttendance:
     def neighbours(self) -> frozenset[str]:
         return _NOBODY
 
-    def now_ms(self) -> int:
+    async def stamp(self) -> int:
         return self._clock.now_ms()
 
 

@@ -4,6 +4,7 @@ Keys, behind the deployment's prefix:
 
 - ``node:<name>``: the node's record as JSON; expires unless the node renews it, which is its lease.
 - ``nodes``: the names of all nodes that have not been seen dead, so that nobody has to search for leases.
+- ``stamp``: the last stamp that was given out (`redis_stamps`).
 - ``robots:<name>``: the robots that are online there; expires a day after the node's last beat.
 
 A node writes its own keys only, once a beat, and puts them right from what it knows itself if they are not as
@@ -27,6 +28,7 @@ from imserver.core.tasks import TaskScope, heed_cancellation
 from imserver.protocol.names import RobotName
 from imserver.route.attendance import NodeRecord, ignore, nobody_tells, unknown_node
 from imserver.route.redis_burials import Burials, Keys
+from imserver.route.redis_stamps import Stamps
 from imserver.route.redis_time import RedisTime
 from imserver.route.roster import Roster
 
@@ -64,12 +66,12 @@ class RedisAttendance:
         self._node = node
         self._keys = Keys(prefix)
         self._time = RedisTime(clock)
+        self._stamps = Stamps(redis, self._keys.stamp, self._time)
         self._beat_s = beat_s
         self._lease_ms = int(lease_s * 1000)
         self._changed: set[RobotName] = set()
         self._written = 0
         self._is_true = False
-        self._answers = True
         self._wake = asyncio.Event()
         self._changes = 0
         self._shown = 0
@@ -101,13 +103,13 @@ class RedisAttendance:
         self._wake.set()
 
     async def settled(self) -> None:
-        if self._answers and self._shown < self._changes:
+        if self._stamps.answers and self._shown < self._changes:
             shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((self._changes, shown))
             await shown
 
-    def now_ms(self) -> int:
-        return self._time.now_ms()
+    async def stamp(self) -> int:
+        return await self._stamps.next()
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         answers = await self._present(self._others, robots) if robots else {}
@@ -171,7 +173,7 @@ class RedisAttendance:
             await self._write_until_next_beat()
         except _FAILURES as exc:
             _log.warning("route.no_attendance", extra={"reason": str(exc)})
-            self._is_true = self._answers = False
+            self._is_true = self._stamps.answers = False
             self._show(self._changes)
             await asyncio.sleep(self._beat_s)
 
@@ -199,7 +201,7 @@ class RedisAttendance:
             pipeline.smembers(self._keys.nodes)
             (seconds, micros), _, _, count, _, names = await pipeline.execute()
         self._time.measured(seconds + micros / 1_000_000, asked_s=asked_s)
-        self._answers = True
+        self._stamps.answers = True
         if not self._is_true or count != self._written:
             await self._write_all()
         await self._look_at_others([n for n in _texts(names) if n != self._node], scope)

@@ -31,6 +31,11 @@ class Keys(NamedTuple):
         """Names of the nodes."""
         return f"{self.prefix}:nodes"
 
+    @property
+    def stamp(self) -> str:
+        """The last stamp that was given out."""
+        return f"{self.prefix}:stamp"
+
     def lease_of(self, node: str) -> str:
         """A node's record, which expires."""
         return f"{self.prefix}:node:{node}"

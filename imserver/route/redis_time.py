@@ -1,8 +1,8 @@
-"""The time of the Redis that nodes share, so that it is one clock that says which of two things came later.
+"""The time of the Redis that nodes share, as it is known without asking: for when Redis does not answer.
 
-Nobody asks Redis when it wants to know the time: how far this machine's stopwatch is from Redis' clock is
-measured now and then, and is off by half of what the question took at most (as in F. Cristian, "Probabilistic
-clock synchronization", 1989). Without Redis, this machine's own clock has to do.
+How far this machine's stopwatch is from Redis' clock is measured now and then, and is off by half of what the
+question took at most (as in F. Cristian, "Probabilistic clock synchronization", 1989). Where Redis has never
+answered, this machine's own clock has to do.
 """
 
 from typing import Final

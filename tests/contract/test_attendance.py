@@ -254,16 +254,46 @@ async def test_nothing_waits_for_a_redis_that_does_not_answer(server, nodes):
         await asyncio.wait_for(one.settled(), PATIENCE_S)
 
 
-async def test_nodes_agree_on_the_time_however_wrong_their_clocks_are(server):
+async def test_stamps_grow_from_node_to_node_however_wrong_their_clocks_are(server):
     behind, ahead = (
         Holding(server, "behind", skew_s=-7_200),
         Holding(server, "ahead", skew_s=86_400),
     )
     async with running(behind, ahead):
-        first = behind.now_ms()
-        second = ahead.now_ms()
-        third = behind.now_ms()
-        assert first - 1_000 < second < third + 1_000
+        stamps = [await node.stamp() for node in (behind, ahead) * 200]
+        assert stamps == sorted(set(stamps))
+
+
+async def test_many_who_ask_at_once_are_stamped_in_their_order(server):
+    one, two = Holding(server, "one"), Holding(server, "two")
+    async with running(one, two):
+        before = await two.stamp()
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(one.stamp()) for _ in range(500)]
+        stamps = [task.result() for task in asked]
+        assert before < stamps[0] and stamps == sorted(stamps)
+        assert await two.stamp() > stamps[-1]
+
+
+async def test_stamps_grow_when_redis_has_forgotten_the_last_one(server, nodes):
+    one, two, _ = nodes
+    async with running(*nodes):
+        first = await one.stamp()
+        await asyncio.sleep(0.002)  # a stamp is a millisecond
+        async with connect(server.url) as stranger:
+            await stranger.flushall()
+        assert await two.stamp() > first
+
+
+async def test_without_redis_its_time_has_to_do_as_it_was_known_last(server):
+    behind, ahead = (
+        Holding(server, "behind", skew_s=-7_200),
+        Holding(server, "ahead", skew_s=86_400),
+    )
+    async with running(behind, ahead):
+        server.kill()
+        first, second, third = [await node.stamp() for node in (behind, ahead, behind)]
+        assert first - 1_000 < second < third + 5_000
 
 
 async def test_a_redis_that_forgot_everything_is_told_again(server, nodes):

@@ -258,10 +258,10 @@ async def test_a_device_that_comes_back_on_another_node_ends_its_old_session(nod
 
 
 async def test_a_node_whose_clock_is_behind_takes_devices_over_all_the_same(nodes):
-    nodes.two.clock.ms -= 3_600_000
-    old = await nodes.one.session("r1")
+    nodes.one.clock.ms -= 3_600_000
+    old = await nodes.two.session("r1")
     nodes.clock.ms += 5
-    new = await nodes.two.session("r1")
+    new = await nodes.one.session("r1")
     await nodes.settle()
     assert peer_of(old).closed is not None and peer_of(old).closed[0] == CloseCode.REPLACED
     assert peer_of(new).closed is None
