@@ -27,7 +27,7 @@ from imserver.core.ids import Ids
 from imserver.core.settings import DeliverySettings, Settings
 from imserver.core.tokens import TokenAuthority
 from imserver.data.file_store import FileStore
-from imserver.data.store import Store
+from imserver.data.store import EventLog, Store
 from imserver.logic.administering import Administering
 from imserver.logic.clones import CloneGuard
 from imserver.logic.committer import Committer, WayIn
@@ -78,6 +78,13 @@ class Collaborators(NamedTuple):
     cluster: Cluster | None = None
     pictures: Shrinking | None = None
     attendance: Attendance | None = None
+    log: EventLog | None = None
+    """The store's log for those who read pages of it, if that is not ``store``: with a cache beside it."""
+
+    @property
+    def pages(self) -> EventLog:
+        """The log that pages are read from."""
+        return self.store if self.log is None else self.log
 
 
 class _Writing(NamedTuple):
@@ -217,7 +224,7 @@ def _delivery(
     metrics: LogicMetrics,
 ) -> Delivery:
     return Delivery(
-        given.store,
+        given.pages,
         conversations,
         spawn=given.spawn,
         metrics=metrics,
@@ -236,7 +243,7 @@ def _intake(
     metrics: IntakeMetrics,
 ) -> Intake:
     """Return the intake, which takes in what the router brings from now on."""
-    intake = Intake(given.store, conversations, delivery, signals, given.spawn, metrics)
+    intake = Intake(given.pages, conversations, delivery, signals, given.spawn, metrics)
     given.router.attach(intake)
     return intake
 
@@ -364,7 +371,9 @@ def _use_cases(
             spawn=given.spawn,
         ),
         groups=groups,
-        history=HistoryReader(conversations, store, limits=limits, page_bytes_max=page_bytes_max),
+        history=HistoryReader(
+            conversations, given.pages, limits=limits, page_bytes_max=page_bytes_max
+        ),
         listings=Listings(
             conversations, store, store, sessions=sessions, attendance=attendance, limits=limits
         ),

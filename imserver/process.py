@@ -1,6 +1,6 @@
 """One process of the server: opens the store, builds a node around it, listens, and drains it at the end.
 
-Besides `cli`, `stores` and `routes` the only place that names concrete engines.
+Besides `cli`, `stores`, `routes` and `caches` the only place that names concrete engines.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from typing import Any
 from imserver.access.door import Door
 from imserver.access.http.application import Parts, application
 from imserver.access.listener import Listener
+from imserver.caches import OpenedCache, open_cache
 from imserver.core.clock import Clock, SystemClock
 from imserver.core.ids import RandomIds
 from imserver.core.settings import Settings
@@ -79,16 +80,18 @@ async def _run(
 
         clock, ids = SystemClock(), RandomIds()
         route = open_route(settings, opened.store, authority=authority, clock=clock)
+        cache = open_cache(settings, opened.store, authority)
         given = Collaborators(
             opened.store,
             opened.files,
             *(route.router, authority, clock, ids, spawn),
             pictures=_pictures(settings),
             cluster=route.cluster,
+            log=cache.log,
         )
         node = build(settings, given)
         await _keep_ledger(node, settings, spawn)
-        committing = _spawn_all(scope, node, opened, route, settings=settings)
+        committing = _spawn_all(scope, node, opened, route, cache=cache, settings=settings)
         draining = asyncio.Event()
 
         async def drain() -> None:
@@ -149,11 +152,17 @@ async def _keep_ledger(
 
 
 def _spawn_all(
-    scope: TaskScope, node: Node, opened: OpenedStore, route: OpenedRoute, *, settings: Settings
+    scope: TaskScope,
+    node: Node,
+    opened: OpenedStore,
+    route: OpenedRoute,
+    *,
+    cache: OpenedCache,
+    settings: Settings,
 ) -> asyncio.Task[None]:
     """Start what runs as long as the process, and return the task that a drain waits for."""
     scope.spawn(_announce(node, settings.delivery.head_interval_s), name="heads")
-    for part in (opened, route):
+    for part in (opened, route, cache):
         for name, work in part.work.items():
             scope.spawn(work(), name=name)
         if part.metrics is not None:

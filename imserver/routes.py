@@ -57,6 +57,7 @@ def open_route(
         # Imported here: who runs on one machine needs no driver of Redis.
         from imserver.route.redis import RedisRouter  # noqa: PLC0415
         from imserver.route.redis_attendance import RedisAttendance  # noqa: PLC0415
+        from imserver.route.redis_carrier import carrier_over  # noqa: PLC0415
         from imserver.route.redis_client import connect  # noqa: PLC0415
         from imserver.route.redis_one_time import RedisOneTime  # noqa: PLC0415
     except ImportError as exc:
@@ -66,16 +67,19 @@ def open_route(
     node, prefix = new_name(), f"imserver:{authority.server_id}"
     registry = CollectorRegistry()
     redis = connect(settings.route.url)
+    metrics = RouteMetrics(registry)
+    carrier = carrier_over(settings.route.url, dice=random.Random(), metrics=metrics)
     router = RedisRouter(
-        redis,
+        carrier,
         node=node,
         prefix=prefix,
-        dice=random.Random(),
-        metrics=RouteMetrics(registry),
+        metrics=metrics,
         carried_bytes_max=settings.route.carried_bytes_max,
     )
-    attendance = RedisAttendance(connect(settings.route.url), node=node, prefix=prefix, clock=clock)
-    left = RedisOneTime(redis, prefix=prefix, own=LocalOneTime(clock))
+    # In braces: on a Redis Cluster these keys have to be in one place.
+    keys = f"imserver:{{{authority.server_id}}}"
+    attendance = RedisAttendance(redis, node=node, prefix=keys, clock=clock)
+    left = RedisOneTime(redis, prefix=keys, own=LocalOneTime(clock))
     cluster = Cluster(
         node,
         cast(SharedLog, store),

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tests.place import LOOPBACK, Place
 
@@ -15,21 +16,49 @@ PROGRAM = shutil.which("redis-server") or "/usr/bin/redis-server"
 START_S = 20
 
 
-class RedisServer:
-    """One Redis process; it can be killed, paused, and started again on the same port."""
+def free_port(port: int = 0) -> int:
+    """Return a port that nobody has, or this one if nobody has it."""
+    with socket.create_server(("127.0.0.1", port)) as taken:
+        return int(taken.getsockname()[1])
 
-    def __init__(self, place: Place = LOOPBACK, *, port: int = 0, bind: str = "") -> None:
+
+class RedisServer:
+    """One Redis process; it can be killed, paused, and started again on the same port.
+
+    Args:
+        options: of redis-server, beside those that it always gets.
+    """
+
+    def __init__(
+        self,
+        place: Place = LOOPBACK,
+        *,
+        port: int = 0,
+        bind: str = "",
+        options: Sequence[str] = (),
+    ) -> None:
         self.host = place.host
         self._bind = bind or place.host
         self._prefix = place.prefix
-        with socket.create_server(("127.0.0.1", port)) as taken:
-            self.port = int(taken.getsockname()[1])
+        self.port = free_port(port)
+        self._options = tuple(options)
+        # What a replica is sent is written to a file, which no other server must find when it starts.
+        self._file = Path(tempfile.gettempdir(), f"imserver-redis-{place.host}-{self.port}.rdb")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"redis://{self.host}:{self.port}/0"
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started, and not killed."""
+        return self._process is not None
+
+    def option(self, name: str) -> str:
+        """Return the value of one of the options that were given."""
+        return self._options[self._options.index(name) + 1]
 
     def start(self) -> None:
         """Start it, and return when it answers."""
@@ -46,12 +75,16 @@ class RedisServer:
             "",
             "--appendonly",
             "no",
+            "--dir",
+            str(self._file.parent),
+            "--dbfilename",
+            self._file.name,
+            *self._options,
         )
         self._process = subprocess.Popen(
             [*self._prefix, PROGRAM, *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=tempfile.gettempdir(),
             start_new_session=True,  # Ctrl-C is for whoever started it
         )
         deadline_s = time.monotonic() + START_S
@@ -65,6 +98,7 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._file.unlink(missing_ok=True)
 
     def pause(self) -> None:
         """Keep it from doing anything."""
@@ -88,9 +122,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_process() -> Iterator[RedisServer]:
+def redis_process(*options: str) -> Iterator[RedisServer]:
     """Run a Redis server for a while."""
-    server = RedisServer()
+    server = RedisServer(options=options)
     try:
         server.start()
         yield server

@@ -44,6 +44,7 @@ FLAGS: Final = (
     Flag("--data", "server.data", "DIR", "The data directory"),
     Flag("--store", "store.url", "URL", "A MongoDB to keep it in instead"),
     Flag("--route", "route.url", "URL", "A Redis that connects the nodes on that store"),
+    Flag("--cache", "cache.url", "URL|none", "A Redis that keeps what was read of it lately"),
     Flag("--durability", "store.durability", "full|os", "When an event is acked"),
     Flag("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
 )

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from imserver.core.audit_settings import AuditSettings
+from imserver.core.cache_settings import CacheSettings
 from imserver.core.errors import InvalidSettings
 from imserver.core.file_settings import FileSettings
 from imserver.core.http_settings import HttpSettings
@@ -193,6 +194,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     store: StoreSettings = StoreSettings()
     route: RouteSettings = RouteSettings()
+    cache: CacheSettings = CacheSettings()
     retention: RetentionSettings = RetentionSettings()
     delivery: DeliverySettings = DeliverySettings()
     access: AccessSettings = AccessSettings()
@@ -277,7 +279,8 @@ def masked(settings: Settings) -> Settings:
     """Return the settings without the passwords that stand in URLs."""
     store = structs.replace(settings.store, url=_without_passwords(settings.store.url))
     route = structs.replace(settings.route, url=_without_passwords(settings.route.url))
-    return structs.replace(settings, store=store, route=route)
+    cache = structs.replace(settings.cache, url=_without_passwords(settings.cache.url))
+    return structs.replace(settings, store=store, route=route, cache=cache)
 
 
 def _without_passwords(url: str) -> str:

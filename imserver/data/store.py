@@ -10,7 +10,7 @@ Promises common to all engines:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from imserver.core.acts import Act, RecordedAct, Revoked, TokenRecord
 from imserver.core.model import (
@@ -240,3 +240,23 @@ class SharedLog(Protocol):
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         """Return the head of each of ``convs`` that exists; one that has ended included."""
+
+
+class Bounds(NamedTuple):
+    """Which log a conversation has, and from where on it is kept: as in `ConversationRecord`."""
+
+    epoch: str
+    floor: int
+
+
+class BoundsOfLogs(Protocol):
+    """What is asked of a shared store by who has events from elsewhere: whether it still keeps them."""
+
+    async def bounds(self, convs: Sequence[ConversationName]) -> dict[ConversationName, Bounds]:
+        """Return what the records of ``convs`` say of their logs, without those that have no record yet.
+
+        One small read, however long the logs are.
+
+        Raises:
+            StoreUnavailable: they could not be asked for.
+        """

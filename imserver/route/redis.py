@@ -6,21 +6,16 @@ cannot be reached they are thrown away, since old hints would only delay new one
 begins, also once more after a cut, the listener is told, and looks for itself what it has missed.
 """
 
-import random
-
 from msgspec import Raw
-from redis.asyncio import Redis
 
 from imserver.core.model import Run
 from imserver.core.route_settings import RouteSettings
-from imserver.core.tasks import TaskScope
 from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import SignalValue
 from imserver.route import hints
+from imserver.route.carrier import Carrier
 from imserver.route.metrics import RouteMetrics
-from imserver.route.redis_publisher import Publisher
 from imserver.route.redis_requests import RedisRequests
-from imserver.route.redis_subscriber import Subscriber
 from imserver.route.router import RouteListener
 
 
@@ -28,7 +23,7 @@ class RedisRouter:
     """A `Router` over Redis pub/sub. `run` leads its life; without it hints of other nodes do not arrive.
 
     Args:
-        redis: a client of its own with a deadline on every call and no retries; closed when `run` ends.
+        carrier: brings payloads to channels and from there, over one Redis or a cluster of them.
         node: this node's name, unique among those that share ``prefix``.
         prefix: begins the name of every channel, so that deployments can share a Redis.
         carried_bytes_max: larger hints announce the head of their run alone: who follows the conversation
@@ -37,15 +32,14 @@ class RedisRouter:
 
     def __init__(
         self,
-        redis: Redis,
+        carrier: Carrier,
         *,
         node: str,
         prefix: str,
-        dice: random.Random,
         metrics: RouteMetrics,
         carried_bytes_max: int = RouteSettings().carried_bytes_max,
     ) -> None:
-        self._redis = redis
+        self._carrier = carrier
         self._node = node
         self._prefix = prefix
         self._own = hints.begins_as(node)
@@ -54,24 +48,19 @@ class RedisRouter:
         self._notices = f"{prefix}:notices"
         self._metrics = metrics
         self._listener: RouteListener | None = None
-        self._publisher = Publisher(
-            redis,
-            dice=dice,
-            metrics=metrics,
-            on_lost=self._give_up,
-            on_again=lambda: self._attached().on_unheard(),
-        )
+        carrier.on_payload = self._on_payload
+        carrier.on_subscribed = self._on_subscribed
+        carrier.on_lost = self._give_up
+        carrier.on_again = lambda: self._attached().on_unheard()
+        carrier.want(self._notices)
+        self.run = carrier.run
         self._requests: RedisRequests | None = None
-        self._subscriber = Subscriber(
-            redis, dice=dice, on_payload=self._on_payload, on_subscribed=self._on_subscribed
-        )
-        self._subscriber.want(self._notices)
         metrics.connected.set_function(lambda: self.is_connected)
 
     @property
     def is_connected(self) -> bool:
         """Whether hints come and go, as far as is known."""
-        return self._publisher.is_connected and self._subscriber.is_connected
+        return self._carrier.is_connected
 
     def attach(self, listener: RouteListener) -> None:
         if self._listener is not None:
@@ -84,24 +73,24 @@ class RedisRouter:
         if len(payload) > self._carried_bytes_max:
             moved = hints.HeadMoved(self._node, run.conv, run.events[-1].seq)
             payload = hints.encode(moved)
-        self._publisher.put(self._channel + run.conv, payload)
+        self._carrier.put(self._channel + run.conv, payload)
 
     def publish_signal(self, signal: SignalValue) -> None:
         self._attached().on_signal(signal)
         payload = hints.encode(hints.Signalled(self._node, signal))
-        self._publisher.put(self._channel + signal.conv, payload)
+        self._carrier.put(self._channel + signal.conv, payload)
 
     def tell(self, notice: bytes) -> None:
-        self._publisher.put(self._notices, hints.encode(hints.Notice(self._node, Raw(notice))))
+        self._carrier.put(self._notices, hints.encode(hints.Notice(self._node, Raw(notice))))
 
     async def handed_on(self) -> None:
-        await self._publisher.wait_written()
+        await self._carrier.wait_written()
 
     def follow(self, conv: ConversationName) -> None:
-        self._subscriber.want(self._channel + conv)
+        self._carrier.want(self._channel + conv)
 
     def unfollow(self, conv: ConversationName) -> None:
-        self._subscriber.unwant(self._channel + conv)
+        self._carrier.unwant(self._channel + conv)
 
     def asking(self, *, key: bytes) -> RedisRequests:
         """Return what asks other nodes, and is asked, over the same connections. Call it once.
@@ -109,19 +98,10 @@ class RedisRouter:
         Args:
             key: a secret of the deployment's nodes, which seals what they ask each other.
         """
-        put = self._publisher.put
+        put = self._carrier.put
         self._requests = RedisRequests(node=self._node, prefix=self._prefix, key=key, put=put)
-        self._subscriber.want(self._requests.channel)
+        self._carrier.want(self._requests.channel)
         return self._requests
-
-    async def run(self) -> None:
-        """Carry hints until cancelled; never fails, whatever becomes of Redis."""
-        try:
-            async with TaskScope() as scope:
-                scope.spawn(self._publisher.run(), name="route.publish")
-                scope.spawn(self._subscriber.run(), name="route.subscribe")
-        finally:
-            await self._redis.aclose()
 
     def _on_payload(self, payload: bytes) -> None:
         if hints.is_of(payload, self._own):

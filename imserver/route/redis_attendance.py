@@ -20,14 +20,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from imserver.core.clock import Clock
 from imserver.core.tasks import TaskScope, heed_cancellation
 from imserver.protocol.names import RobotName
 from imserver.route.attendance import NodeRecord, ignore, nobody_tells, unknown_node
 from imserver.route.redis_burials import Burials, Keys
+from imserver.route.redis_client import FAILURES, Client
 from imserver.route.redis_stamps import Stamps
 from imserver.route.redis_time import RedisTime
 from imserver.route.roster import Roster
@@ -39,8 +38,6 @@ LEASE_S: Final = 6.0
 LEAVE_S: Final = 1.0
 CHUNK: Final = 1_000
 KEPT_S: Final = 86_400
-
-_FAILURES: Final = (RedisError, OSError)
 
 
 class RedisAttendance:
@@ -54,7 +51,7 @@ class RedisAttendance:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Client,
         *,
         node: str,
         prefix: str,
@@ -135,7 +132,7 @@ class RedisAttendance:
                 for node in nodes:
                     pipeline.smismember(self._keys.robots_of(node), list(robots))
                 answers = await pipeline.execute()
-        except _FAILURES:
+        except FAILURES:
             return {}
         return dict(zip(nodes, answers, strict=True))
 
@@ -147,7 +144,7 @@ class RedisAttendance:
                 if names
                 else []
             )
-        except _FAILURES:
+        except FAILURES:
             return [self.about()]
         found = [msgspec.json.decode(lease, type=NodeRecord) for lease in leases if lease]
         others = [node for node in found if node.node != self._node]
@@ -171,7 +168,7 @@ class RedisAttendance:
         try:
             await self._beat(scope)
             await self._write_until_next_beat()
-        except _FAILURES as exc:
+        except FAILURES as exc:
             _log.warning("route.no_attendance", extra={"reason": str(exc)})
             self._is_true = self._stamps.answers = False
             self._show(self._changes)
@@ -193,14 +190,15 @@ class RedisAttendance:
         own = msgspec.json.encode(self.about())
         robots, asked_s = self._keys.robots_of(self._node), self._time.stopwatch_s()
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.time()
+            # With a key, so that a cluster knows where: the server that has the rest of it.
+            pipeline.eval("return redis.call('TIME')", 1, self._keys.nodes)
             pipeline.set(self._keys.lease_of(self._node), own, px=self._lease_ms)
             pipeline.sadd(self._keys.nodes, self._node)
             pipeline.scard(robots)
             pipeline.expire(robots, KEPT_S)
             pipeline.smembers(self._keys.nodes)
             (seconds, micros), _, _, count, _, names = await pipeline.execute()
-        self._time.measured(seconds + micros / 1_000_000, asked_s=asked_s)
+        self._time.measured(int(seconds) + int(micros) / 1_000_000, asked_s=asked_s)
         self._stamps.answers = True
         if not self._is_true or count != self._written:
             await self._write_all()
@@ -273,7 +271,7 @@ class RedisAttendance:
                 if not self._written:
                     await self._redis.srem(self._keys.nodes, self._node)
                 await self._redis.delete(self._keys.lease_of(self._node))
-        except (*_FAILURES, TimeoutError) as exc:
+        except (*FAILURES, TimeoutError) as exc:
             _log.info("route.left_without_word", extra={"reason": str(exc)})
         finally:
             self._show(self._changes)

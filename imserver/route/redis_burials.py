@@ -11,10 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from imserver.protocol.names import RobotName
+from imserver.route.redis_client import FAILURES, Client
 
 _log = logging.getLogger("imserver.route")
 
@@ -59,7 +57,7 @@ class Burials:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Client,
         keys: Keys,
         *,
         node: str,
@@ -86,7 +84,7 @@ class Burials:
             claim = self._keys.burial_of(node)
             if await self._redis.set(claim, self._node, nx=True, px=self._claim_ms):
                 await self._bury(node, claim)
-        except (RedisError, OSError) as exc:
+        except FAILURES as exc:
             _log.warning("route.burial_broken_off", extra={"node": node, "reason": str(exc)})
         finally:
             self._under_way.discard(node)

@@ -3,30 +3,65 @@ own, since whoever calls knows better what to do when Redis does not answer.
 
 A connection that the peer has just reset may be used once more before anybody is told. What uvloop says then
 is a `RuntimeError`, which the driver passes on; here it becomes the error that it is.
+
+The URL of a Redis Cluster names some of its servers: redis+cluster://HOST:PORT,HOST:PORT. They tell the
+others.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisGone
+from redis.exceptions import RedisClusterException, RedisError
 
 DEADLINE_S: Final = 1.0
+_CLUSTER: Final = "+cluster://"
+_MOVES_MAX: Final = 2
+"""How often a call to a cluster is tried again where its servers have just changed roles."""
+
+FAILURES: Final = (RedisError, RedisClusterException, OSError)
+"""What a call raises if Redis cannot be asked, or not in time."""
+
+Client: TypeAlias = Redis | RedisCluster
 
 
-def connect(url: str) -> Redis:
-    """Return a client of the Redis at ``url`` (redis://, rediss:// or unix://); connects when it is used.
+def connect(url: str, *, deadline_s: float = DEADLINE_S) -> Client:
+    """Return a client of the Redis at ``url`` (redis://, rediss://, unix:// or, of a cluster,
+    redis+cluster://, rediss+cluster://); connects when it is used.
+
+    Commands on several keys of a cluster are good for keys with one hash tag only.
 
     Raises:
         ValueError: the URL is none of these.
     """
+    if not is_cluster(url):
+        return connect_one(url, deadline_s=deadline_s)
+    first, *_ = urls = server_urls(url)
+    places = [parse_url(each) for each in urls]
+    client: RedisCluster = RedisCluster.from_url(
+        first,
+        startup_nodes=[ClusterNode(each["host"], each.get("port", 6379)) for each in places],
+        socket_timeout=deadline_s,
+        socket_connect_timeout=deadline_s,
+        retry=Retry(NoBackoff(), _MOVES_MAX),
+        max_connections=64,
+    )
+    kind = SSLConnection if first.startswith("rediss") else Connection
+    client.nodes_manager.connection_kwargs["connection_class"] = plain_spoken(kind)
+    return client
+
+
+def connect_one(url: str, *, deadline_s: float = DEADLINE_S) -> Redis:
+    """Return a client of one server, also if it is one of a cluster."""
     client: Redis = Redis.from_url(
         url,
-        socket_timeout=DEADLINE_S,
-        socket_connect_timeout=DEADLINE_S,
+        socket_timeout=deadline_s,
+        socket_connect_timeout=deadline_s,
         retry=Retry(NoBackoff(), 0),
         max_connections=64,
     )
@@ -48,3 +83,30 @@ def plain_spoken(kind: type[AbstractConnection]) -> type[AbstractConnection]:
                 raise RedisGone(f"the connection is closed: {exc}") from exc
 
     return PlainSpoken
+
+
+def is_cluster(url: str) -> bool:
+    """Tell whether a URL is that of a Redis Cluster."""
+    return _CLUSTER in url
+
+
+def server_urls(url: str) -> list[str]:
+    """Return the URLs of the servers that the URL of a cluster names."""
+    scheme, _, rest = url.partition(_CLUSTER)
+    user, hosts, end = _parts(rest)
+    return [f"{scheme}://{user}{host}{end}" for host in hosts.split(",") if host]
+
+
+def server_url(url: str, host: str, port: int) -> str:
+    """Return the URL of another server of a cluster, which has the same users and certificates."""
+    scheme, _, rest = url.partition(_CLUSTER)
+    user, _, end = _parts(rest)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{user}{shown}:{port}{end}"
+
+
+def _parts(rest: str) -> tuple[str, str, str]:
+    """Return what stands before the hosts, the hosts, and what follows them."""
+    size = min((rest.find(sign) for sign in "/?#" if sign in rest), default=len(rest))
+    user, at, hosts = rest[:size].rpartition("@")
+    return user + at, hosts, rest[size:]

@@ -4,16 +4,11 @@ While Redis does not answer, a text is kept by the node that is given it, and ca
 """
 
 import logging
-from typing import Final
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from imserver.route.one_time import LocalOneTime
+from imserver.route.redis_client import FAILURES, Client
 
 _log = logging.getLogger("imserver.route")
-
-_FAILURES: Final = (RedisError, OSError)
 
 
 class RedisOneTime:
@@ -25,7 +20,7 @@ class RedisOneTime:
         own: where texts are that Redis did not take.
     """
 
-    def __init__(self, redis: Redis, *, prefix: str, own: LocalOneTime) -> None:
+    def __init__(self, redis: Client, *, prefix: str, own: LocalOneTime) -> None:
         self._redis = redis
         self._prefix = prefix
         self._own = own
@@ -33,7 +28,7 @@ class RedisOneTime:
     async def leave(self, key: str, text: str, *, ttl_ms: int) -> None:
         try:
             await self._redis.set(self._name(key), text, px=max(ttl_ms, 1))
-        except _FAILURES as exc:
+        except FAILURES as exc:
             _log.info("route.kept_here", extra={"reason": str(exc)})
             await self._own.leave(key, text, ttl_ms=ttl_ms)
 
@@ -43,7 +38,7 @@ class RedisOneTime:
             return own
         try:
             found = await self._redis.getdel(self._name(key))
-        except _FAILURES as exc:
+        except FAILURES as exc:
             _log.info("route.not_found_out", extra={"reason": str(exc)})
             return None
         return found.decode() if isinstance(found, bytes) else found

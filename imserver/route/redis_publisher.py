@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from imserver.core.tasks import heed_cancellation
 from imserver.route.backoff import Backoff
+from imserver.route.carrier import ignore
 from imserver.route.metrics import RouteMetrics
 
 _log = logging.getLogger("imserver.route")
@@ -27,11 +28,13 @@ class Publisher:
     """Publishes what it is given, in order, as long as Redis keeps up; drops it otherwise.
 
     Args:
-        on_lost: told when something was thrown away that had been taken.
-        on_again: told when it gets through again after it did not.
+        sharded: channels are those of a Redis Cluster, and this is the server that has their slots.
 
     Attributes:
         is_connected: the last attempt succeeded.
+        on_lost: told when something was thrown away that had been taken.
+        on_again: told when it gets through again after it did not.
+        on_trouble: told each time when it does not.
     """
 
     def __init__(
@@ -40,14 +43,15 @@ class Publisher:
         *,
         dice: random.Random,
         metrics: RouteMetrics,
-        on_lost: Callable[[], object],
-        on_again: Callable[[], None],
+        sharded: bool,
     ) -> None:
         self._redis = redis
+        self._command = "SPUBLISH" if sharded else "PUBLISH"
         self._backoff = Backoff(dice)
         self._metrics = metrics
-        self._on_lost = on_lost
-        self._on_again = on_again
+        self.on_lost: Callable[[], None] = ignore
+        self.on_again: Callable[[], None] = ignore
+        self.on_trouble: Callable[[], None] = ignore
         self._queue: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -70,6 +74,14 @@ class Publisher:
         """Return when everything that was put has been written, or thrown away."""
         await self._nothing_left.wait()
 
+    def drop(self) -> None:
+        """Throw away what is queued."""
+        self._metrics.dropped.inc(len(self._queue))
+        self._queue.clear()
+        self._bytes = 0
+        self._nothing_left.set()
+        self.on_lost()
+
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
@@ -90,7 +102,7 @@ class Publisher:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for channel, payload in batch:
-                    pipeline.publish(channel, payload)
+                    pipeline.execute_command(self._command, channel, payload)
                 await pipeline.execute()
         except (RedisError, OSError) as exc:
             await self._lose(len(batch), exc)
@@ -101,11 +113,9 @@ class Publisher:
         """Throw away what is queued, and wait until Redis answers again."""
         _log.warning("route.cannot_publish", extra={"reason": str(exc)})
         self.is_connected = False
-        self._metrics.dropped.inc(count + len(self._queue))
-        self._queue.clear()
-        self._bytes = 0
-        self._nothing_left.set()
-        self._on_lost()
+        self.on_trouble()
+        self._metrics.dropped.inc(count)
+        self.drop()
         self._backoff.reset()
         while not self.is_connected:
             heed_cancellation()
@@ -115,4 +125,4 @@ class Publisher:
             except (RedisError, OSError):
                 continue
         _log.info("route.publishes_again")
-        self._on_again()
+        self.on_again()

@@ -12,10 +12,8 @@ Those who ask while a question is on its way are answered by the next one, all t
 import asyncio
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from imserver.core.tasks import heed_cancellation
+from imserver.route.redis_client import FAILURES, Client
 from imserver.route.redis_time import RedisTime
 
 KEPT_MS: Final = 86_400_000
@@ -36,7 +34,7 @@ class Stamps:
         answers: whether Redis did, the last time that it was asked anything; if not, nobody waits for it.
     """
 
-    def __init__(self, redis: Redis, key: str, time: RedisTime) -> None:
+    def __init__(self, redis: Client, key: str, time: RedisTime) -> None:
         self._redis: Any = redis
         self._key = key
         self._time = time
@@ -60,7 +58,7 @@ class Stamps:
     async def _ask(self) -> int:
         try:
             stamp = int(await self._redis.eval(_NEXT, 1, self._key, KEPT_MS))
-        except (RedisError, OSError):
+        except FAILURES:
             self.answers = False
             stamp = self._time.now_ms()
         heed_cancellation()

@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 
 from imserver.core.tasks import TaskScope, heed_cancellation
 from imserver.route.backoff import Backoff
+from imserver.route.carrier import ignore
+from imserver.route.slots import of_one_slot
 
 _log = logging.getLogger("imserver.route")
 
@@ -28,25 +30,24 @@ class Subscriber:
     """Keeps a subscription to the wanted channels alive.
 
     Args:
-        on_payload: told what arrives; must not wait.
-        on_subscribed: told each channel whose payloads arrive from now on.
+        sharded: channels are those of a Redis Cluster, and this is the server that has their slots.
 
     Attributes:
         is_connected: there is a connection that answers, as far as is known.
+        on_payload: told what arrives; must not wait.
+        on_subscribed: told each channel whose payloads arrive from now on.
+        on_dropped: told a channel that the server has let go of by itself, since it has the slot no longer.
+        on_trouble: told each time the connection fails.
     """
 
-    def __init__(
-        self,
-        redis: Redis,
-        *,
-        dice: random.Random,
-        on_payload: Callable[[bytes], None],
-        on_subscribed: Callable[[str], None],
-    ) -> None:
+    def __init__(self, redis: Redis, *, dice: random.Random, sharded: bool) -> None:
         self._redis = redis
+        self._sharded = sharded
         self._backoff = Backoff(dice)
-        self._on_payload = on_payload
-        self._on_subscribed = on_subscribed
+        self.on_payload: Callable[[bytes], None] = ignore
+        self.on_subscribed: Callable[[str], None] = ignore
+        self.on_dropped: Callable[[str], None] = ignore
+        self.on_trouble: Callable[[], None] = ignore
         self._wanted: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self._subscribed: set[str] = set()
@@ -81,16 +82,18 @@ class Subscriber:
             finally:
                 self.is_connected = False
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
+            self.on_trouble()
             await asyncio.sleep(self._backoff.next_s())
 
     async def _receive(self, pubsub: PubSub) -> None:
         self._subscribed.clear()
         self._is_asked = False
         self._changed = dict(self._wanted)
-        await self._subscribe(
-            pubsub
-        )  # a first command connects, which the two tasks must not both do
+        # Before the two tasks begin, which must not both connect.
+        await pubsub.connect()  # type: ignore[no-untyped-call]
+        await self._ask_for_life(pubsub)
         async with TaskScope() as scope:
+            self._wake.set()
             scope.spawn(self._change_forever(pubsub), name="route.subscribe")
             while True:
                 heed_cancellation()
@@ -118,19 +121,34 @@ class Subscriber:
         end = [c for c in channels if c not in self._wanted and c in self._subscribed]
         self._subscribed.update(begin)
         self._subscribed.difference_update(end)
-        if begin:
-            await pubsub.subscribe(*begin)
-        if end:
-            await pubsub.unsubscribe(*end)
+        if not self._sharded:
+            if begin:
+                await pubsub.subscribe(*begin)
+            if end:
+                await pubsub.unsubscribe(*end)
+            return
+        for some in of_one_slot(begin):
+            await pubsub.ssubscribe(*some)
+        for some in of_one_slot(end):
+            await pubsub.sunsubscribe(*some)
 
     def _take(self, message: dict[str, Any]) -> None:
         self.is_connected = True
         self._is_asked = False
         self._backoff.reset()
-        if message["type"] == "message":
-            self._on_payload(message["data"])
-        elif message["type"] == "subscribe":
-            self._on_subscribed(message["channel"].decode())
+        kind = message["type"].removeprefix("s" if self._sharded else "")
+        if kind == "message":
+            self.on_payload(message["data"])
+        elif kind == "subscribe":
+            self.on_subscribed(message["channel"].decode())
+        elif kind == "unsubscribe":
+            self._note_end(message["channel"].decode())
+
+    def _note_end(self, channel: str) -> None:
+        """Take in that a channel has ended: said here, or by a server that has its slot no longer."""
+        if channel in self._subscribed:
+            self._subscribed.discard(channel)
+            self.on_dropped(channel)
 
     async def _ask_for_life(self, pubsub: PubSub) -> None:
         if self._is_asked:

@@ -122,22 +122,28 @@ class StoreContract(
         self.compare_with_model(calls)
 
     def compare_with_model(self, calls) -> None:
-        async def compare() -> None:
-            async with self.fresh_store() as store:
-                model = Model()
-                for asked, moved, trims in calls:
-                    outcomes = await store.append(asked, moved)
-                    expected = [model.append(one) for one in asked]
-                    for one in moved:
-                        model.move(one)
-                    assert [_seen(outcome) for outcome in outcomes] == expected
-                    for conv, below, limit in trims:
-                        floor = await store.trim(conv, below, limit=limit)
-                        assert floor == model.trim(conv, below, limit)
-                for conv in CONVS:
-                    await _compare(store, model, conv)
+        compare_with_model(self.fresh_store, calls)
 
-        asyncio.run(compare())
+
+def compare_with_model(
+    fresh_store: Callable[[], AbstractAsyncContextManager[Store]], calls
+) -> None:
+    async def compare() -> None:
+        async with fresh_store() as store:
+            model = Model()
+            for asked, moved, trims in calls:
+                outcomes = await store.append(asked, moved)
+                expected = [model.append(one) for one in asked]
+                for one in moved:
+                    model.move(one)
+                assert [_seen(outcome) for outcome in outcomes] == expected
+                for conv, below, limit in trims:
+                    floor = await store.trim(conv, below, limit=limit)
+                    assert floor == model.trim(conv, below, limit)
+            for conv in CONVS:
+                await _compare(store, model, conv)
+
+    asyncio.run(compare())
 
 
 async def _compare(store: Store, model: Model, conv: ConversationName) -> None:

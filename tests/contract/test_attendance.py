@@ -5,6 +5,7 @@ import functools
 import operator
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from imserver.protocol.names import RobotName
 from imserver.route.attendance import LoneAttendance, NodeRecord
 from imserver.route.redis_attendance import RedisAttendance
 from imserver.route.redis_client import connect
+from tests.redis_cluster import RedisClusterServers
 from tests.redis_server import RedisServer, redis_process
 
 PATIENCE_S = 10
@@ -38,7 +40,13 @@ class Holding(RedisAttendance):
     """A node's attendance, with the robots it holds, and those it was told are lost."""
 
     def __init__(
-        self, server: RedisServer, node: str, *, lease_s: float = 10.0, skew_s: float = 0.0
+        self,
+        server: RedisServer | RedisClusterServers,
+        node: str,
+        *,
+        lease_s: float = 10.0,
+        skew_s: float = 0.0,
+        prefix: str = "test",
     ) -> None:
         self.robots: dict[RobotName, None] = {}
         self.lost: list[RobotName] = []
@@ -47,7 +55,7 @@ class Holding(RedisAttendance):
         super().__init__(
             connect(server.url),
             node=node,
-            prefix="test",
+            prefix=prefix,
             clock=SkewedClock(skew_s),
             beat_s=0.05,
             lease_s=lease_s,
@@ -338,3 +346,35 @@ async def test_a_lone_node_has_nobody_elsewhere_and_lists_itself():
     await lone.settled()
     assert await lone.elsewhere([R1, R2]) == set()
     assert [node.node for node in await lone.nodes()] == ["alone"]
+
+
+async def test_on_a_redis_cluster_who_comes_is_seen_and_who_is_lost_is_told(
+    shared_redis_cluster, request
+):
+    prefix = f"{{{request.node.name}}}"
+    one, two, three = (
+        Holding(shared_redis_cluster, name, lease_s=1.0, prefix=prefix)
+        for name in ("one", "two", "three")
+    )
+    async with running(one, two, three) as tasks:
+        one.take(R1, R2)
+        two.take(R2)
+        await seen(three, {R1, R2})
+        async with asyncio.timeout(PATIENCE_S):
+            while [node.robots for node in await three.nodes()] != [2, 0, 1]:
+                await asyncio.sleep(0.005)
+        assert 0 < await one.stamp() < await two.stamp()
+        two.let_go(R2)
+        await two.settled()
+        assert await three.holders(R2) == ["one"]
+        one._leave = leave_without_a_word(one)
+        tasks[0].cancel()
+        await until(lambda: sorted(two.lost + three.lost) == [R1, R2])
+        await seen(three, set())
+
+
+def leave_without_a_word(node: Holding) -> Callable[[], Any]:
+    async def leave() -> None:
+        await node._redis.aclose()
+
+    return leave

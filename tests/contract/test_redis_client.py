@@ -6,7 +6,7 @@ import pytest
 import uvloop
 from redis.exceptions import RedisError
 
-from imserver.route.redis_client import connect
+from imserver.route.redis_client import connect_one
 from tests.redis_server import RedisServer, redis_process
 
 
@@ -18,7 +18,7 @@ def redis() -> Iterator[RedisServer]:
 
 def test_a_connection_that_was_just_lost_is_told_as_lost(redis: RedisServer) -> None:
     async def use_a_lost_one() -> None:
-        client = connect(redis.url)
+        client = connect_one(redis.url)
         connection = await client.connection_pool.get_connection()
         connection._writer.transport.abort()
         with pytest.raises(RedisError):

@@ -15,7 +15,9 @@ from imserver.protocol.events import Event
 from imserver.route import hints
 from imserver.route.metrics import RouteMetrics
 from imserver.route.redis import RedisRouter
+from imserver.route.redis_carrier import carrier_over
 from imserver.route.redis_client import connect
+from imserver.route.redis_line import RedisLine
 from imserver.route.redis_publisher import QUEUED_BYTES_MAX
 from tests.contract.router_contract import PATIENCE_S, A, B, Ear, RouterContract, run, signal
 from tests.redis_server import RedisServer, redis_process
@@ -28,14 +30,14 @@ def server() -> Iterator[RedisServer]:
 
 
 def made(server: RedisServer, node: str, **settings: int) -> RedisRouter:
-    return RedisRouter(
-        connect(server.url),
-        node=node,
-        prefix="test",
-        dice=random.Random(node),
-        metrics=RouteMetrics(CollectorRegistry()),
-        **settings,
-    )
+    metrics = RouteMetrics(CollectorRegistry())
+    carrier = carrier_over(server.url, dice=random.Random(node), metrics=metrics)
+    return RedisRouter(carrier, node=node, prefix="test", metrics=metrics, **settings)
+
+
+def line_of(router: RedisRouter) -> RedisLine:
+    assert isinstance(router._carrier, RedisLine)
+    return router._carrier
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -175,7 +177,7 @@ async def test_after_redis_was_killed_everything_is_followed_again(server, nodes
         await until(lambda: not two.is_connected)
         two.follow(B)
         one.publish(run(A, 1))
-        await until(lambda: not one._publisher.is_connected)
+        await until(lambda: not line_of(one).publisher.is_connected)
         server.start()
         await until(lambda: ears[1].followed.count(A) == 2 and B in ears[1].followed)
         await until(lambda: one.is_connected)
@@ -249,5 +251,5 @@ def test_its_queue_is_bounded(server, nodes, ears):
     body = Raw(b"\xc5\xc3\x50" + bytes(50_000))
     for seq in range(1, 301):
         one.publish(Run(A, "epoch-1", [Event(seq, 1, "r1", "c", "message", body)]))
-    assert one._publisher._bytes <= QUEUED_BYTES_MAX
+    assert line_of(one).publisher._bytes <= QUEUED_BYTES_MAX
     assert ears[0].seqs(A) == list(range(1, 301))

@@ -7,6 +7,7 @@ from imserver.core.model import Keep
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.rows import Document, between, event_of, place
+from imserver.data.store import Bounds
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event
 from imserver.protocol.names import ConversationName
 
@@ -60,6 +61,17 @@ class Reader:
                 if known is None or known.kind != REDACT or event.kind == REDACT:
                     deciding[event.ref] = event
         return deciding
+
+    async def bounds(self, convs: Sequence[ConversationName]) -> dict[ConversationName, Bounds]:
+        fields = {"epoch": 1, "floor": 1}
+        async with self._database.session() as session:
+            found = self._database.conversations.find(
+                {"_id": {"$in": list(convs)}}, fields, session=session
+            )
+            return {
+                ConversationName(record["_id"]): Bounds(record["epoch"], record["floor"])
+                async for record in found
+            }
 
     async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
         async with self._database.session() as session:

@@ -91,7 +91,7 @@ class MongoStore:
         self.read_before = self._reader.read_before
         self.read_one = self._reader.read_one
         self.amendments = self._reader.amendments
-        self.first_kept = self._reader.first_kept
+        self.first_kept, self.bounds = self._reader.first_kept, self._reader.bounds
         self.register = self._robots.register
         self.ensure_robot = self._robots.ensure_robot
         self.robot = self._robots.robot
