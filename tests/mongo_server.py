@@ -53,8 +53,9 @@ class MongoSet:
         places: Sequence[Place] = (),
         settings: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
         self._places = list(places) or [LOOPBACK] * members
         self.ports = [free_port() for _ in self._places]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -104,7 +105,7 @@ class MongoSet:
 
     def _spawn(self, member: int) -> None:
         home = self.folder / str(member)
-        home.mkdir(exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
         place = self._places[member]
         command: list[str | Path] = [*place.prefix, mongod(), "--dbpath", home]
         command += ["--port", str(self.ports[member]), "--bind_ip", place.host]

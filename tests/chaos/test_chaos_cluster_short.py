@@ -13,7 +13,7 @@ from tests.chaos.command import CANNOT as CANNOT_RUN
 ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 600
 SLACK = "20"
-FAULTS = "ambiguous writes,cut subscribers,step-down"
+FAULTS = "unconfirmed writes,cut subscribers,step-down"
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(RUN_LIMIT_S + 20)]
 

@@ -79,7 +79,7 @@ MUTANTS = (
                 "        batch.stored = None\n",
             ),
         ),
-        "ambiguous writes,ambiguous writes,ambiguous writes,ambiguous writes",
+        "unconfirmed writes,unconfirmed writes",
         "doubled",
     ),
 )

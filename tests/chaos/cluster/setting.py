@@ -45,7 +45,10 @@ async def _cluster(plan: Plan, journal: Journal, _able: Abilities) -> AsyncItera
     network = Network([*NODES, *MONGODS, *REDIS_NAMES, *CLIENTS])
     await asyncio.to_thread(network.make)
     mongo = MongoSet(
-        places=[network.place(name) for name in MONGODS], settings=SET, parameters=PARAMETERS
+        places=[network.place(name) for name in MONGODS],
+        settings=SET,
+        parameters=PARAMETERS,
+        folder=folder / "data" / "mongo",
     )
     redis = RedisPair(network)
     cluster = Cluster(

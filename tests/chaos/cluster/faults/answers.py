@@ -1,4 +1,4 @@
-"""Faults of answers: inserts that are done, or are not, and nobody learns which."""
+"""Faults of answers: writes that are done, or are not, and nobody learns which."""
 
 import asyncio
 import random
@@ -9,38 +9,50 @@ from tests.chaos.fault import Fault
 
 _LOST: dict[str, dict[str, Any]] = {
     "the connection breaks": {"closeConnection": True},
-    "no majority confirms it in time": {
-        "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}
-    },
     "the primary is none any more": {"errorCode": 10107},
     "it is shut down": {"errorCode": 91},
 }
+_UNCONFIRMED = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
 
 
-async def lose_answers(cluster: Cluster, dice: random.Random) -> None:
-    name, for_s = "ambiguous writes", dice.uniform(1.0, 4.0)
-    commands = dice.choice([["insert"], ["insert"], ["update"], ["insert", "update", "find"]])
-    why = dice.choice(list(_LOST))
-    if "find" in commands:
-        why = "the connection breaks"
-    share = dice.choice([0.3, 0.9])
+async def _fail(
+    cluster: Cluster, dice: random.Random, name: str, *, why: str, how: dict[str, Any]
+) -> None:
+    commands = dice.choice([["insert"], ["insert"], ["insert", "update"]])
+    share, for_s = dice.choice([0.3, 0.9]), dice.uniform(1.0, 4.0)
     cluster.fault(name, why=why, of=commands, share=share, for_s=round(for_s, 2))
     member = await cluster.primary()
-    fail = cluster.mongo.fail_some
-    await asyncio.to_thread(fail, member, commands, share=share, how=_LOST[why])
+    await asyncio.to_thread(cluster.mongo.fail_some, member, commands, share=share, how=how)
     try:
         await asyncio.sleep(for_s)
     finally:
-        await asyncio.to_thread(fail, member, commands, share=0.0)
+        await asyncio.to_thread(cluster.mongo.fail_some, member, commands, share=0.0)
     cluster.healed(name)
     await cluster.wait_sound(name)
 
 
+async def lose(cluster: Cluster, dice: random.Random) -> None:
+    why = dice.choice(list(_LOST))
+    await _fail(cluster, dice, "lost answers", why=why, how=_LOST[why])
+
+
+async def leave_unconfirmed(cluster: Cluster, dice: random.Random) -> None:
+    """Do the writes, and say that no majority has confirmed them in time."""
+    why = "no majority confirms it in time"
+    await _fail(cluster, dice, "unconfirmed writes", why=why, how=_UNCONFIRMED)
+
+
 FAULTS = (
     Fault(
-        "ambiguous writes",
-        "a share of the inserts, updates or reads ends without an answer, or with an unclear one",
-        lose_answers,
-        often=4,
+        "lost answers",
+        "a share of the inserts and updates ends in a broken connection, or says that the primary is gone",
+        lose,
+        often=2,
+    ),
+    Fault(
+        "unconfirmed writes",
+        "a share of the inserts and updates is done, and its majority is not confirmed",
+        leave_unconfirmed,
+        often=2,
     ),
 )
