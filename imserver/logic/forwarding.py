@@ -133,7 +133,7 @@ class Forwarding:
     def submit(self, append: Append, waiter: Waiter) -> None:
         conv = append.conv
         lane = self._lanes.get(conv)
-        if lane is None and (self._is_draining or self._appenders.elsewhere(conv) is None):
+        if lane is None and self._appenders.elsewhere(conv) is None:
             self._submit_here(append, waiter)
             return
         self._require_room(lane, append)

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--robots", type=int, default=3, help="on each node")
     parser.add_argument("--groups", type=int, default=1)
+    parser.add_argument("--apart", action="store_true", help="give each node groups of its own")
     parser.add_argument("--rate", type=float, default=40.0, help="sends a second of each robot")
     parser.add_argument("--in-flight", type=int, default=32, help="of each robot, at most")
     parser.add_argument(
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     nodes=options.nodes,
                     robots=options.robots,
                     groups=options.groups,
+                    is_apart=options.apart,
                     rate=options.rate,
                     in_flight=options.in_flight,
                     forward=forward,

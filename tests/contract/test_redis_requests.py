@@ -25,6 +25,8 @@ class Asking:
 
     def __init__(self, router: RedisRouter) -> None:
         self.router = router
+        self.ear = Ear()
+        router.attach(self.ear)
         self.requests = router.asking(key=b"k" * 32)
 
 
@@ -40,7 +42,6 @@ async def nodes(server: RedisServer) -> AsyncIterator[list[Asking]]:
     nodes = [Asking(made(server, name)) for name in ("one", "two")]
     async with TaskScope() as scope:
         for node in nodes:
-            node.router.attach(Ear())
             scope.spawn(node.router.run(), name="router")
         nodes[1].requests.on_asked = lambda question, answer: answer(packed(b"(%b)" % question))
         await until(lambda: all(node.router.is_connected for node in nodes))
@@ -142,24 +143,30 @@ async def test_nobody_waits_for_a_redis_that_is_gone(nodes, server):
 async def test_what_no_node_has_sealed_is_neither_done_nor_believed(nodes, server):
     questions: list[bytes] = []
     nodes[1].requests.on_asked = lambda question, _answer: questions.append(question)
-    forger = RedisRequests(
-        node="one", prefix="test", key=b"x" * 32, put=lambda _channel, _payload: True
-    )
     forged: list[tuple[str, bytes]] = []
-    forger._put = lambda channel, payload: bool(forged.append((channel, payload))) or True
+
+    def put(channel: str, payload: bytes) -> bool:
+        forged.append((channel, payload))
+        return True
+
+    asker, forger = (
+        RedisRequests(node=node, prefix="test", key=b"x" * 32, put=put) for node in ("one", "two")
+    )
     with pytest.raises(Unanswered):
-        await forger.ask("two", packed(b"forged"), timeout_s=0.001)
+        await asker.ask("two", packed(b"forged"), timeout_s=0.001)
     task = asyncio.create_task(asked(nodes[0].requests, b"x"))
     await until(lambda: nodes[0].requests._waiting)
     [number] = nodes[0].requests._waiting
     forger.on_asked = lambda _question, answer: answer(packed(b"forged"))
     question = packed(b"")
-    seal = forger._seal(b"q", "one", "one", number, question)
+    seal = forger._seal(b"q", "one", "two", number, question)
     forger.on_question(hints.Asked("one", number, Raw(question), seal))
     async with connect(server.url) as stranger:
         for channel, payload in forged:
             await stranger.publish(channel, payload)
-        await until(lambda: questions)
+    for node in nodes:
+        node.router.tell(b"\xc0")
+    await until(lambda: all(node.ear.notices for node in nodes))  # and what came before, too
     assert questions == [packed(b"x")]
     assert not task.done()
     task.cancel()

@@ -6,17 +6,19 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.core.rendezvous import preferred
 from imserver.core.route_settings import Forward
 from imserver.logic.appenders import AVOIDED_S_MAX, CONTENDED_S
+from imserver.logic.handed_on import answer_of, question_of
 from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import Error, Sent
-from tests.unit.logic.logic_tier import peer_of
+from tests.unit.logic.logic_tier import peer_of, plain
 from tests.unit.logic.two_nodes import TwoNodes
 
 GROUP = next(name for name in "abcdefgh" if preferred(f"g/{name}", ["one", "two"]) == "one")
@@ -226,6 +228,8 @@ async def test_a_robot_that_leaves_has_said_first_what_it_said_before(nodes, own
     nodes.store.commits.open()
     answers = await all_sent(*sends)
     assert (await leaving).seq > max(answer.seq for answer in answers)
+    record = await nodes.store.conversation(CONV)
+    assert record is not None and list(record.members) == ["r1"]
 
 
 async def test_a_store_that_the_preferred_node_cannot_reach_is_written_to_by_the_other(
@@ -251,7 +255,23 @@ async def test_large_bodies_are_appended_here_in_their_place(nodes, owner, sende
     nodes.store.commits.open()
     await all_sent(*sends)
     assert await stored(nodes) == ["first", "large", "last"]
-    assert count(nodes, "served", node="one") >= 1
+    assert count(nodes, "forwarded") == 1, "the first; the others went together"
+
+
+async def test_a_direct_line_begins_where_its_first_event_came_in(nodes, owner, sender):
+    line = next(
+        conv
+        for number in range(20)
+        if preferred(conv := f"d/r2/s{number}", ["one", "two"]) == "one"
+    )
+    other = await nodes.two.session(line.rpartition("/")[2])
+    await nodes.two.send(sender, line)
+    await nodes.settle()
+    assert nodes.mail.asked == 0
+    await nodes.two.send(sender, line)
+    await nodes.settle()
+    assert nodes.mail.asked == 1
+    assert peer_of(other).seqs(line) == [1, 2]
 
 
 async def test_lanes_hold_no_more_than_their_share_and_refuse_who_floods(nodes, owner, sender):
@@ -284,6 +304,11 @@ async def test_a_node_that_drains_settles_its_lanes_and_declines(nodes, owner, s
     await nodes.two.send(sender, CONV, cid="4")
     assert nodes.mail.asked == asked
     assert await stored(nodes) == ["0", "1", "2", "3", "4"]
+    answers: list[bytes] = []
+    question = question_of([replace(plain(CONV, "5", sender="r2"), known=1)])
+    nodes.appending[0].service.on_asked(question, answers.append)
+    await nodes.settle()
+    assert answers == [answer_of([])], "it takes nothing from others"
 
 
 async def test_whatever_is_lost_held_or_changed_each_sender_keeps_its_order(
