@@ -7,13 +7,14 @@ from prometheus_client import CollectorRegistry
 
 from imserver.core.clock import Clock
 from imserver.core.route_settings import Forward
-from imserver.data.store import EventLog, Registry, SharedLog
+from imserver.data.store import EventLog, SharedLog, Store
 from imserver.logic.append_service import AppendService
 from imserver.logic.appenders import Appenders
 from imserver.logic.clones import CloneGuard
 from imserver.logic.committer import Committer
 from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Spawn
+from imserver.logic.doubts import Doubts
 from imserver.logic.enquiries import Enquiries
 from imserver.logic.followings import Followings
 from imserver.logic.forwarding import Forwarding
@@ -70,7 +71,7 @@ class Parts(NamedTuple):
     """The parts of a node that have to do with its neighbours."""
 
     router: Router
-    registry: Registry
+    store: Store
     conversations: Conversations
     intake: Intake
     sessions: Sessions
@@ -118,22 +119,26 @@ def join(cluster: Cluster, parts: Parts) -> Neighbours:
         blind_interval_s=BLIND_LOOK_EVERY_S,
     )
     followings = Followings(parts.router, parts.intake, watch, sees=cluster.sees)
+    doubts = Doubts(parts.store)
     neighbours = Neighbours(
         parts.router,
         followings,
         watch,
         parts.conversations,
         parts.sessions,
-        registry=parts.registry,
+        registry=parts.store,
         standing=parts.ledger.standing,
         clones=parts.clones,
         enquiries=parts.enquiries,
+        doubts=doubts,
         sees=cluster.sees,
         spawn=parts.spawn,
     )
     parts.conversations.upkeep = followings
     parts.conversations.is_shared = True
     parts.committer.publish = neighbours.publish
+    doubts.announce = neighbours.publish
+    parts.committer.on_unresolved = doubts.note
     parts.intake.on_heard = cluster.log.note_head
     parts.intake.on_followed = followings.on_followed
     parts.intake.on_connected = neighbours.on_connected

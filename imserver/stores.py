@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client.registry import Collector
 
-from imserver.core.errors import InvalidSettings, StoreUnavailable
+from imserver.core.errors import StoreUnavailable
 from imserver.core.sealing_settings import SealingSettings
 from imserver.core.settings import Settings
 from imserver.data.directory import DataDirectory
@@ -47,15 +47,9 @@ async def open_store(settings: Settings, directory: DataDirectory) -> OpenedStor
     Raises:
         DataDirectoryBusy, StoreCorrupt, StoreTooNew, StoreUnavailable: it cannot be used, and why.
         KeyRingUnusable: bodies are sealed, or are to be, and the keys are not there.
-        InvalidSettings: what is set cannot be had of this store.
     """
     if settings.store.url:
-        if settings.sealing.enabled:
-            raise InvalidSettings(
-                "sealing.enabled is for the embedded store; beside store.url let MongoDB encrypt its files, "
-                "or seal conversations end to end in the SDK"
-            )
-        return await _open_mongo(settings.store.url, directory)
+        return await _open_mongo(settings, directory)
     return await _open_sqlite(settings, directory)
 
 
@@ -99,7 +93,7 @@ def _key_ring_file(settings: SealingSettings, directory: DataDirectory) -> KeyRi
     return KeyRingFile(path, random_bytes=os.urandom)
 
 
-async def _open_mongo(url: str, directory: DataDirectory) -> OpenedStore:
+async def _open_mongo(settings: Settings, directory: DataDirectory) -> OpenedStore:
     try:
         # Imported here: who runs on one machine needs no driver of MongoDB.
         from imserver.data.mongo.metrics import MongoMetrics  # noqa: PLC0415
@@ -108,7 +102,24 @@ async def _open_mongo(url: str, directory: DataDirectory) -> OpenedStore:
         raise StoreUnavailable(
             "a store in MongoDB needs its driver: pip install 'imserver[server,cluster]'"
         ) from exc
-    store = await MongoStore.open(url, mark=directory.pulse_path)
-    files = FileStore(store.files, store.files, store.content)
-    work = {"transactions": store.abandoned.run}
-    return OpenedStore(store, files, store.aclose, work, metrics=MongoMetrics(store.counts))
+    keys = _key_ring_file(settings.sealing, directory)
+    store = await MongoStore.open(settings.store.url, mark=directory.pulse_path, keys=keys)
+    key = FileKey(store.file_key, store.ring)
+    try:
+        await key.load()
+    except BaseException:
+        await store.aclose()
+        raise
+    return OpenedStore(
+        store,
+        FileStore(SealedCatalog(store.files, key), store.files, SealedContent(store.content, key)),
+        store.aclose,
+        work={
+            "lease": store.leases.run,
+            "sealing": store.sealing.run,
+            "file key": key.run,
+            "transactions": store.abandoned.run,
+        },
+        on_hangup=[partial(store.sealing.renew, keys)] if keys else [],
+        metrics=MongoMetrics(store.counts),
+    )

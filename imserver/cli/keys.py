@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imserver.cli.failure import CommandFailed
-from imserver.cli.options import DEFAULT_DATA, DataOption
+from imserver.cli.options import DEFAULT_DATA, ELSEWHERE, DataOption, StoreOption, is_elsewhere
 from imserver.cli.recording import act_of, leave_on_record
 from imserver.core.acts import ActKind
 from imserver.core.clock import SystemClock
@@ -50,6 +50,8 @@ def ring_if_any(data: Path, keys: Path | None) -> KeyRing | None:
     Raises:
         KeyRingUnusable: it is damaged or open to others, or ``keys`` names one that is not there.
     """
+    if keys is None and not data.is_dir():
+        return None
     file = ring_file(data, keys)
     return file.load() if keys is not None or file.path.exists() else None
 
@@ -72,16 +74,13 @@ def rotate(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     typer.echo(f"{key} is the key that seals now; {_NEXT}. Keep a copy of {file.path}")
 
 
-def list_keys(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
+def list_keys(
+    data: DataOption = DEFAULT_DATA, keys: KeysOption = None, store: StoreOption = None
+) -> None:
     """Print each key, when it was made, and how many bodies are sealed with it."""
     import datetime as dt  # noqa: PLC0415
 
-    from imserver.data.sqlite.keys import count_uses  # noqa: PLC0415  (loads the engine)
-    from imserver.data.sqlite.resealing import Uses  # noqa: PLC0415
-
-    database = DataDirectory(data).database_path
-    uses = count_uses(database) if database.is_file() else Uses({}, 0)
-    counts = dict(uses.keys)
+    counts, plain = _uses(data, store)
     for record in ring_file(data, keys).records():
         made = dt.datetime.fromtimestamp(record.created_ms / 1_000, dt.UTC)
         bodies = counts.pop(record.id, 0)
@@ -89,20 +88,30 @@ def list_keys(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
         typer.echo(f"{record.id}  {made:%Y-%m-%dT%H:%M:%SZ}  {bodies:>12,} bodies{mark}")
     for key, bodies in counts.items():
         typer.echo(f"{key}  {'not in the ring':20}  {bodies:>12,} bodies")
-    if uses.plain:
-        typer.echo(f"{'not sealed':30}  {uses.plain:>12,} bodies")
+    if plain:
+        typer.echo(f"{'not sealed':30}  {plain:>12,} bodies")
 
 
 def remove(
     key: Annotated[str, typer.Argument(metavar="KEY", help="As `keys list` shows it.")],
     data: DataOption = DEFAULT_DATA,
     keys: KeysOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Take a key out of the ring for good, if no body is sealed with it any more."""
-    from imserver.data.sqlite.keys import remove_key  # noqa: PLC0415  (loads the engine)
-
     file = ring_file(data, keys)
-    remove_key(DataDirectory(data).database_path, file, KeyId(key))
+    if store is not None:
+        import asyncio  # noqa: PLC0415  (loads the engine, and its driver)
+
+        from imserver.data.mongo import keys as mongo_keys  # noqa: PLC0415
+
+        asyncio.run(mongo_keys.remove_key(store, file, KeyId(key)))
+    elif is_elsewhere(data):
+        raise CommandFailed(ELSEWHERE.format(data))
+    else:
+        from imserver.data.sqlite.keys import remove_key  # noqa: PLC0415  (loads the engine)
+
+        remove_key(DataDirectory(data).database_path, file, KeyId(key))
     _record(data, ActKind.SEALING_KEY_REMOVED, key)
     typer.echo(
         f"{key} is removed; backups that were made before need a copy of {file.path} with it"
@@ -126,11 +135,36 @@ def unseal(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
     typer.echo(f"no body in {data} is sealed any more; set sealing.enabled to false")
 
 
+def _uses(data: Path, store: str | None) -> tuple[dict[KeyId, int], int]:
+    """Return how many bodies are sealed with each key, and how many are not sealed."""
+    if store is not None:
+        import asyncio  # noqa: PLC0415  (loads the engine, and its driver)
+
+        from imserver.data.mongo import keys as mongo_keys  # noqa: PLC0415
+
+        in_mongo = asyncio.run(mongo_keys.count(store))
+        return dict(in_mongo.keys), in_mongo.plain
+    if is_elsewhere(data):
+        raise CommandFailed(ELSEWHERE.format(data))
+    from imserver.data.sqlite.keys import count_uses  # noqa: PLC0415  (loads the engine)
+
+    database = DataDirectory(data).database_path
+    if not database.is_file():
+        return {}, 0
+    uses = count_uses(database)
+    return dict(uses.keys), uses.plain
+
+
 def _record(data: Path, kind: ActKind, key: str) -> None:
     leave_on_record(data, act_of(kind, facts={"key": key}))
 
 
 def _database(data: Path) -> Path:
+    if is_elsewhere(data):
+        raise CommandFailed(
+            "this is for the embedded store. In MongoDB bodies stay sealed once they are, and what was there "
+            "before is in its free space and oplog until overwritten: move to a new one to be rid of it"
+        )
     database = DataDirectory(data).database_path
     if not database.is_file():
         raise CommandFailed(f"there is no store in {data}; name the data directory with --data")

@@ -8,6 +8,7 @@ import typer
 
 from imserver.cli.failure import WrongUse
 from imserver.core.server_settings import ServerSettings
+from imserver.data.directory import DATABASE_NAME, PULSE_NAME
 
 DEFAULT_DATA: Final = Path(ServerSettings().data)
 DEFAULT_URL: Final = "http://127.0.0.1:7400"
@@ -15,12 +16,25 @@ DEFAULT_URL: Final = "http://127.0.0.1:7400"
 DataOption = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="The server's data directory.")
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="mongodb://…", help="The store, if it is in MongoDB."),
+]
 RobotOption = Annotated[
     str, typer.Option("--robot", metavar="NAME", help="The robot that the token is for.")
 ]
 
+ELSEWHERE: Final = (
+    "servers on {} keep everything in MongoDB; name it with --store mongodb://…, as `serve` does"
+)
+
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+
+
+def is_elsewhere(data: Path) -> bool:
+    """Tell whether a data directory is that of a server whose store is in MongoDB."""
+    return (data / PULSE_NAME).exists() and not (data / DATABASE_NAME).exists()
 
 
 def duration_ms(text: str) -> int:

@@ -32,6 +32,7 @@ class FileRecord(Struct, frozen=True):
         created_ms: when it was begun, in milliseconds since 1970.
         expires_ms: from when on it may be let go; None: never.
         digest: SHA-256 of the whole; None while it is unfinished.
+        run: which claim of its writers counts (`FileCatalog.claim`), where several nodes may write; else 0.
     """
 
     id: FileId
@@ -43,6 +44,7 @@ class FileRecord(Struct, frozen=True):
     created_ms: int
     expires_ms: int | None
     digest: bytes | None = None
+    run: int = 0
 
 
 class FileQuota(Struct, frozen=True):

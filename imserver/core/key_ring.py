@@ -140,6 +140,10 @@ class KeyRing:
         self._keys = by_header
         self._sealer = _Sealer(sealing, self._random_bytes)
 
+    def learn(self, other: "KeyRing") -> None:
+        """Open also what the keys of another ring have sealed; which key seals stays as it is."""
+        self._keys = other._keys | self._keys
+
     def seal(self, plain: bytes | memoryview, associated: bytes) -> bytes:
         """Return ``plain`` sealed with the current key, to be opened with the same ``associated`` data."""
         return self._sealer.seal(plain, associated)

@@ -29,29 +29,41 @@ class FileCatalog(Protocol):
     async def find(self, file: FileId) -> FileRecord | None:
         """Return a file, or None."""
 
+    async def claim(self, file: FileId) -> FileRecord | None:
+        """Take the right to write to an unfinished file from whoever has it; return the file as it is then.
+
+        On an engine that nodes share, its ``run`` is one more than before. Whatever is tried in the name of
+        an earlier run from then on does nothing: `move_offset`, `complete`, `remove`, `FileContent.put`.
+        Where one process has the engine to itself, its own turns are enough, and all runs are 0. Nothing is
+        taken of a file that is finished. None if it is gone.
+        """
+
     async def owned(self, owner: RobotName, *, after: str, limit: int) -> list[FileRecord]:
         """Return files of ``owner`` whose ids follow ``after`` in byte order, at most ``limit``."""
 
-    async def move_offset(self, file: FileId, offset: int, *, expires_ms: int) -> bool:
+    async def move_offset(
+        self, file: FileId, offset: int, *, expires_ms: int, run: int = 0
+    ) -> bool:
         """Say how many bytes of an unfinished file are durable, and when it expires if it stays so.
 
         The offset may go back, too: then the bytes behind it count no longer. Returns False, and changes
-        nothing, if the file is finished or gone.
+        nothing, if the file is finished or gone, or another run has it now.
         """
 
     async def complete(
-        self, file: FileId, digest: bytes, *, expires_ms: int | None
+        self, file: FileId, digest: bytes, *, expires_ms: int | None, run: int = 0
     ) -> FileRecord | None:
         """Finish a file: all its bytes are durable, and their SHA-256 is ``digest``.
 
-        If a finished file of that digest and size is here, this one gets its blob, and its own is dropped, in
-        one transaction. Returns the file as it is now, None if it is gone; finishing twice changes nothing.
+        If a finished file of that digest and size is here, with all its bytes, this one gets its blob, and
+        its own is dropped, in one transaction. Returns the file as it is now, None if it is gone; it is
+        unfinished still if another run has it. Finishing twice changes nothing.
         """
 
-    async def remove(self, file: FileId) -> bool:
+    async def remove(self, file: FileId, *, run: int | None = None) -> bool:
         """Let go of a file, with all references to it; its blob is dropped if no other file has it.
 
-        Returns whether there was one.
+        With a ``run``, only if it is unfinished and that run has it. Returns whether there was one.
         """
 
     async def shared_in(
@@ -77,15 +89,19 @@ class FileLeavings(Protocol):
 
 
 class FileContent(Protocol):
-    """The bytes of blobs. One writer a blob at a time; segments are written in any order, and over again."""
+    """The bytes of blobs. One writer a blob counts at a time; segments come in any order, and over again."""
 
     def name(self, token: str) -> BlobId:
         """Return the name of a new blob, made of ``token``, which nobody else was given."""
 
-    async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
+    async def put(
+        self, blob: BlobId, index: int, segment: bytes, *, run: int | None = None
+    ) -> bool:
         """Write a segment of up to `SEALED_SEGMENT_BYTES_MAX` bytes, in place of the one with its index.
 
-        Readable at once, durable after `sync`. Nothing longer than that is held in memory.
+        Readable at once, durable after `sync`. Nothing longer than that is held in memory. With a ``run``,
+        which every upload has, it returns False, and writes nothing, if the blob is another run's now,
+        finished or dropped; judged and written at once, so that who was thought dead spoils nothing.
 
         Raises:
             StoreUnavailable: it is not written: there is no room, and which.
@@ -106,7 +122,9 @@ class FileContent(Protocol):
         """
 
     async def drop(self, blob: BlobId) -> None:
-        """Let go of all segments of a blob. Idempotent."""
+        """Let go of all segments of a blob. Idempotent. Where nodes share the engine, nothing goes of one
+        that
+        a file has: who heard of an upload last before it was finished elsewhere must not take its bytes."""
 
 
 class FileStore(NamedTuple):

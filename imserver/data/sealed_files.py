@@ -129,18 +129,20 @@ class SealedContent:
     def name(self, token: str) -> BlobId:
         return BlobId(f"{token}{_SEALED}") if self._key.seals else self._content.name(token)
 
-    async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
-        if _is_sealed(blob):
+    async def put(
+        self, blob: BlobId, index: int, segment: bytes, *, run: int | None = None
+    ) -> bool:
+        if is_sealed(blob):
             ring = await self._key.ring()
             segment = await asyncio.to_thread(ring.seal, segment, _place(blob, index))
-        await self._content.put(blob, index, segment)
+        return await self._content.put(blob, index, segment, run=run)
 
     async def sync(self, blob: BlobId) -> None:
         await self._content.sync(blob)
 
     async def get(self, blob: BlobId, index: int) -> bytes | None:
         segment = await self._content.get(blob, index)
-        if segment is None or not _is_sealed(blob):
+        if segment is None or not is_sealed(blob):
             return segment
         ring = await self._key.ring()
         try:
@@ -169,21 +171,27 @@ class SealedCatalog:
     async def find(self, file: FileId) -> FileRecord | None:
         return await self._opened(await self._catalog.find(file))
 
+    async def claim(self, file: FileId) -> FileRecord | None:
+        return await self._opened(await self._catalog.claim(file))
+
     async def owned(self, owner: RobotName, *, after: str, limit: int) -> list[FileRecord]:
         found = await self._catalog.owned(owner, after=after, limit=limit)
         opened = [await self._opened(file) for file in found]
         return [file for file in opened if file is not None]
 
-    async def move_offset(self, file: FileId, offset: int, *, expires_ms: int) -> bool:
-        return await self._catalog.move_offset(file, offset, expires_ms=expires_ms)
+    async def move_offset(
+        self, file: FileId, offset: int, *, expires_ms: int, run: int = 0
+    ) -> bool:
+        return await self._catalog.move_offset(file, offset, expires_ms=expires_ms, run=run)
 
     async def complete(
-        self, file: FileId, digest: bytes, *, expires_ms: int | None
+        self, file: FileId, digest: bytes, *, expires_ms: int | None, run: int = 0
     ) -> FileRecord | None:
-        return await self._opened(await self._catalog.complete(file, digest, expires_ms=expires_ms))
+        done = await self._catalog.complete(file, digest, expires_ms=expires_ms, run=run)
+        return await self._opened(done)
 
-    async def remove(self, file: FileId) -> bool:
-        return await self._catalog.remove(file)
+    async def remove(self, file: FileId, *, run: int | None = None) -> bool:
+        return await self._catalog.remove(file, run=run)
 
     async def shared_in(
         self, file: FileId, robot: RobotName | None, *, after: str, limit: int
@@ -201,7 +209,8 @@ class SealedCatalog:
         return structs.replace(file, metadata=said)
 
 
-def _is_sealed(blob: BlobId) -> bool:
+def is_sealed(blob: BlobId) -> bool:
+    """Tell whether what a blob, or a thumbnail, has is sealed."""
     return blob.endswith((_SEALED, thumbnail_of(BlobId(_SEALED))))
 
 

@@ -92,6 +92,7 @@ class Committer:
     Attributes:
         publish: told each run of events once it is durable.
         pending_bytes_max: bytes that may wait here.
+        on_unresolved: told of each event of which the store does not know whether it is stored.
         pause: asked before each commit; what it returns, if anything, is waited for first.
     """
 
@@ -124,6 +125,7 @@ class Committer:
         self._draining = False
         self._has_ended = False
         self.pause: Callable[[], Awaitable[None] | None] = _no_pause
+        self.on_unresolved: Callable[[Append], None] = _leave
 
     def submit(self, append: Append, waiter: Waiter) -> None:
         if self._draining:
@@ -227,6 +229,7 @@ class Committer:
         self._metrics.commit_events.observe(len(batch))
         for entry, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Unresolved:
+                self.on_unresolved(entry[0])
                 refuse([entry], _UNRESOLVED)
             else:
                 entry[1].on_outcome(outcome)
@@ -304,6 +307,10 @@ async def when_awaited(way: WayIn, append: Append) -> Outcome:
 
 def _no_pause() -> None:
     """Commit at once."""
+
+
+def _leave(_append: Append) -> None:
+    """Leave it to its sender to ask again."""
 
 
 def refuse(batch: Sequence[Entry], message: str) -> None:

@@ -11,6 +11,7 @@ store before a change of members was committed is recognised by `membership_seq`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -36,8 +37,9 @@ class Conversation:
         floor: seq of the first event that the store keeps, as far as it is known here; it only rises.
         members: those that are known here; all of them if ``members_complete``.
         membership_seq: seq up to which every change of members is known here.
-        revoking: robots whose removal or demotion is on its way into the log: they send no more.
-        changing: robots that are on their way to a role, as new members or from another one.
+        revoking: robots whose removal or demotion is on its way into the log, each with the number of
+            changes that do it (a removal, and the end of the group): they send no more.
+        changing: the same of robots that are on their way to a role, as new members or from another one.
         appending: appends that are on their way into the store.
         readers: the local sessions that receive it, in the order they came.
         signals: the latest values of its signals; None as long as there was none.
@@ -77,8 +79,8 @@ class Conversation:
         self.members: dict[RobotName, Member] = {}
         self.members_complete = False
         self.membership_seq = 0
-        self.revoking: set[RobotName] = set()
-        self.changing: set[RobotName] = set()
+        self.revoking: Counter[RobotName] = Counter()
+        self.changing: Counter[RobotName] = Counter()
         self.appending = 0
         self.readers: dict[Reader, None] = {}
         self.tail: Tail | None = None

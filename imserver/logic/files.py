@@ -33,7 +33,7 @@ from imserver.logic.upload import (
     missing,
     wrong_offset,
 )
-from imserver.logic.upload_turns import Turn, UploadTurns
+from imserver.logic.upload_turns import Turn, UploadBusy, UploadTurns
 from imserver.protocol.errors import ErrorCode
 
 _log = logging.getLogger("imserver.files")
@@ -97,10 +97,9 @@ class Files:
             created_ms=self._clock.now_ms(),
             expires_ms=self._unfinished_until_ms(),
         )
+        settings = self._settings
         quota = FileQuota(
-            size=self._settings.robot_bytes_max,
-            files=self._settings.robot_files_max,
-            unfinished=self._settings.robot_uploads_max,
+            settings.robot_bytes_max, settings.robot_files_max, settings.robot_uploads_max
         )
         would = await self._catalog.create(file, quota)
         if would is not None:
@@ -117,7 +116,7 @@ class Files:
         if file.digest is not None:
             return file
         async with self._turns.taking(file.id, claims=True):
-            return await self._settled(await self._own(session, file_id))
+            return await self._settled(await self._claimed(file))
 
     async def seen(self, session: Session, file_id: str) -> FileRecord:
         """Return a file that one may see: one's own, or one that is finished and shared.
@@ -152,8 +151,9 @@ class Files:
         """Return one's own files by id, finished and unfinished."""
         if not _may_upload(session):
             return []
-        limit = min(limit, PAGE_FILES)
-        return await self._catalog.owned(session.robot, after=after or "", limit=limit)
+        return await self._catalog.owned(
+            session.robot, after=after or "", limit=min(limit, PAGE_FILES)
+        )
 
     async def remove(self, session: Session, file_id: str) -> None:
         """Let go of one's own file, finished or not, for everybody.
@@ -195,9 +195,9 @@ class Files:
             check_checksum(checksum)
         file = await self._own(session, file_id)
         async with self._turns.taking(file.id, claims=False) as turn:
-            file = await self._own(session, file_id)
-            if file.offset != offset:
-                raise wrong_offset(offset, file.offset)
+            _require_offset(await self._own(session, file_id), offset)
+            file = await self._claimed(file)  # only now: who is wrong takes it from nobody
+            _require_offset(file, offset)
             upload = Upload(
                 file,
                 self._catalog,
@@ -210,16 +210,20 @@ class Files:
             yield turn, upload
 
     async def finish_if_whole(
-        self, session: Session, file_id: str, digest: bytes | None
+        self, session: Session, upload: Upload, digest: bytes | None
     ) -> FileRecord:
         """Finish an upload whose last byte has come, and return it as it is then. For who holds its turn.
 
         ``digest`` is what its SHA-256 must be, beside what the metadata say.
 
         Raises:
+            UploadBusy: another run has it now.
             WrongChecksum: it is another one; the upload is let go.
         """
-        return await self._settled(await self._own(session, file_id), digest)
+        file = await self._own(session, upload.file.id)
+        if file.digest is None and file.run != upload.file.run:
+            raise UploadBusy
+        return await self._settled(file, digest)
 
     async def read(self, file: FileRecord, first: int, end: int) -> AsyncIterator[bytes]:
         """Yield the bytes of a finished file from ``first`` to before ``end``, a segment at a time.
@@ -237,11 +241,9 @@ class Files:
             first += len(part)
 
     async def _found(self, file_id: str) -> FileRecord:
-        file = await self._catalog.find(FileId(file_id))
-        if file is None:
-            raise missing(file_id)
-        if file.expires_ms is not None and file.expires_ms <= self._clock.now_ms():
-            raise missing(file_id)  # the sweep has not come to it yet
+        file, now_ms = await self._catalog.find(FileId(file_id)), self._clock.now_ms()
+        if file is None or (file.expires_ms is not None and file.expires_ms <= now_ms):
+            raise missing(file_id)  # the sweep may come to it later
         return file
 
     async def _own(self, session: Session, file_id: str) -> FileRecord:
@@ -249,6 +251,14 @@ class Files:
         if file.owner != session.robot or not _may_upload(session):
             raise missing(file_id)
         return file
+
+    async def _claimed(self, file: FileRecord) -> FileRecord:
+        """Take one's own upload from whichever node writes to it, and return it as it is then."""
+        claimed = await self._catalog.claim(file.id)
+        if claimed is None:
+            raise missing(file.id)
+        self._digests.claimed(claimed)
+        return claimed
 
     async def _is_shared_with(self, session: Session, file: FileRecord) -> bool:
         for robot in (session.robot, None) if session.admin else (session.robot,):
@@ -270,18 +280,17 @@ class Files:
         said = file_metadata.parse(file.metadata.decode()).digest
         for expected in (said, digest):
             if expected is not None and not hmac.compare_digest(expected, found):
-                await self._catalog.remove(file.id)
-                raise WrongChecksum(
-                    f"the whole has the SHA-256 {found.hex()}, not {expected.hex()} as was said; the upload "
-                    "was let go: begin a new one"
-                )
+                if not await self._catalog.remove(file.id, run=file.run):
+                    raise UploadBusy
+                raise _wrong_whole(found, expected)
         ttl_s = self._settings.ttl_s
         expires_ms = self._clock.now_ms() + int(ttl_s * 1_000) if ttl_s else None
-        done = await self._catalog.complete(file.id, found, expires_ms=expires_ms)
+        done = await self._catalog.complete(file.id, found, expires_ms=expires_ms, run=file.run)
         if done is None:
             raise missing(file.id)
-        facts = {"file": done.id, "owner": done.owner, "bytes": done.size}
-        _log.info("file.finished", extra=facts)
+        if done.digest is None:
+            raise UploadBusy
+        _log.info("file.finished", extra={"file": done.id, "owner": done.owner, "bytes": done.size})
         return done
 
     async def _read_through(self, file: FileRecord) -> "hashlib._Hash":
@@ -292,6 +301,18 @@ class Files:
 
     def _unfinished_until_ms(self) -> int:
         return self._clock.now_ms() + int(self._settings.upload_ttl_s * 1_000)
+
+
+def _require_offset(file: FileRecord, offset: int) -> None:
+    if file.offset != offset:
+        raise wrong_offset(offset, file.offset)
+
+
+def _wrong_whole(found: bytes, expected: bytes) -> WrongChecksum:
+    return WrongChecksum(
+        f"the whole has the SHA-256 {found.hex()}, not {expected.hex()} as was said; the upload was let go: "
+        "begin a new one"
+    )
 
 
 def _may_upload(session: Session) -> bool:

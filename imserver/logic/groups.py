@@ -4,6 +4,7 @@ A robot whose removal or demotion is on its way into the log may not send any mo
 nothing of it can follow the event that removes it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import structs
@@ -224,9 +225,9 @@ class Groups:
     ) -> Changed:
         if session.robot in group.revoking and not session.admin:
             raise permissions.not_found(group.name)
-        losing, changing = _losing(group, change), _changing(change)
-        group.revoking |= losing
-        group.changing |= changing
+        losing, changing = Counter(_losing(group, change)), Counter(_changing(change))
+        group.revoking += losing
+        group.changing += changing
         try:
             asked = self._event(group.name, session.robot, kind, change)
             outcome = await self._commit(group, structs.replace(asked, known=group.head))
@@ -305,7 +306,7 @@ def _is_owner(group: Conversation, robot: RobotName) -> bool:
 
 def _keep_an_owner(group: Conversation, losing: set[RobotName]) -> None:
     owners = {robot for robot in group.members if _is_owner(group, robot)}
-    if owners and owners <= losing | group.revoking | group.changing:
+    if owners and owners <= losing | group.revoking.keys() | group.changing.keys():
         raise Refusal(
             ErrorCode.CONFLICT,
             f"{group.name} would be left without an owner: appoint another one with `set_role`, or "

@@ -5,7 +5,9 @@ heard. What is left is told here between nodes, as notices: who joined a convers
 may not hold; where a device has its session now, so that an older one elsewhere ends; and whose word counts
 no more, so that what it opened elsewhere ends before the next look into the store. Notices may be lost
 with the connection to Redis, be it this node's or another's, and with a node that dies. After any of these
-everything is compared with the store, and while nothing is heard, now and then as well.
+everything is compared with the store, and again a while later: a primary that has just been elected may
+answer with what was true a moment before. While nothing is heard it is compared now and then as well. Events
+of which the store did not say in time whether it had them are looked for, and announced late (`doubts`).
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from imserver.logic import notices
 from imserver.logic.clones import CloneGuard
 from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Spawn
+from imserver.logic.doubts import Doubts
 from imserver.logic.enquiries import Enquiries
 from imserver.logic.followings import Followings
 from imserver.logic.head_watch import HeadWatch
@@ -44,6 +47,9 @@ from imserver.route.router import Router
 _log = logging.getLogger("imserver.neighbours")
 
 RESYNC_EVERY_S: Final = 5.0
+LOAD_AGAIN_AFTER_S: Final = (0.05, 0.2, 0.5, 1.0)
+"""The rests before a conversation is read again of which less is seen than was told."""
+
 ROBOTS_MAX: Final = 500
 """So many robots are named in one notice."""
 
@@ -70,6 +76,7 @@ class Neighbours:
         standing: Standing,
         clones: CloneGuard,
         enquiries: Enquiries,
+        doubts: Doubts,
         sees: Callable[[], bool],
         spawn: Spawn,
     ) -> None:
@@ -82,11 +89,12 @@ class Neighbours:
         self._standing = standing
         self._clones = clones
         self._enquiries = enquiries
+        self._doubts = doubts
         self._sees = sees
         self._spawn = spawn
         self._is_resyncing = False
         self._is_due = False
-        self._has_failed = False
+        self._looks_again = False
 
     # What this node tells
 
@@ -134,10 +142,10 @@ class Neighbours:
     def on_notice(self, notice: bytes) -> None:
         """Take in what another node tells; what cannot be read is passed over."""
         match told := notices.decode(notice):
-            case Joined(conv=conv, robots=robots):
+            case Joined(conv=conv, seq=seq, robots=robots):
                 here = [robot for robot in robots if self._sessions.expects(robot)]
                 if here:
-                    self._spawn(self._receive(conv, here), "neighbours.joined")
+                    self._spawn(self._receive(conv, here, seq=seq), "neighbours.joined")
             case Opened():
                 self._give_way(told)
             case Performed(act=act):
@@ -181,14 +189,19 @@ class Neighbours:
         """Look at everything now and then, as often as is needed, until cancelled."""
         async with TaskScope() as scope:
             scope.spawn(self._watch.run(), name="neighbours.heads")
+            scope.spawn(self._doubts.run(), name="neighbours.doubts")
             while True:
                 await asyncio.sleep(RESYNC_EVERY_S)
-                if self._has_failed or not self._sees():
-                    self._has_failed = False
-                    self.resync()
+                if self._looks_again or not self._sees():
+                    self._looks_again = False
+                    self._compare()
 
     def resync(self) -> None:
-        """Compare what the robots here receive with what they are members of."""
+        """Compare what the robots here receive with what they are members of, now and once more later."""
+        self._looks_again = True
+        self._compare()
+
+    def _compare(self) -> None:
         self._is_due = True
         if not self._is_resyncing:
             self._is_resyncing = True
@@ -202,7 +215,7 @@ class Neighbours:
                 for session in self._sessions.all():
                     await self._receive_missing(session)
         except _STORE_TROUBLE as exc:
-            self._has_failed = True
+            self._looks_again = True
             _log.warning("neighbours.cannot_resync", extra={"reason": str(exc)})
         finally:
             self._is_resyncing = False
@@ -219,13 +232,23 @@ class Neighbours:
         known = session.readers.keys() | session.unfollowed
         return [membership.conv for membership in memberships if membership.conv not in known]
 
-    async def _receive(self, conv: ConversationName, robots: list[RobotName]) -> None:
+    async def _receive(
+        self, conv: ConversationName, robots: list[RobotName], *, seq: int = 0
+    ) -> None:
+        """Let robots receive a conversation, as it is behind its event ``seq`` or later."""
         try:
             conversation = await self._conversations.load(conv)
+            for rest_s in LOAD_AGAIN_AFTER_S:
+                if conversation is not None and conversation.head >= seq:
+                    break
+                await asyncio.sleep(rest_s)
+                conversation = await self._conversations.load(conv)
             await self._followings.wait(conv)
         except _STORE_TROUBLE as exc:
-            self._has_failed = True
+            self._looks_again = True
             _log.warning("neighbours.cannot_load", extra={"conv": conv, "reason": str(exc)})
             return
         if conversation is not None:
             self._sessions.receive(conversation, robots)
+        if conversation is None or conversation.head < seq:
+            self._looks_again = True

@@ -14,11 +14,12 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from imserver.core.errors import Refusal, StoreCorrupt
 from imserver.core.files import SEGMENT_BYTES, FileId, FileRecord
 from imserver.data.file_store import FileCatalog, FileContent
+from imserver.logic.upload_turns import UploadBusy
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import clip
 
@@ -54,20 +55,26 @@ class RunningDigests:
     """
 
     def __init__(self) -> None:
-        self._at: OrderedDict[FileId, tuple[int, _Hash]] = OrderedDict()
+        self._at: OrderedDict[FileId, tuple[int, int, _Hash]] = OrderedDict()
+
+    def claimed(self, file: FileRecord) -> None:
+        """Carry over what is known of a file that was just claimed, if nobody else had it in between."""
+        run, offset, digest = self._at.pop(file.id, (0, 0, None))
+        if digest is not None and file.run in (run, run + 1):
+            self._at[file.id] = (file.run, offset, digest)
 
     def take(self, file: FileRecord) -> _Hash | None:
         """Return the digest of what is there of a file, to be continued, or None if it is not known."""
         if file.offset == 0:
             return hashlib.sha256()
-        at, digest = self._at.pop(file.id, (0, None))
-        return digest if at == file.offset else None
+        run, offset, digest = self._at.pop(file.id, (0, 0, None))
+        return digest if (run, offset) == (file.run, file.offset) else None
 
-    def put(self, file: FileId, offset: int, digest: _Hash | None) -> None:
-        """Keep the digest of the first ``offset`` bytes."""
+    def put(self, file: FileRecord, offset: int, digest: _Hash | None) -> None:
+        """Keep the digest of the first ``offset`` bytes, as the file's run wrote them."""
         if digest is None:
             return
-        self._at[file] = (offset, digest.copy())
+        self._at[file.id] = (file.run, offset, digest.copy())
         while len(self._at) > _DIGESTS_KEPT_MAX:
             self._at.popitem(last=False)
 
@@ -76,6 +83,7 @@ class Upload:
     """One run into one file; made by `Files`, for whoever holds its turn.
 
     Attributes:
+        file: the file as it was claimed for this run.
         offset: how many bytes of the file have come, kept or not.
         size: how many it is to have.
     """
@@ -90,7 +98,7 @@ class Upload:
         checksum: Checksum | None,
         expires_ms: Callable[[], int],
     ) -> None:
-        self._file = file
+        self.file = file
         self._catalog = catalog
         self._content = content
         self._digests = digests
@@ -114,12 +122,12 @@ class Upload:
         if not rest:
             return
         try:
-            held = await self._content.get(self._file.blob, self._index)
+            held = await self._content.get(self.file.blob, self._index)
         except StoreCorrupt:
             held = None
         if held is None or len(held) < rest:
             whole = self.offset - rest
-            await self._catalog.move_offset(self._file.id, whole, expires_ms=self._expires_ms())
+            await self._move_offset(whole)
             raise wrong_offset(self.offset, whole)
         self._segment += held[:rest]
         self._hashed = rest
@@ -129,6 +137,7 @@ class Upload:
 
         Raises:
             Refusal: ``too_large``, they go beyond the end of the file; ``not_found``, it is gone.
+            UploadBusy: another run has it now.
             StoreUnavailable: there is no room.
         """
         if self.offset + len(data) > self.size:
@@ -152,16 +161,14 @@ class Upload:
 
         Raises:
             Refusal: ``not_found``, the file is gone.
+            UploadBusy: another run has it now.
         """
         if self._segment:
             await self._put()
-        await self._content.sync(self._file.blob)
-        expires_ms = self._expires_ms()
-        if not await self._catalog.move_offset(self._file.id, self.offset, expires_ms=expires_ms):
-            await self._content.drop(self._file.blob)  # what was written after it was let go
-            raise missing(self._file.id)
+        await self._content.sync(self.file.blob)
+        await self._move_offset(self.offset)
         self._unkept_bytes = 0
-        self._digests.put(self._file.id, self.offset, self._digest)
+        self._digests.put(self.file, self.offset, self._digest)
 
     async def end(self, *, whole: bool) -> None:
         """Keep what has come; ``whole``: the run came to its end.
@@ -177,7 +184,7 @@ class Upload:
             if not hmac.compare_digest(self._of_run.digest(), self._checksum.value):
                 raise WrongChecksum(
                     f"these bytes do not have the {self._checksum.algorithm} of `Upload-Checksum`, and were "
-                    f"dropped; send them again from {self._file.offset}"
+                    f"dropped; send them again from {self.file.offset}"
                 )
         await self.keep()
 
@@ -188,7 +195,22 @@ class Upload:
 
     async def _put(self) -> None:
         await self._hash()
-        await self._content.put(self._file.blob, self._index, bytes(self._segment))
+        segment = bytes(self._segment)
+        if not await self._content.put(self.file.blob, self._index, segment, run=self.file.run):
+            await self._end_refused()
+
+    async def _move_offset(self, offset: int) -> None:
+        expires_ms = self._expires_ms()
+        if not await self._catalog.move_offset(
+            self.file.id, offset, expires_ms=expires_ms, run=self.file.run
+        ):
+            await self._end_refused()
+
+    async def _end_refused(self) -> NoReturn:
+        if await self._catalog.find(self.file.id) is not None:
+            raise UploadBusy
+        await self._content.drop(self.file.blob)  # what was written after it was let go
+        raise missing(self.file.id)
 
     async def _hash(self) -> None:
         hashes = [one for one in (self._digest, self._of_run) if one is not None]

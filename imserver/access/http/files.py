@@ -234,7 +234,7 @@ class FileRoutes(Routes):
                     await upload.write(piece)
                 await upload.end(whole=body.is_whole)
             body.require_whole()
-            return await self._files.finish_if_whole(session, file_id, digest)
+            return await self._files.finish_if_whole(session, upload, digest)
 
     def _answer(
         self,

@@ -48,9 +48,12 @@ class DiskContent:
     def name(self, token: str) -> BlobId:
         return BlobId(token)
 
-    async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
+    async def put(
+        self, blob: BlobId, index: int, segment: bytes, *, run: int | None = None
+    ) -> bool:
         check_segment(segment)
         await self._threads.call(_Disk.put, blob, index, segment)
+        return True
 
     async def sync(self, blob: BlobId) -> None:
         try:

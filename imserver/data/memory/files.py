@@ -55,11 +55,16 @@ class MemoryFiles:
     async def find(self, file: FileId) -> FileRecord | None:
         return self._files.get(file)
 
+    claim = find
+    """Nobody else can write, so there is nothing to take from anybody."""
+
     async def owned(self, owner: RobotName, *, after: str, limit: int) -> list[FileRecord]:
         ids = sorted(one.id for one in self._files.values() if one.owner == owner)
         return [self._files[one] for one in ids if one > after][:limit]
 
-    async def move_offset(self, file: FileId, offset: int, *, expires_ms: int) -> bool:
+    async def move_offset(
+        self, file: FileId, offset: int, *, expires_ms: int, run: int = 0
+    ) -> bool:
         found = self._files.get(file)
         if found is None or found.digest is not None:
             return False
@@ -67,7 +72,7 @@ class MemoryFiles:
         return True
 
     async def complete(
-        self, file: FileId, digest: bytes, *, expires_ms: int | None
+        self, file: FileId, digest: bytes, *, expires_ms: int | None, run: int = 0
     ) -> FileRecord | None:
         found = self._files.get(file)
         if found is None or found.digest is not None:
@@ -82,7 +87,7 @@ class MemoryFiles:
         self._drop_if_free(found.blob)
         return done
 
-    async def remove(self, file: FileId) -> bool:
+    async def remove(self, file: FileId, *, run: int | None = None) -> bool:
         found = self._files.pop(file, None)
         if found is None:
             return False
@@ -137,7 +142,9 @@ class MemoryContent:
     def name(self, token: str) -> BlobId:
         return BlobId(token)
 
-    async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
+    async def put(
+        self, blob: BlobId, index: int, segment: bytes, *, run: int | None = None
+    ) -> bool:
         check_segment(segment)
         held = sum(map(len, self._segments.values())) - len(self._segments.get((blob, index), b""))
         if held + len(segment) > self._bytes_max:
@@ -145,6 +152,7 @@ class MemoryContent:
                 f"there is no room for files: all {self._bytes_max} bytes are used"
             )
         self._segments[blob, index] = bytes(segment)
+        return True
 
     async def sync(self, blob: BlobId) -> None:
         """Return: memory is as durable as it gets."""

@@ -31,6 +31,7 @@ from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutE
 
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Append, Outcome, Stored, Unresolved
+from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.counts import MongoCounts
 from imserver.data.mongo.database import WRITE_TIMEOUT_S, Database, Session
 from imserver.data.mongo.known_logs import KnownLogs
@@ -45,7 +46,6 @@ from imserver.data.mongo.plan import (
     repeated,
 )
 from imserver.data.mongo.records import Records
-from imserver.data.mongo.rows import event_of
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 
@@ -130,9 +130,12 @@ class Appender:
         on_overtaken: told the conversation in which another node has taken a place that was planned for.
     """
 
-    def __init__(self, database: Database, records: Records, counts: MongoCounts) -> None:
+    def __init__(
+        self, database: Database, records: Records, bodies: Bodies, counts: MongoCounts
+    ) -> None:
         self._database = database
         self._records = records
+        self._bodies = bodies
         self._counts = counts
         self.logs: Final = KnownLogs(database, records)
         self.on_overtaken: Callable[[ConversationName], None] = _ignore
@@ -171,21 +174,18 @@ class Appender:
         """Return the heads of logs, None without a log; they are read again where less than ``least`` is
         known."""
         heads: dict[ConversationName, int | None] = {}
-        unknown = []
         for conv, seq in least.items():
             log = self.logs.get(conv)
-            if log is None or log.head < seq:
-                unknown.append(conv)
-            else:
-                heads[conv] = log.head
-        for conv, log in (await self._records.logs(unknown, session)).items():
-            heads[conv] = None if log is None else log.head
+            heads[conv] = log.head if log is not None and log.head >= seq else None
+        unknown = [conv for conv, head in heads.items() if head is None]
+        heads.update(await self._records.heads(unknown, session))
         return heads
 
     async def _round(self, batch: _Batch, left_s: float) -> None:
         """Bring a batch further: to its end, or to the next event that cannot be stored as planned."""
         if left_s <= 0:
             raise StoreUnavailable("other nodes append to the same conversations without a pause")
+        self._bodies.require_in()
         async with self._database.session(min(left_s, _ROUND_S)) as session:
             rest = batch.rest()
             if batch.stored is not None:
@@ -236,7 +236,7 @@ class Appender:
             _OutcomeUnknown: some, all or none are stored.
             StoreUnavailable: none is stored.
         """
-        documents = [insert.document for insert in inserts]
+        documents = [self._bodies.document_of(insert) for insert in inserts]
         try:
             await self._database.events.insert_many(documents, ordered=True, session=session)
         except ServerSelectionTimeoutError as exc:
@@ -280,7 +280,7 @@ class Appender:
         for start in range(0, len(wanted), _SENDERS_MAX):
             some = {"$or": wanted[start : start + _SENDERS_MAX]}
             async for document in self._database.events.find(some, session=session):
-                event = event_of(document)
+                event = self._bodies.event_to_compare(document)
                 found[document["_id"]["c"], event.sender, event.cid] = event
         return found
 

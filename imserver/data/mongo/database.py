@@ -55,6 +55,10 @@ _MAJORITY: Final = WriteConcern(w="majority", j=True)
 _log: Final = logging.getLogger(__name__)
 
 
+class NoRoom(StoreUnavailable):
+    """The disk is full: another try would find the same."""
+
+
 class _PlainInt(TypeDecoder):
     """Large integers come as a class of the driver's own, which no other encoder knows."""
 
@@ -96,6 +100,7 @@ _INDEXES: Final = {
     ],
     "blobs": [IndexModel("uses", name="dropped", **_where("uses", 0))],
     "acts": [IndexModel("number", name="number", unique=True), IndexModel("at_ms", name="at")],
+    "nodes": [IndexModel("until", name="ended", expireAfterSeconds=24 * 3600)],
     "tokens": [IndexModel("robot", name="robot"), IndexModel("expires_ms", name="expiry")],
 }
 """Beside those on ``_id``. The first one is what makes a send exactly once. Its order allows for a cluster
@@ -116,10 +121,11 @@ class Database:
         tokens: tokens on record, by their ids.
         boots: robots, each with the last starts of its devices.
         files: by their ids.
-        blobs: how many files have each; none: its bytes may go.
+        blobs: how many files have each (none: its bytes may go), and which run writes to it, if any.
         segments: the bytes, ``_id`` {b: blob, i: index}.
         owners: robots, touched by whatever must not happen twice at a time for one of them.
-        meta: single documents: ``acts``, ``store``, ``fence``, ``pulse``, ``probe``.
+        nodes: the servers that have the store open, each with its lease.
+        meta: single documents: ``acts``, ``store``, ``fence``, ``pulse``, ``sealing``, ``file_key``.
         epoch: the epoch of conversations that begin now.
         abandoned: ends transactions that nobody leads.
     """
@@ -149,20 +155,21 @@ class Database:
         self.blobs: Collection = self._db.blobs
         self.segments: Collection = self._db.segments
         self.owners: Collection = self._db.owners
+        self.nodes: Collection = self._db.nodes
         self.meta: Collection = self._db.meta
         self.abandoned = Abandoned(client)
         self.epoch = ""
         self._seen: tuple[Timestamp, Any] | None = None
 
     @classmethod
-    async def open(cls, url: str, *, moving: bool = False) -> Self:
+    async def open(cls, url: str, *, moving: bool = False, existing: bool = False) -> Self:
         """Connect, and make what is missing: indexes, the schema's version. Several nodes may do so at once.
 
-        With ``moving`` it is no store before a move into it is finished.
+        With ``moving`` it is no store before a move into it is finished. With ``existing`` it must be one.
 
         Raises:
-            StoreUnavailable: the URL is none, nobody answers there, or it is no replica set.
-            StoreTooNew: a newer version wrote the database.
+            StoreUnavailable: the URL is none, nobody answers there, it is no replica set, or there is no
+            store. StoreTooNew: a newer version wrote the database.
         """
         try:
             client: AsyncMongoClient[Document] = AsyncMongoClient(
@@ -178,7 +185,7 @@ class Database:
             raise StoreUnavailable(f"this is no URL of a MongoDB: {exc}") from exc
         database = cls(client)
         try:
-            await database._prepare(moving)
+            await database._prepare(moving, existing)
         except BaseException:
             await client.close()
             raise
@@ -235,6 +242,8 @@ class Database:
             try:
                 async with self.session(max(left, _LAST_TRY_S)) as session:
                     return await write(session)
+            except NoRoom:
+                raise
             except StoreUnavailable as exc:
                 if left <= _PAUSE_S:
                     raise
@@ -262,9 +271,11 @@ class Database:
         if moment is not None and (self._seen is None or moment > self._seen[0]):
             self._seen = (moment, proof)
 
-    async def _prepare(self, moving: bool) -> None:
+    async def _prepare(self, moving: bool, existing: bool) -> None:
         async with self.session(3 * _SELECTION_MS / 1_000) as session:
             await self._require_replica_set()
+            if existing and await self.meta.find_one({"_id": "store"}, session=session) is None:
+                raise StoreUnavailable("there is no store in this database; is its name right?")
             await self._join_schema(session, moving)
             await self._make_indexes(session)
 

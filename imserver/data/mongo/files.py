@@ -4,23 +4,30 @@ That an event refers to a file stands in the event's own document, so the refere
 not at all. What else concerns two documents, a file and its blob, is a transaction of the database; each one
 touches a document that its rivals touch too (the owner's, or the blob's), so that of two at a time one starts
 over.
+
+Any node may write to any upload. Who does has *claimed* it: a number in the file's and its blob's documents,
+the run, has risen. Every segment is written in one transaction with a look at that number, so of a run that
+was claimed from, of a file that is finished, and of a blob that is let go, nothing is written any more,
+however late the writer wakes up. So what is finished never changes, and may be shared.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from pymongo import ReturnDocument
+from pymongo.errors import OperationFailure
 
-from imserver.core.errors import StoreUnavailable
-from imserver.core.files import BlobId, FileId, FileQuota, FileRecord
+from imserver.core.files import SEGMENT_BYTES, BlobId, FileId, FileQuota, FileRecord
 from imserver.data.memory.files import check_segment, exceeds
-from imserver.data.mongo.database import Database, Session
+from imserver.data.mongo.database import Database, NoRoom, Session
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.rows import Document, between
 from imserver.protocol.names import ConversationName, RobotName
 
 _NOTHING: Final = FileQuota(0, 0, 0)
 _OUT_OF_DISK_SPACE: Final = 14_031
+_SHARERS_MAX: Final = 8
 
 
 class MongoFiles:
@@ -57,6 +64,25 @@ class MongoFiles:
         async with self._database.session() as session:
             return await self._find(file, session)
 
+    async def claim(self, file: FileId) -> FileRecord | None:
+        async def write(session: Session) -> FileRecord | None:
+            while True:
+                found = await self._find(file, session)
+                if found is None or found.digest is not None:
+                    return found
+                run = await self._next_run(found.blob, session)
+                claimed = await self._database.files.find_one_and_update(
+                    {"_id": file, "digest": None, "run": {"$lt": run}},
+                    {"$set": {"run": run}},
+                    return_document=ReturnDocument.AFTER,
+                    session=session,
+                )
+                if claimed is not None:
+                    return _record(claimed)
+
+        self._check()
+        return await self._database.until_known(write)
+
     async def owned(self, owner: RobotName, *, after: str, limit: int) -> list[FileRecord]:
         self._check()
         if limit <= 0:
@@ -68,10 +94,12 @@ class MongoFiles:
             )
             return [_record(document) async for document in found]
 
-    async def move_offset(self, file: FileId, offset: int, *, expires_ms: int) -> bool:
+    async def move_offset(
+        self, file: FileId, offset: int, *, expires_ms: int, run: int = 0
+    ) -> bool:
         async def write(session: Session) -> bool:
             moved = await self._database.files.update_one(
-                {"_id": file, "digest": None},
+                {"_id": file, "digest": None, "run": run},
                 {"$set": {"offset": offset, "expires_ms": expires_ms}},
                 session=session,
             )
@@ -81,12 +109,12 @@ class MongoFiles:
         return await self._database.until_known(write)
 
     async def complete(
-        self, file: FileId, digest: bytes, *, expires_ms: int | None
+        self, file: FileId, digest: bytes, *, expires_ms: int | None, run: int = 0
     ) -> FileRecord | None:
         async def write(session: Session) -> FileRecord | None:
             async with self._database.transaction(session):
                 found = await self._find(file, session)
-                if found is None or found.digest is not None:
+                if found is None or found.digest is not None or found.run != run:
                     return found
                 blob = await self._shared_blob(found, digest, session)
                 done = {
@@ -103,15 +131,15 @@ class MongoFiles:
         self._check()
         return await self._database.until_known(write)
 
-    async def remove(self, file: FileId) -> bool:
+    async def remove(self, file: FileId, *, run: int | None = None) -> bool:
         tried = False
+        wanted: Document = {"_id": file} | ({} if run is None else {"digest": None, "run": run})
 
         async def write(session: Session) -> bool:
             nonlocal tried
+            await self._stop_writer(file, session, run)
             async with self._database.transaction(session):
-                gone = await self._database.files.find_one_and_delete(
-                    {"_id": file}, session=session
-                )
+                gone = await self._database.files.find_one_and_delete(wanted, session=session)
                 if gone is None:
                     return tried
                 tried = True
@@ -193,6 +221,25 @@ class MongoFiles:
         found = await self._database.files.find_one({"_id": file}, session=session)
         return None if found is None else _record(found)
 
+    async def _next_run(self, blob: str, session: Session) -> int:
+        """End the run that writes to an unfinished blob; return the number of the next one.
+
+        A write of one document waits for the transactions of others, where one in a transaction would have to
+        try again for as long as somebody writes without a rest.
+        """
+        found = await self._database.blobs.find_one_and_update(
+            {"_id": blob, "uses": {"$gt": 0}, "done": None},
+            {"$inc": {"run": 1}},
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        return 0 if found is None else int(found["run"])
+
+    async def _stop_writer(self, file: FileId, session: Session, run: int | None) -> None:
+        found = await self._find(file, session) if run is None else None
+        if found is not None and found.digest is None:
+            await self._next_run(found.blob, session)
+
     async def _usage(self, owner: RobotName, session: Session) -> FileQuota:
         is_unfinished = {"$cond": [{"$eq": ["$digest", None]}, 1, 0]}
         sums = {
@@ -207,13 +254,24 @@ class MongoFiles:
 
     async def _shared_blob(self, file: FileRecord, digest: bytes, session: Session) -> BlobId:
         """Return the blob of a finished file with the same bytes, now used once more, or else its own."""
-        same = await self._database.files.find_one(
-            {"digest": digest, "size": file.size}, session=session
+        same: list[Document] = [
+            {"$match": {"digest": digest, "size": file.size}},
+            {"$group": {"_id": "$blob"}},
+            {"$limit": _SHARERS_MAX},
+        ]
+        for row in await (await self._database.files.aggregate(same, session=session)).to_list():
+            blob = row["_id"]
+            if await self._is_whole(blob, file.size, session) and await self._use(blob, 1, session):
+                await self._use(file.blob, -1, session)
+                return BlobId(blob)
+        await self._database.blobs.update_one(
+            {"_id": file.blob}, {"$set": {"done": True}}, session=session
         )
-        if same is None or not await self._use(same["blob"], 1, session):
-            return file.blob
-        await self._use(file.blob, -1, session)
-        return BlobId(same["blob"])
+        return file.blob
+
+    async def _is_whole(self, blob: str, size: int, session: Session) -> bool:
+        count = await self._database.segments.count_documents(_of_blob(blob), session=session)
+        return bool(count == -(-size // SEGMENT_BYTES))
 
     async def _use(self, blob: str, times: int, session: Session) -> bool:
         """Count on or off that a file has a blob; tell whether any had it."""
@@ -232,21 +290,39 @@ class MongoContent:
     def name(self, token: str) -> BlobId:
         return BlobId(token)
 
-    async def put(self, blob: BlobId, index: int, segment: bytes) -> None:
-        check_segment(segment)
-        try:
-            async with self._database.session() as session:
-                await self._database.segments.update_one(
-                    {"_id": {"b": blob, "i": index}},
-                    {"$set": {"bytes": bytes(segment)}},
-                    upsert=True,
+    async def put(
+        self, blob: BlobId, index: int, segment: bytes, *, run: int | None = None
+    ) -> bool:
+        async def write(session: Session) -> bool:
+            if run is None:
+                await self._put(blob, index, segment, session)
+                return True
+            async with self._database.transaction(session):
+                # Counted, and not only looked at, so that a claim at this moment has to try again.
+                counted = await self._database.blobs.update_one(
+                    {"_id": blob, "run": run, "uses": {"$gt": 0}, "done": None},
+                    {"$inc": {"puts": 1}},
                     session=session,
                 )
-        except StoreUnavailable as exc:
-            if getattr(exc.__cause__, "code", None) == _OUT_OF_DISK_SPACE:
-                raise StoreUnavailable(
-                    "there is no room for files: MongoDB's disk is full"
-                ) from exc
+                if not counted.matched_count:
+                    return False
+                await self._put(blob, index, segment, session)
+            return True
+
+        check_segment(segment)
+        return await self._database.until_known(write)
+
+    async def _put(self, blob: BlobId, index: int, segment: bytes, session: Session) -> None:
+        try:
+            await self._database.segments.update_one(
+                {"_id": {"b": blob, "i": index}},
+                {"$set": {"bytes": bytes(segment)}},
+                upsert=True,
+                session=session,
+            )
+        except OperationFailure as exc:
+            if exc.code == _OUT_OF_DISK_SPACE:
+                raise NoRoom("there is no room for files: MongoDB's disk is full") from exc
             raise
 
     async def sync(self, blob: BlobId) -> None:
@@ -260,12 +336,19 @@ class MongoContent:
         return None if found is None else bytes(found["bytes"])
 
     async def drop(self, blob: BlobId) -> None:
-        of_blob = {"_id": {"$gt": {"b": blob}, "$lt": {"b": blob + "\0"}}}
-
         async def write(session: Session) -> None:
-            await self._database.segments.delete_many(of_blob, session=session)
+            # A blob that no file has is never given to one again, so this holds when the bytes go.
+            used = await self._database.blobs.find_one(
+                {"_id": blob, "uses": {"$gt": 0}}, session=session
+            )
+            if used is None:
+                await self._database.segments.delete_many(_of_blob(blob), session=session)
 
         await self._database.until_known(write)
+
+
+def _of_blob(blob: str) -> Document:
+    return {"_id": {"$gt": {"b": blob}, "$lt": {"b": blob + "\0"}}}
 
 
 def _document(file: FileRecord) -> Document:

@@ -4,7 +4,7 @@ It may be behind: then the unique index refuses what was planned by it. What is 
 log goes is not believed, since a place that is too high would leave a gap; it makes the log be read again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 from imserver.data.mongo.database import Database, Session
@@ -27,6 +27,7 @@ class KnownLogs:
 
     Attributes:
         fence: the number that whoever lets events go raises first, as last read; negative if it was not.
+        on_fence: called when it has risen, before anything is acked that was inserted meanwhile.
     """
 
     def __init__(self, database: Database, records: Records) -> None:
@@ -35,6 +36,7 @@ class KnownLogs:
         self._logs: dict[ConversationName, _Known] = {}
         self._heard: dict[ConversationName, int] = {}
         self.fence = -1
+        self.on_fence: Callable[[Session], Awaitable[None]] = _trust
 
     def get(self, conv: ConversationName) -> Log | None:
         """Return a log as it is remembered, or None."""
@@ -96,7 +98,10 @@ class KnownLogs:
         """Return those of the inserts that landed below the floor of their log."""
         if not stored:
             return []
-        fence = self.fence = await self._database.fence(session)
+        fence = await self._database.fence(session)
+        if fence != self.fence:
+            await self.on_fence(session)
+        self.fence = fence
         convs = {insert.document["_id"]["c"] for insert in stored}
         doubtful = [conv for conv in convs if self._logs[conv].fence != fence]
         if not doubtful:
@@ -117,3 +122,7 @@ class KnownLogs:
             for insert in stored
             if insert.outcome.event.seq < floors.get(insert.document["_id"]["c"], 1)
         ]
+
+
+async def _trust(_session: Session) -> None:
+    """Look at nothing more."""

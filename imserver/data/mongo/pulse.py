@@ -34,7 +34,7 @@ class Pulse:
 
     async def begin(self, session: Session, now_s: float) -> None:
         """Compare the database with what this node remembers."""
-        remembered = self._remembered()
+        remembered = 0 if self._mark is None else remembered_in(self._mark)
         self.is_behind = await self.beat(session, now_s) <= remembered
 
     def is_due(self, now_s: float) -> bool:
@@ -55,12 +55,6 @@ class Pulse:
         self._remember(count)
         return count
 
-    def _remembered(self) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            if self._mark is not None:
-                return int(self._mark.read_text(encoding="ascii")[:_DIGITS_MAX])
-        return 0
-
     def _remember(self, count: int) -> None:
         if self._mark is None:
             return
@@ -69,3 +63,10 @@ class Pulse:
         with contextlib.suppress(OSError):  # it is a witness more, not a condition of serving
             draft.write_text(str(count), encoding="ascii")
             draft.replace(self._mark)
+
+
+def remembered_in(mark: Path) -> int:
+    """Return the highest pulse that a node has noted in its file; 0 if it has noted none."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(mark.read_text(encoding="ascii")[:_DIGITS_MAX])
+    return 0

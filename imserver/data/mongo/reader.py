@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
+from imserver.core.key_ring import OVERHEAD
 from imserver.core.model import Keep
+from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.records import Records
-from imserver.data.mongo.rows import Document, between, event_of, place
+from imserver.data.mongo.rows import Document, between, place
 from imserver.data.store import Bounds
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event
 from imserver.protocol.names import ConversationName
@@ -14,14 +16,22 @@ from imserver.protocol.names import ConversationName
 _USUAL_BYTES: Final = 256
 _FIRST_EVENTS: Final = 16
 _TRIM_BYTES: Final = 1024 * 1024
+_SIZE: Final[Document] = {
+    "$subtract": [
+        {"$binarySize": "$body"},
+        {"$cond": [{"$gt": ["$sealed", None]}, OVERHEAD, 0]},
+    ]
+}
+"""How many bytes a body had when it was sent."""
 
 
 class Reader:
     """Reads logs; methods are as in the port."""
 
-    def __init__(self, database: Database, records: Records) -> None:
+    def __init__(self, database: Database, records: Records, bodies: Bodies) -> None:
         self._database = database
         self._records = records
+        self._event_of = bodies.event_of
         self._usual_bytes = _USUAL_BYTES
 
     async def read_after(
@@ -42,7 +52,7 @@ class Reader:
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
         async with self._database.session() as session:
             found = await self._database.events.find_one({"_id": place(conv, seq)}, session=session)
-        return None if found is None else event_of(found)
+        return None if found is None else self._event_of(found)
 
     async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         if not seqs:
@@ -55,7 +65,7 @@ class Reader:
         deciding: dict[int, Event] = {}
         async with self._database.session() as session:
             found = await self._database.events.find(wanted, session=session).to_list()
-        for event in sorted(map(event_of, found), key=lambda event: event.seq):
+        for event in sorted(map(self._event_of, found), key=lambda event: event.seq):
             if event.ref is not None:  # always, by the query; here for the type
                 known = deciding.get(event.ref)
                 if known is None or known.kind != REDACT or event.kind == REDACT:
@@ -96,7 +106,7 @@ class Reader:
             return floor
         sizes = self._database.events.find(
             {"_id": between(conv, floor - 1, below)},
-            {"size": {"$binarySize": "$body"}},
+            {"size": _SIZE},
             session=session,
             sort=[("_id", 1)],
             limit=limit,
@@ -126,10 +136,10 @@ class Reader:
         size = 0
         async with found:
             async for document in found:
-                size += len(document["body"])
+                size += len(document["body"]) - (OVERHEAD if "sealed" in document else 0)
                 if size > bytes_max and page:
                     break
-                page.append(event_of(document))
+                page.append(self._event_of(document))
         if page:
             self._usual_bytes = 1 + (self._usual_bytes + size // len(page)) // 2
         return page
@@ -149,7 +159,7 @@ class Reader:
         rows = await self._database.snapshot(
             [
                 {"$match": {"_id": between(conv, 0)}},
-                {"$project": {"size": {"$binarySize": "$body"}}},
+                {"$project": {"size": _SIZE}},
                 {"$setWindowFields": {"sortBy": {"_id": -1}, "output": {"bytes": so_far}}},
                 {"$match": {"bytes": {"$gt": body_bytes}}},
                 {"$limit": 1},

@@ -73,6 +73,10 @@ def _record_of(field: str, *, with_members: bool) -> Document:
     return {"$lookup": {"from": "conversations"} | lookup}
 
 
+def _named(convs: list[ConversationName]) -> Document:
+    return {"$documents": [{"conv": {"$literal": conv}} for conv in convs]}
+
+
 _SEQ: Final[Document] = {"head": {"$ifNull": [{"$first": "$head.seq"}, 0]}}
 
 
@@ -92,6 +96,20 @@ class Records:
             part = names[start : start + _AGGREGATE_MAX]
             rows = await self._rows(part, session, with_members=False)
             found |= {conv: _log_of(rows[conv]) for conv in part}
+        return found
+
+    async def heads(
+        self, convs: Iterable[ConversationName], session: Session
+    ) -> dict[ConversationName, int]:
+        """Return the heads of those that exist: a log keeps its last event, whatever retention lets go."""
+        names = list(convs)
+        found: dict[ConversationName, int] = {}
+        for start in range(0, len(names), _AGGREGATE_MAX):
+            part = names[start : start + _AGGREGATE_MAX]
+            rows = await self._database.snapshot(
+                [_named(part), _head_of("$conv"), {"$addFields": _SEQ}], session
+            )
+            found |= {ConversationName(row["conv"]): row["head"] for row in rows if row["head"]}
         return found
 
     async def conversation(
@@ -193,7 +211,7 @@ class Records:
         while convs:
             rows = await self._database.snapshot(
                 [
-                    {"$documents": [{"conv": {"$literal": conv}} for conv in convs]},
+                    _named(convs),
                     _record_of("conv", with_members=with_members),
                     _undone_of("conv"),
                     _head_of("$conv"),

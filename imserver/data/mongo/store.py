@@ -8,12 +8,14 @@ and what every call is promised of it. Knows nothing of other nodes but that the
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from imserver.core.errors import StoreUnavailable
+from imserver.core.key_ring import KeyRing
 from imserver.core.model import (
     Append,
     ConversationRecord,
@@ -23,17 +25,21 @@ from imserver.core.model import (
     Outcome,
     Unresolved,
 )
+from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.mongo.administration import MongoAdministration, MongoBoots
 from imserver.data.mongo.append import Appender
+from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.counts import MongoCounts
 from imserver.data.mongo.cursors import Cursors
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.files import MongoContent, MongoFiles
+from imserver.data.mongo.nodes import Leases
 from imserver.data.mongo.pulse import Pulse
 from imserver.data.mongo.reader import Reader
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.registry import Robots
 from imserver.data.mongo.rows import place
+from imserver.data.mongo.sealing import FileKeyPlace, MongoSealing
 from imserver.data.store import Administration, Boots
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
@@ -64,27 +70,30 @@ class MongoStore:
         abandoned: ends transactions of nodes that have died.
         on_overtaken: as `SharedLog` says.
         files, content: the catalogue of files and their bytes, in the same database.
+        file_key: where the key of sealed files is kept.
+        sealing: how its bodies are sealed; `MongoSealing.run` brings all of them under the current key.
+        leases: this node's word that it is here; `Leases.run` keeps it.
     """
 
-    def __init__(self, database: Database, pulse: Pulse) -> None:
-        self.counts = MongoCounts()
-        self._database = database
-        self._pulse = pulse
+    def __init__(self, database: Database, pulse: Pulse, bodies: Bodies) -> None:
+        self.counts, self._bodies = MongoCounts(), bodies
+        self._database, self._pulse = database, pulse
         self._records = Records(database)
-        self._appender = Appender(database, self._records, self.counts)
+        self._appender = Appender(database, self._records, bodies, self.counts)
         self.on_overtaken: Callable[[ConversationName], None] = _ignore
         self._appender.on_overtaken = self._tell_overtaken
-        self._reader = Reader(database, self._records)
+        self._reader = Reader(database, self._records, bodies)
         self._robots = Robots(database)
         self._waiting: list[_Call] = []
-        self._turn = asyncio.Lock()
-        self._cursors = Cursors(database, self._appender)
-        self._closed = False
+        self._turn, self._cursors = asyncio.Lock(), Cursors(database, self._appender)
+        self._closed = self._is_released = False
         self.administration: Administration = MongoAdministration(database, self._check)
         self.boots: Boots = MongoBoots(database, self._check)
+        self.content, self.abandoned = MongoContent(database), database.abandoned
         self.files = MongoFiles(database, self._records, self._check)
-        self.content = MongoContent(database)
-        self.abandoned = database.abandoned
+        self.file_key, self.leases = FileKeyPlace(database), Leases(database, _new_name())
+        self.sealing = MongoSealing(database, self.leases, bodies)
+        self._appender.logs.on_fence = self.sealing.look
 
         self.note_head = self._appender.logs.note_head
         self.read_after = self._reader.read_after
@@ -100,20 +109,27 @@ class MongoStore:
         self.acked = self._cursors.acked
 
     @classmethod
-    async def open(cls, url: str, *, mark: Path | None = None) -> Self:
+    async def open(
+        cls, url: str, *, mark: Path | None = None, keys: KeyRingFile | None = None
+    ) -> Self:
         """Open the store at ``url`` (mongodb://… or mongodb+srv://…), and make it if it is not there.
 
         Args:
             url: where the set is; the path names the database, ``imserver`` if it names none.
             mark: a file of this node's own, by which it notices that the database was set back.
+            keys: with which the bodies of events are sealed; see `imserver.data.sealing`.
 
         Raises:
             StoreUnavailable: nobody answers, or it is no replica set of MongoDB 6.0 or newer.
             StoreTooNew: a newer version wrote it.
+            KeyRingUnusable: the ring lacks a key that something is sealed with, or there is none.
         """
+        bodies = Bodies(keys)
         database = await Database.open(url)
         pulse = Pulse(database, mark)
+        store = cls(database, pulse, bodies)
         try:
+            await store.sealing.begin()
             async with database.session() as session:
                 await pulse.begin(session, asyncio.get_running_loop().time())
                 halted = await database.conversations.count_documents(
@@ -128,7 +144,12 @@ class MongoStore:
             )
         if halted:
             _log.error("store.halted", extra={"conversations": halted})
-        return cls(database, pulse)
+        return store
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """The keys that bodies are sealed with, if they are."""
+        return None if self._bodies.seal is None else self._bodies.seal.ring
 
     async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
         self._check()
@@ -170,8 +191,7 @@ class MongoStore:
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         self._check()
-        logs = await self._database.until_known(partial(self._records.logs, convs))
-        return {conv: log.head for conv, log in logs.items() if log is not None}
+        return await self._database.until_known(partial(self._records.heads, convs))
 
     async def memberships(self, robot: RobotName, device: DeviceName) -> list[Membership]:
         self._check()
@@ -213,7 +233,10 @@ class MongoStore:
     async def aclose(self) -> None:
         self._closed = True
         async with self._turn:
-            await self._database.aclose()
+            if not self._is_released:
+                self._is_released = True
+                await self.leases.end()
+                await self._database.aclose()
 
     def _tell_overtaken(self, conv: ConversationName) -> None:
         self.on_overtaken(conv)
@@ -265,3 +288,7 @@ class MongoStore:
 
 def _ignore(_conv: ConversationName) -> None:
     """Stand in until somebody wants to know."""
+
+
+def _new_name() -> str:
+    return f"node-{secrets.token_hex(4)}"

@@ -29,7 +29,8 @@ from imserver.data.directory import (
     DataDirectory,
 )
 from imserver.data.disk.files import copy_files, forget_files, remove_strays
-from imserver.data.sqlite.check import Report, check
+from imserver.data.findings import Report
+from imserver.data.sqlite.check import check
 from imserver.data.sqlite.file import (
     StoreLock,
     is_damage,

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import apsw
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.key_ring import KeyRing
 from imserver.data.directory import FILES_NAME
 from imserver.data.disk.files import flaws
+from imserver.data.findings import RULES, WITNESSES_MAX, Finding, Report
 from imserver.data.sealing import EventSeal, key_of
 from imserver.data.sqlite.file import (
     damaged_pages,
@@ -29,62 +30,10 @@ from imserver.data.sqlite.statements import load_statements
 from imserver.protocol.events import Event
 
 _SQL: Final = load_statements(__package__, "check.sql")
-_WITNESSES_MAX: Final = 5
 _DAMAGE_MAX: Final = 100
 _texts: Final = msgspec.json.Decoder(list[str | None]).decode
 
-RULES: Final = {
-    "lost_commits": "commits in the write-ahead log that cannot be read any more",
-    "gap": "seq that are missing in a log",
-    "duplicate_cid": "cids that stand more than once in a conversation",
-    "dangling_ref": "events that refer to none before them",
-    "broken_seal": "bodies whose seal is broken: changed, or moved from another row",
-    "not_sealed": "bodies that are not sealed, where all the others are",
-    "event_without_conversation": "logs that belong to no conversation",
-    "conversation_without_events": "conversations without a first event",
-    "cursor_beyond_head": "cursors beyond the head of their log",
-    "member_of_ended_group": "members of a group that has ended",
-    "unregistered_member": "members that are not registered",
-    "file_ref_without_event": "references to files by events that are not there",
-    "blob_without_file": "bytes that are kept for no file",
-    "missing_content": "finished files whose bytes are not there",
-    "damaged_content": "finished files whose bytes are damaged",
-    "stray_content": "bytes beside the store that it does not know",
-}
-"""What is looked for besides damage of the file, and what it means."""
-
 _SQL_RULES: Final = [rule for rule in RULES if rule in _SQL]
-
-
-class Finding(Struct, frozen=True):
-    """Something that must not be: what, how often, and the first places.
-
-    Attributes:
-        rule: ``damage`` or a key of `RULES`.
-        meaning: the same in words.
-        count: how often; of damage, at most 100 places are counted.
-        witnesses: the first few places, for a person to look at.
-    """
-
-    rule: str
-    meaning: str
-    count: int
-    witnesses: tuple[str, ...]
-
-
-class Report(Struct, frozen=True):
-    """What a check saw. The store is sound if there are no findings.
-
-    Attributes:
-        unopened: how many bodies are sealed with keys that were not given, so that nothing was seen of them.
-    """
-
-    path: str
-    sqlite: str
-    conversations: int
-    events: int
-    findings: tuple[Finding, ...]
-    unopened: int = 0
 
 
 def check(path: Path, ring: KeyRing | None = None) -> Report:
@@ -126,7 +75,7 @@ def _file_findings(db: apsw.Connection, folder: Path) -> list[Finding]:
     for flaw in flaws(db, folder):
         found.setdefault(flaw.rule, []).append(flaw.witness)
     return [
-        Finding(rule, RULES[rule], len(places), tuple(places[:_WITNESSES_MAX]))
+        Finding(rule, RULES[rule], len(places), tuple(places[:WITNESSES_MAX]))
         for rule, places in found.items()
     ]
 
@@ -140,7 +89,7 @@ def _damage(db: apsw.Connection, path: Path) -> list[Finding]:
         places += _damaged_places(db)
     if not places:
         return []
-    witnesses = tuple(places[:_WITNESSES_MAX])
+    witnesses = tuple(places[:WITNESSES_MAX])
     return [Finding("damage", "damaged places in the file", len(places), witnesses)]
 
 
@@ -155,7 +104,7 @@ def _damaged_places(db: apsw.Connection) -> list[str]:
 
 
 def _broken(db: apsw.Connection, rule: str) -> list[Finding]:
-    count, witnesses = _row(db, rule, {"limit": _WITNESSES_MAX})
+    count, witnesses = _row(db, rule, {"limit": WITNESSES_MAX})
     if not count:
         return []
     texts = tuple(text or "(unnamed)" for text in _texts(witnesses))
@@ -178,7 +127,7 @@ def _broken_seals(db: apsw.Connection, ring: KeyRing | None) -> tuple[list[Findi
             seal.open(conv, Event(seq, ts, sender, cid, kind, Raw(body), ref))
         except SealBroken:
             broken += 1
-            places += [f"{conv}: {seq}"] if broken <= _WITNESSES_MAX else []
+            places += [f"{conv}: {seq}"] if broken <= WITNESSES_MAX else []
     if not broken:
         return [], unopened
     return [Finding("broken_seal", RULES["broken_seal"], broken, tuple(places))], unopened

@@ -47,12 +47,17 @@ class SqliteFiles:
         row = await self._row("find", {"file": file})
         return None if row is None else FileRecord(*row)
 
+    claim = find
+    """The lock on the store lets in one process, so there is nothing to take from anybody."""
+
     async def owned(self, owner: RobotName, *, after: str, limit: int) -> list[FileRecord]:
         values = {"owner": owner, "after": after, "limit": limit}
         (text,) = await self._row("owned", values)
         return [_record(row) for row in _rows(text)]
 
-    async def move_offset(self, file: FileId, offset: int, *, expires_ms: int) -> bool:
+    async def move_offset(
+        self, file: FileId, offset: int, *, expires_ms: int, run: int = 0
+    ) -> bool:
         values = {"file": file, "offset": offset, "expires_ms": expires_ms}
 
         def work(db: apsw.Connection) -> bool:
@@ -62,7 +67,7 @@ class SqliteFiles:
         return moved
 
     async def complete(
-        self, file: FileId, digest: bytes, *, expires_ms: int | None
+        self, file: FileId, digest: bytes, *, expires_ms: int | None, run: int = 0
     ) -> FileRecord | None:
         def work(db: apsw.Connection) -> FileRecord | None:
             found = _find(db, file)
@@ -79,7 +84,7 @@ class SqliteFiles:
         done: FileRecord | None = await self._transact(work)
         return done
 
-    async def remove(self, file: FileId) -> bool:
+    async def remove(self, file: FileId, *, run: int | None = None) -> bool:
         removed: bool = await self._transact(lambda db: _remove(db, file))
         return removed
 

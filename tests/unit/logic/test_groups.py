@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imserver.core.errors import Refusal
+from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.core.model import Member
 from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
@@ -350,6 +350,32 @@ async def test_an_admin_who_was_demoted_while_it_asked_adds_nobody(tier: LogicTi
     tier.tasks.discard(adding)
     tier.store.names_read.open()
     assert (await refused(adding)).code is ErrorCode.FORBIDDEN
+
+
+async def test_of_two_changes_that_end_a_membership_one_may_fail_and_still_nothing_follows(
+    tier: LogicTier,
+) -> None:
+    conv, sessions = await staffed(tier)
+    admin = await tier.session("member", "desk", admin=True)
+    tier.store.fails = [StoreUnavailable("not now")]
+    tier.store.commits.shut = True
+    leaving = []
+    for session in (sessions["member"], admin):
+        leaving.append(tier.spawn(tier.groups.leave(session, conv), "leave"))
+        await tier.settle()
+    tier.store.commits.let_one()
+    await tier.settle()
+    assert [task.done() for task in leaving] == [True, False]
+    sending = tier.spawn(tier.try_send(sessions["member"], conv), "send")
+    await tier.settle()
+    tier.store.commits.open()
+    tier.tasks.discard(leaving[0])
+    assert (await refused(leaving[0])).code is ErrorCode.UNAVAILABLE
+    assert (await sending).code is ErrorCode.NOT_FOUND
+    await leaving[1]
+    assert last_event(tier, conv).kind == "members_removed"
+    held = tier.conversations.known(conv)
+    assert held is not None and not held.revoking
 
 
 async def test_nothing_follows_the_end_of_a_group(tier: LogicTier) -> None:

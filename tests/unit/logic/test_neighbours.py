@@ -6,17 +6,19 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from imserver.core.errors import StoreUnavailable
-from imserver.core.model import Member
+from imserver.core.errors import Refusal, StoreUnavailable
+from imserver.core.model import Created, Member, Membership, Run
+from imserver.logic.doubts import LOOKS, Doubts
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import Deliver, Error, Sent, SignalValue
-from tests.unit.logic.logic_tier import peer_of
-from tests.unit.logic.two_nodes import TwoNodes
+from tests.unit.logic.logic_tier import peer_of, plain
+from tests.unit.logic.two_nodes import SharedStore, TwoNodes
 
 CONV = ConversationName("g/a")
 LINE = ConversationName("d/r1/r2")
@@ -182,6 +184,94 @@ async def test_who_was_added_while_the_store_could_not_be_asked_receives_the_gro
     while not peer_of(new).seqs(CONV):
         await asyncio.sleep(0.001)
     assert peer_of(new).seqs(CONV) == [2]
+
+
+@pytest.mark.parametrize("what", ["added", "created", "line"])
+async def test_what_was_stored_without_an_answer_is_told_all_the_same(nodes, monkeypatch, what):
+    monkeypatch.setattr("imserver.logic.doubts.LOOK_EVERY_S", 0.001)
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    if what == "added":
+        await nodes.one.group("a", "r1")
+    await nodes.settle()
+    nodes.store.unanswered = 3  # the look for it ends without one, too
+    if what == "line":
+        assert isinstance(await nodes.one.try_send(owner, LINE), Error)
+    else:
+        change = (
+            nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+            if what == "added"
+            else nodes.one.group("a", "r1", "r2")
+        )
+        with pytest.raises(Refusal) as caught:
+            await change
+        assert caught.value.code is ErrorCode.UNAVAILABLE
+    conv, seq = (LINE, 1) if what == "line" else (CONV, 2 if what == "added" else 1)
+    await nodes.settle()
+    assert peer_of(new).seqs(conv) == []
+    nodes.one.spawn(nodes.neighbours[0].run(), "neighbours")
+    while not peer_of(new).seqs(conv):
+        await asyncio.sleep(0.001)
+    assert peer_of(new).seqs(conv) == [seq]
+    await nodes.settle()
+    assert peer_of(owner).seqs(conv) == list(range(1, seq + 1))
+    assert not len(nodes.neighbours[0]._doubts)
+
+
+async def test_an_event_that_was_never_stored_is_looked_for_in_vain_and_given_up(monkeypatch):
+    monkeypatch.setattr("imserver.logic.doubts.LOOK_EVERY_S", 0.001)
+    store, announced = SharedStore(), list[Run]()
+    await store.append([structs.replace(plain(CONV, "c0"), change=Created({}, open=False))], [])
+    doubts = Doubts(store)
+    doubts.announce = announced.append
+    doubts.note(plain(CONV, "c1"))
+    calls = len(store.calls)
+    looking = asyncio.create_task(doubts.run())
+    while len(doubts):
+        await asyncio.sleep(0.001)
+    looking.cancel()
+    assert len(store.calls) - calls == len(LOOKS) and not announced
+    assert store._logs[CONV].head == 1
+
+
+@pytest.mark.parametrize("patience", [1, 10_000])
+async def test_who_reads_less_than_it_was_told_reads_again(nodes, monkeypatch, patience):
+    monkeypatch.setattr("imserver.logic.neighbours.LOAD_AGAIN_AFTER_S", (0.001,) * patience)
+    monkeypatch.setattr("imserver.logic.neighbours.RESYNC_EVERY_S", 0.001)
+    await nodes.one.group("a", "r1")
+    owner, new = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.settle()
+    nodes.store.shown = await nodes.store.conversation(CONV)
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.MEMBER)
+    await nodes.settle()
+    while patience == 1 and not nodes.neighbours[1]._looks_again:
+        await asyncio.sleep(0.001)
+    assert peer_of(new).seqs(CONV) == []
+    nodes.store.shown = None
+    if patience == 1:
+        nodes.two.spawn(nodes.neighbours[1].run(), "neighbours")
+    while not peer_of(new).seqs(CONV):
+        await asyncio.sleep(0.001)
+    assert peer_of(new).seqs(CONV) == [2]
+
+
+async def test_all_is_compared_once_more_after_the_route_was_healed(nodes, monkeypatch):
+    monkeypatch.setattr("imserver.logic.neighbours.RESYNC_EVERY_S", 0.001)
+    new = await added_unheard(nodes)
+    nodes.store.memberships_read.shut = True
+    memberships, nodes.store.memberships = nodes.store.memberships, _none  # as it was a moment ago
+    nodes.bus.mute.clear()
+    nodes.one.router.listener.on_unheard()
+    await nodes.settle()
+    nodes.store.memberships = memberships
+    nodes.store.memberships_read.open()
+    assert peer_of(new).seqs(CONV) == []
+    nodes.two.spawn(nodes.neighbours[1].run(), "neighbours")
+    while not peer_of(new).seqs(CONV):
+        await asyncio.sleep(0.001)
+
+
+async def _none(*_: object) -> list[Membership]:
+    return []
 
 
 async def test_a_new_direct_line_reaches_the_other_robots_node(nodes):

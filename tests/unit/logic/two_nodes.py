@@ -5,7 +5,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from imserver import cluster
-from imserver.core.model import Append, MembershipChange, Outcome, Outdated, Run, Stored
+from imserver.core.model import (
+    Append,
+    ConversationRecord,
+    Cursor,
+    MembershipChange,
+    Outcome,
+    Outdated,
+    Run,
+    Stored,
+    Unresolved,
+)
 from imserver.core.route_settings import Forward
 from imserver.logic.clones import CloneGuard
 from imserver.logic.enquiries import Enquiries
@@ -27,11 +37,15 @@ class SharedStore(GatedStore):
 
     Attributes:
         heads_asked: how often heads were asked for.
+        unanswered: so many of the next appends are done, and end without an answer.
+        shown: what reads of this record, and of its head, find instead of what is there.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.heads_asked = 0
+        self.unanswered = 0
+        self.shown: ConversationRecord | None = None
         self.on_overtaken: Callable[[ConversationName], None] = lambda _conv: None
         self._changed: dict[ConversationName, int] = {}
 
@@ -40,7 +54,19 @@ class SharedStore(GatedStore):
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         self.heads_asked += 1
-        return {conv: self._logs[conv].head for conv in convs if conv in self._logs}
+        heads = {conv: self._logs[conv].head for conv in convs if conv in self._logs}
+        return heads if self.shown is None else heads | {self.shown.conv: self.shown.head}
+
+    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+        outcomes = await super().append(events, cursors)
+        if not self.unanswered:
+            return outcomes
+        self.unanswered -= 1
+        return [Unresolved()] * len(events)
+
+    async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
+        found = await super().conversation(conv)
+        return self.shown if self.shown is not None and self.shown.conv == conv else found
 
     def _append(self, asked: Append) -> Outcome:
         log, changed = self._logs.get(asked.conv), self._changed.get(asked.conv, 0)

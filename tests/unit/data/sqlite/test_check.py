@@ -6,7 +6,8 @@ import apsw
 import pytest
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
-from imserver.data.sqlite.check import RULES, Finding, check
+from imserver.data.findings import RULES, Finding
+from imserver.data.sqlite.check import check
 from imserver.data.sqlite.store import SqliteStore
 from tests.contract.records import (
     DOCK,
