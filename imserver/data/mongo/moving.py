@@ -31,10 +31,19 @@ class MongoRows:
             StoreUnavailable, StoreTooNew: it cannot be read, or holds what cannot be moved.
         """
         database = await Database.open(url)
-        async with database.session(_STEP_S) as session:
-            await Records(database).catch_up(session)
-            if await database.files.find_one({}, session=session) is not None:
-                raise StoreUnavailable("this store holds files, which cannot be moved yet")
+        try:
+            async with database.session(_STEP_S) as session:
+                await Records(database).catch_up(session)
+                if await database.files.find_one({}, session=session) is not None:
+                    raise StoreUnavailable("this store holds files, which cannot be moved yet")
+                sealed = {"sealed": {"$exists": True}}
+                if await database.events.find_one(sealed, session=session) is not None:
+                    raise StoreUnavailable(
+                        "bodies in this store are sealed; sealed ones cannot be moved yet"
+                    )
+        except BaseException:
+            await database.aclose()
+            raise
         return cls(database)
 
     @classmethod
