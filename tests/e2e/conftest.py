@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.certificates import Certificates
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import NODES, Cluster
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import ANY, WEBSOCKET, Fleet
 from tests.mongo_server import MongoSet
@@ -25,7 +25,9 @@ StartServer: TypeAlias = Callable[..., ServerProcess]
 ONE_NODE, CLUSTER = "one-node", "cluster"
 """What a scenario takes place on."""
 
-ON_BOTH = frozenset({"test_messages.py"})
+ON_BOTH = frozenset(
+    {"test_lists.py", "test_messages.py", "test_presence_and_signals.py", "test_registration.py"}
+)
 """The modules that a run without ``--cluster`` shows on a cluster too: the promises, and what nodes owe each
 other, in half a minute."""
 
@@ -63,6 +65,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+    for item in mine:
+        if _place_of(item) == CLUSTER:
+            limit = item.get_closest_marker("timeout")
+            seconds = float(limit.args[0] if limit else config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(seconds * NODES), append=False)
 
 
 def _says_where(item: pytest.Item) -> bool:
@@ -72,12 +79,20 @@ def _says_where(item: pytest.Item) -> bool:
 
 
 def _is_wanted(item: pytest.Item, is_cluster_run: bool) -> bool:
-    callspec = getattr(item, "callspec", None)
-    params = callspec.params if callspec is not None else {}
-    if params.get("deployment") == CLUSTER:
+    place, params = _place_of(item), _params_of(item)
+    if place == CLUSTER:
         return params.get("fleet") != OVER_TLS  # which ends at each node alike, one or several
     on_nodes = params.get("site") == CLUSTER or "nodes" in getattr(item, "fixturenames", ())
     return on_nodes or not is_cluster_run
+
+
+def _place_of(item: pytest.Item) -> str:
+    return str(_params_of(item).get("deployment", ONE_NODE))
+
+
+def _params_of(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return dict(callspec.params) if callspec is not None else {}
 
 
 @pytest.fixture
