@@ -25,9 +25,7 @@ StartServer: TypeAlias = Callable[..., ServerProcess]
 ONE_NODE, CLUSTER = "one-node", "cluster"
 """What a scenario takes place on."""
 
-ON_BOTH = frozenset(
-    {"test_lists.py", "test_messages.py", "test_presence_and_signals.py", "test_registration.py"}
-)
+ON_BOTH = frozenset({"test_lists.py", "test_messages.py", "test_presence_and_signals.py"})
 """The modules that a run without ``--cluster`` shows on a cluster too: the promises, and what nodes owe each
 other, in half a minute."""
 
