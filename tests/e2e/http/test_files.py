@@ -318,6 +318,7 @@ async def test_files_of_the_same_content_are_kept_once(server: ServerProcess, ne
     assert (await other.ask("GET", f"/files/{second}")).content == content
 
 
+@pytest.mark.one_node(reason="it looks for the bytes in the directory of the embedded store")
 async def test_what_expires_goes_with_its_bytes(start_server: StartServer, new_robot: NewRobot):
     settings = {"UPLOAD_TTL_S": "0.3", "TTL_S": "0.6", "SWEEP_S": "0.1"}
     server = start_server(environment={f"IMSERVER_FILES_{k}": v for k, v in settings.items()})
