@@ -66,7 +66,7 @@ MUTANTS = (
         "G13",
     ),
     Mutant(
-        "stores again what may be stored",
+        "does not find out what may be stored",
         (
             Change(
                 _DATABASE,
@@ -80,7 +80,7 @@ MUTANTS = (
             ),
         ),
         "unconfirmed writes,unconfirmed writes",
-        "doubled",
+        "unresolved",
     ),
 )
 
