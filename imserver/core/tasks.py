@@ -6,9 +6,12 @@ A task that fails ends its scope, and with it the node: background work never di
 import asyncio
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 T = TypeVar("T")
+
+CANCEL_AGAIN_S: Final = 5.0
+"""How long a cancelled task has to clean up, before it is taken for one whose cancellation was swallowed."""
 
 
 class TaskScope:
@@ -28,6 +31,8 @@ class TaskScope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self.cancel_all()
         await self._group.__aexit__(kind, error, trace)
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
@@ -38,9 +43,15 @@ class TaskScope:
         return task
 
     def cancel_all(self) -> None:
-        """Cancel every task of the scope that still runs."""
+        """Cancel every task of the scope that still runs, and again what goes on all the same.
+
+        A library that a task calls may swallow a cancellation (see `heed_cancellation`), and a scope that
+        waits for such a task would never end.
+        """
         for task in list(self._tasks):
             task.cancel()
+        if self._tasks:
+            asyncio.get_running_loop().call_later(CANCEL_AGAIN_S, self.cancel_all)
 
 
 def heed_cancellation() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from imserver.core.errors import StoreUnavailable
+from imserver.core.tasks import heed_cancellation
 from imserver.route.attendance import Attendance
 
 _log = logging.getLogger("imserver.stranded")
@@ -61,6 +62,7 @@ class Stranded:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
+            heed_cancellation()
             await self.look()
             await asyncio.sleep(LOOK_EVERY_S if self._counts is None else LOOK_AGAIN_S)
 

@@ -13,6 +13,8 @@ from typing import Any, Final, NoReturn
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
+from imserver.core.tasks import heed_cancellation
+
 APP_NAME: Final = "imserver"
 """By which nodes know each other's transactions."""
 
@@ -33,6 +35,7 @@ class Abandoned:
     async def run(self) -> NoReturn:
         """Look now and then, for ever."""
         while True:
+            heed_cancellation()
             await asyncio.sleep(LOOK_EVERY_S)
             await self.end()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imserver.core import tasks
 from imserver.core.tasks import Enclosing, TaskScope, heed_cancellation
 
 
@@ -129,3 +130,36 @@ async def test_a_cancellation_that_was_swallowed_is_heeded_later() -> None:
 
 async def test_without_a_cancellation_there_is_nothing_to_heed() -> None:
     heed_cancellation()
+
+
+async def deaf(times: int) -> None:
+    """Go on however often it is cancelled, until it was so many times."""
+    for _ in range(times):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3_600)
+    await asyncio.sleep(3_600)
+
+
+async def test_a_scope_ends_whose_task_has_its_cancellation_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+    async with TaskScope() as scope:
+        scope.spawn(deaf(2), name="deaf")
+        await asyncio.sleep(0)
+        scope.cancel_all()
+
+
+async def test_a_scope_that_fails_ends_too_whose_task_has_its_cancellation_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+    with pytest.raises(ExceptionGroup):
+        await failing_beside(deaf(2))
+
+
+async def failing_beside(work: Coroutine[Any, Any, None]) -> None:
+    async with TaskScope() as scope:
+        scope.spawn(work, name="deaf")
+        await asyncio.sleep(0)
+        raise ValueError
