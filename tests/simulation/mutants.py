@@ -78,7 +78,8 @@ async def _ack_before_commit(self: Committer, batch: list[Any], cursors: list[Cu
 
 async def _deliver_before_commit(self: Committer, batch: list[Any], cursors: list[Cursor]) -> None:
     publish = self.publish
-    for run in committer._runs(batch, _foresee(self._log, batch)):
+    appends = [append for append, _ in batch]
+    for run in committer._runs(appends, _foresee(self._log, batch)):
         publish(run)
     self.publish = lambda _run: None
     try:

@@ -145,6 +145,7 @@ async def test_an_admin_sees_the_node(api: Api):
                 "robots": 0,
                 "connections": 0,
                 "draining": False,
+                "answers": 0,
             }
         ]
     }
