@@ -276,7 +276,7 @@ async def test_a_pass_goes_on_where_a_dead_node_left_it(
         async with running(first):
             first.sealing.renew(ring)
             await until(lambda: steps > 3)
-        place = meta(url)["pass"]["at"]
+        place = meta(url)["under_way"]["at"]
         assert place["s"] == 120
         looked_at: list[int] = []
         second = await nodes.open(ring, busy=False)

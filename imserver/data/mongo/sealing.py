@@ -85,7 +85,7 @@ async def read_state(database: Database, session: Session) -> State:
         found = {"words": [PLAIN] if is_old else []}
     kept = await database.meta.find_one(_FILE_KEY, session=session)
     file_key = None if kept is None else sealed_with(kept["wrapped"])
-    return State(frozenset(found["words"]), file_key, found.get("pass"))
+    return State(frozenset(found["words"]), file_key, found.get("under_way"))
 
 
 async def count_uses(database: Database, session: Session) -> Uses:
@@ -188,7 +188,7 @@ class MongoSealing:
         state = await read_state(self._database, session)
         own = PLAIN if self._bodies.seal is None else self._bodies.seal.ring.current
         if own not in state.words:
-            change = {"$addToSet": {"words": own}, "$unset": {"pass": ""}}
+            change = {"$addToSet": {"words": own}, "$unset": {"under_way": ""}}
             await self._database.meta.update_one(_SEALING, change, session=session)
             _log.error(
                 "sealing.passed", extra={"key": own, "advice": "tell this node of the new key"}
@@ -208,7 +208,7 @@ class MongoSealing:
                 words = state.words | {key}
                 change["$set"] = {"words": sorted(words)}
                 if state.under_way is not None and state.under_way["target"] != key:
-                    change["$unset"] = {"pass": ""}
+                    change["$unset"] = {"under_way": ""}
                 await self._database.meta.update_one(_SEALING, change, upsert=True, session=session)
                 if key not in state.words:
                     await self._database.raise_fence(session)
@@ -288,29 +288,29 @@ class MongoSealing:
 
     async def _begin_pass(self, target: KeyId) -> Document | None:
         """Take the turn of the pass under ``target``, which may have been begun; None: another has it."""
-        mine = {"$eq": [{"$ifNull": ["$pass.by", self._leases.name]}, self._leases.name]}
-        free = {"$or": [mine, {"$lt": ["$pass.until", "$$NOW"]}]}
+        mine = {"$eq": [{"$ifNull": ["$under_way.by", self._leases.name]}, self._leases.name]}
+        free = {"$or": [mine, {"$lt": ["$under_way.until", "$$NOW"]}]}
         fresh = {"id": secrets.token_hex(8), "target": target, "at": MinKey()}
-        is_same = {"$eq": ["$pass.target", target]}
-        begun = {"$cond": [is_same, "$pass", {"$literal": fresh}]}
+        is_same = {"$eq": ["$under_way.target", target]}
+        begun = {"$cond": [is_same, "$under_way", {"$literal": fresh}]}
         turn = {"by": self._leases.name, "until": in_lease()}
         return await self._change_pass({"$expr": free}, {"$mergeObjects": [begun, turn]})
 
     async def _keep_pass(self, begun: Document, place: Document) -> Document | None:
         """Note how far the pass is; None if it is ours no longer."""
-        wanted = {"pass.id": begun["id"], "pass.by": self._leases.name}
+        wanted = {"under_way.id": begun["id"], "under_way.by": self._leases.name}
         step = {"at": {"$literal": place}, "until": in_lease()}
-        return await self._change_pass(wanted, {"$mergeObjects": ["$pass", step]})
+        return await self._change_pass(wanted, {"$mergeObjects": ["$under_way", step]})
 
     async def _change_pass(self, wanted: Document, to: Document) -> Document | None:
         async def write(session: Session) -> Document | None:
             found: Document | None = await self._database.meta.find_one_and_update(
                 _SEALING | wanted,
-                [{"$set": {"pass": to}}],
+                [{"$set": {"under_way": to}}],
                 return_document=ReturnDocument.AFTER,
                 session=session,
             )
-            return None if found is None else found["pass"]
+            return None if found is None else found["under_way"]
 
         return await self._database.until_known(write)
 
@@ -346,9 +346,9 @@ class MongoSealing:
             async with self._database.transaction(session):
                 state = await read_state(self._database, session)
                 left = {target} | (broken & state.words)
-                done = {"$set": {"words": sorted(left)}, "$unset": {"pass": ""}}
+                done = {"$set": {"words": sorted(left)}, "$unset": {"under_way": ""}}
                 finished = await self._database.meta.update_one(
-                    _SEALING | {"pass.id": begun["id"]}, done, session=session
+                    _SEALING | {"under_way.id": begun["id"]}, done, session=session
                 )
                 if finished.matched_count:
                     await self._database.raise_fence(session)
