@@ -159,9 +159,9 @@ class Committer:
 
     async def settle_cursors(self, robot: RobotName) -> None:
         """Return when the cursors that were noted for ``robot`` are written, or could not be."""
-        for _ in range(
-            0 if self._has_ended else 2
-        ):  # the commit that is on its way may have begun before they were noted
+        if self._has_ended:
+            return
+        for _ in range(2):  # the commit that is on its way may have begun before they were noted
             if robot in self._cursors:
                 self._flush_due = True
                 self._wake.set()

@@ -135,9 +135,7 @@ class Intake:
             self._delivery.end_strangers(conversation)
             self._delivery.on_found(conversation, conversation.members)
         elif fresh:
-            if (
-                not conversation.epoch
-            ):  # a direct line that was about to begin here, and began elsewhere
+            if not conversation.epoch:  # a direct line that was about to begin here began elsewhere
                 await self._conversations.learn_log(conversation)
             self._metrics.fetched.inc(len(fresh))
             self._delivery.on_committed(Run(conversation.name, conversation.epoch, fresh))
