@@ -1,5 +1,5 @@
 """The outbound half of a link: what is queued in one turn of the loop goes out in one write, and whether the
-client takes it is noticed.
+client takes it is noticed. And whether the client is read from.
 
 Transports derive from it. What a goodbye looks like, and everything inbound, is theirs.
 """
@@ -16,6 +16,12 @@ from imserver.protocol.shared_frame import Form
 
 CLOSE_TIMEOUT_S: Final = 5.0
 DRAIN_RETRY_MS: Final = 1_000
+TURN_S: Final = 0.001
+"""How long frames that one client sent at once are taken in before everybody else has a turn."""
+
+FRAMES_AT_ONCE: Final = 32
+"""Frames between two looks at whether that time is over."""
+
 LOST: Final = 0
 """In place of the tick by which it has to be closed: the transport is gone."""
 
@@ -35,6 +41,7 @@ class BufferedLink(asyncio.Protocol):
         "_is_dirty",
         "_out",
         "_out_bytes",
+        "_reads",
         "_transport",
         "form",
         "pushed_in",
@@ -46,6 +53,7 @@ class BufferedLink(asyncio.Protocol):
         self._connection: Connection | None = None
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._reads = True
         self._is_dirty = False
         self.pushed_in = 0
         self._blocked = False
@@ -104,11 +112,11 @@ class BufferedLink(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         if self._close_by is None:
-            self._transport.pause_reading()
+            self._stop_reading()
 
     def resume_reading(self) -> None:
         if self._close_by is None:
-            self._transport.resume_reading()
+            self._go_on_reading()
 
     def flush(self) -> None:
         """Write what is queued, at once."""
@@ -134,6 +142,21 @@ class BufferedLink(asyncio.Protocol):
     @property
     def _vouched(self) -> Set[str]:
         return names_in(self._transport.get_extra_info("peercert"))
+
+    @property
+    def _is_paused(self) -> bool:
+        """Whether the session shell takes nothing more for now."""
+        return self._close_by is None and self._connection is not None and self._connection.paused
+
+    def _stop_reading(self) -> None:
+        if self._reads and not self._transport.is_closing():
+            self._reads = False
+            self._transport.pause_reading()
+
+    def _go_on_reading(self) -> None:
+        if not self._reads and not self._transport.is_closing():
+            self._reads = True
+            self._transport.resume_reading()
 
     def _end_writing(self) -> None:
         """Write the end, but go on reading (and dropping) for a while.

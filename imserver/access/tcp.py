@@ -11,10 +11,17 @@ nothing for two ping intervals is taken for stuck, so one that has nothing to sa
 
 import asyncio
 import functools
+from time import monotonic
 
 from msgspec import Struct
 
-from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
+from imserver.access.buffered_link import (
+    CLOSE_TIMEOUT_S,
+    FRAMES_AT_ONCE,
+    LOST,
+    TURN_S,
+    BufferedLink,
+)
 from imserver.access.connection import Connection
 from imserver.access.door import Door
 from imserver.access.handshake import TurnedAway
@@ -65,6 +72,7 @@ class TcpLink(BufferedLink):
         "_has_ended",
         "_heard",
         "_is_clean",
+        "_is_held",
         "_is_leaving",
         "_preface",
         "_quiet",
@@ -81,6 +89,7 @@ class TcpLink(BufferedLink):
         self._quiet = False
         self._is_leaving = False
         self._is_clean = False
+        self._is_held = False
         self._due: int | None = None
 
     # asyncio.Protocol
@@ -129,7 +138,8 @@ class TcpLink(BufferedLink):
         self._start_closing()
 
     def resume_reading(self) -> None:
-        super().resume_reading()
+        if not self._is_held:
+            super().resume_reading()
         if self._has_ended or (self._frames is not None and not self._frames.is_between):
             asyncio.get_running_loop().call_soon(self._take)
 
@@ -208,14 +218,14 @@ class TcpLink(BufferedLink):
         if why is not None:
             self._turn_away(why)
             return
-        self._transport.pause_reading()
+        self._stop_reading()
         self._door.context.admission.enter(self._open)
 
     def _open(self) -> None:
         """Let the client in: its turn has come."""
         if self._transport.is_closing():
             return
-        self._transport.resume_reading()
+        self._go_on_reading()
         why = self._door.refuses(self) if self._door.draining else None
         if why is not None:
             self._turn_away(why)
@@ -233,16 +243,29 @@ class TcpLink(BufferedLink):
     # Frames, and the end of them
 
     def _take(self) -> None:
-        """Handle what has come, as far as the session shell takes more now; the rest waits to be resumed."""
+        """Handle what has come, as far as the session shell takes more now and this client's turn lasts."""
         connection, frames = self._connection, self._frames
         if connection is None or frames is None:
             return
+        ends_s, taken = monotonic() + TURN_S, 0
         while not connection.paused and self._close_by is None and not self._is_leaving:
             frame = frames.next()
             if frame is None:
                 self._take_end(connection, frames)
                 return
             self._take_frame(connection, frame)
+            taken += 1
+            if taken % FRAMES_AT_ONCE == 0 and monotonic() > ends_s:
+                self._is_held = True
+                self._stop_reading()
+                asyncio.get_running_loop().call_soon(self._take_on)
+                return
+
+    def _take_on(self) -> None:
+        self._is_held = False
+        self._take()
+        if not (self._is_held or self._is_paused):
+            self._go_on_reading()
 
     def _take_frame(self, connection: Connection, frame: bytes) -> None:
         if not frame:
@@ -282,7 +305,7 @@ class TcpLink(BufferedLink):
 
     def _start_closing(self) -> None:
         if self._connection is not None and self._connection.paused:
-            self._transport.resume_reading()  # for the client's own end
+            self._go_on_reading()  # for the client's own end
         self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
         self.flush()
         if self._is_leaving:

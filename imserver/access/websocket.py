@@ -10,6 +10,7 @@ There is no task and no timer per connection: the wheel calls for pings and dead
 import asyncio
 from functools import partial
 from http import HTTPStatus
+from time import monotonic
 from typing import Final
 
 from msgspec import Struct
@@ -19,7 +20,13 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 
 from imserver.access import whole_frames
-from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
+from imserver.access.buffered_link import (
+    CLOSE_TIMEOUT_S,
+    FRAMES_AT_ONCE,
+    LOST,
+    TURN_S,
+    BufferedLink,
+)
 from imserver.access.connection import Connection
 from imserver.access.deflate import DeflateForm, Inflate, deflate_form
 from imserver.access.door import Door
@@ -28,10 +35,11 @@ from imserver.access.sign_of_life import Asked
 from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.limits import Limits
 from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
 
-COMPRESSED_BYTES_AT_ONCE: Final = 4_096
+PARSED_BYTES_AT_ONCE: Final = 4_096
 SURPLUS_BYTES_MAX: Final = 64 * 1024
 """So much is parsed in search of the client's goodbye after ours; of more, nothing is read any more."""
 
@@ -84,7 +92,7 @@ class WebSocketLink(BufferedLink):
 
     def on_request(self, request: Request) -> None:
         """Take in the opening handshake, which is answered when its turn has come."""
-        door, transport = self._door, self._transport
+        door = self._door
         response = door.judge.answer(request, door.refuses(self))
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._refuse(response)
@@ -95,7 +103,7 @@ class WebSocketLink(BufferedLink):
         if window_bits is not None:
             bytes_min = door.context.settings.deflate_bytes_min
             self.form = deflate_form(self.form.codec.name, window_bits, bytes_min)
-        transport.pause_reading()
+        self._stop_reading()
         door.context.admission.enter(partial(self._open, response))
 
     def data_received(self, data: bytes) -> None:
@@ -115,36 +123,44 @@ class WebSocketLink(BufferedLink):
         self._surplus += size
         if self._surplus <= SURPLUS_BYTES_MAX:
             return False
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._stop_reading()
         return True
 
     def _take(self, websocket: Messages, data: bytes) -> None:
+        """Take in frames until this client's turn is over, and of compressed ones, which may hold a lot, no
+        more than the session shell takes; the rest is held."""
+        ends_s, at = monotonic() + TURN_S, 0
+        while at < len(data):
+            if type(self.form) is DeflateForm and self._is_paused:
+                self._held = data[at:]
+                return
+            if at and monotonic() > ends_s:
+                self._held = data[at:]
+                self._stop_reading()
+                asyncio.get_running_loop().call_soon(self._take_held)
+                return
+            at = self._take_some(websocket, data, at)
+
+    def _take_some(self, websocket: Messages, data: bytes, at: int) -> int:
+        """Take in what comes next; return where the rest begins."""
         if websocket.is_between and websocket.state is OPEN:
             bytes_max = self._door.context.limits.frame_bytes_max
-            messages, rest = whole_frames.take(data, self.form.first_byte, bytes_max=bytes_max)
+            messages, rest = whole_frames.take(
+                data, self.form.first_byte, start=at, bytes_max=bytes_max, most=FRAMES_AT_ONCE
+            )
             for message in messages:
                 self._on_whole_frame(message)
-            if rest == len(data):
-                return
-            data = data[rest:]
-        if type(self.form) is DeflateForm:
-            self._take_compressed(websocket, data)
-        else:
-            self._parse(websocket, data)
-
-    def _take_compressed(self, websocket: Messages, data: bytes) -> None:
-        """Parse a little at a time, and no more than the session shell takes: it may hold a lot."""
-        for start in range(0, len(data), COMPRESSED_BYTES_AT_ONCE):
-            if self._close_by is None and self._connection is not None and self._connection.paused:
-                self._held = data[start:]
-                return
-            self._parse(websocket, data[start : start + COMPRESSED_BYTES_AT_ONCE])
+            if messages:
+                return rest
+        self._parse(websocket, data[at : at + PARSED_BYTES_AT_ONCE])
+        return at + PARSED_BYTES_AT_ONCE
 
     def _take_held(self) -> None:
         held, self._held = self._held, b""
         if held and self._websocket is not None and not self._websocket.eof_sent:
             self._take(self._websocket, held)
+        if not (self._held or self._is_paused):
+            self._go_on_reading()
 
     def _parse(self, websocket: Messages, data: bytes) -> None:
         websocket.receive_data(data)
@@ -181,9 +197,10 @@ class WebSocketLink(BufferedLink):
         self._start_closing()
 
     def resume_reading(self) -> None:
-        super().resume_reading()
         if self._held:
             asyncio.get_running_loop().call_soon(self._take_held)
+        else:
+            super().resume_reading()
 
     # Deadlines
 
@@ -232,7 +249,7 @@ class WebSocketLink(BufferedLink):
         """Let the client in: its turn has come."""
         if self._transport.is_closing():
             return
-        self._transport.resume_reading()
+        self._go_on_reading()
         why = self._door.refuses(self) if self._door.draining else None
         if why is not None:
             self._refuse(self._door.judge.turn_away(why))
@@ -274,24 +291,14 @@ class WebSocketLink(BufferedLink):
     def _after_receiving(self, websocket: Messages) -> None:
         writes = websocket.data_to_send()
         if websocket.parser_exc is not None and self._close_by is None:
-            self._explain(websocket.parser_exc)
+            error = _error_of(websocket.parser_exc, self._door.context.limits)
+            if error is not None:
+                self.write(self.form.encode(error))
         self._write_protocol_data(writes)
         if self._connection is not None:
             self._connection.pace()
         if websocket.close_expected() or websocket.parser_exc is not None:
             self._start_closing()
-
-    def _explain(self, problem: Exception) -> None:
-        """Say in our own protocol what the goodbye says in a code, where there is something to say."""
-        match problem:
-            case PayloadTooBig():
-                limit = self._door.context.limits.frame_bytes_max
-                text = f"a frame may have {limit} bytes at most; send large things in parts"
-                self.write(self.form.encode(Error(ErrorCode.TOO_LARGE, text, fatal=True)))
-            case TooManyFragments():
-                self.write(self.form.encode(Error(ErrorCode.BAD_FRAME, str(problem), fatal=True)))
-            case NotUtf8():
-                self.write(self.form.encode(_NOT_UTF8))
 
     def _write_protocol_data(self, writes: list[bytes]) -> None:
         for data in writes:
@@ -301,14 +308,29 @@ class WebSocketLink(BufferedLink):
     def _start_closing(self) -> None:
         if self._close_by is None:
             self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
-            if self._connection is not None and self._connection.paused:
-                self._transport.resume_reading()  # for the client's own goodbye
+            if self._held:
                 asyncio.get_running_loop().call_soon(self._take_held)
+            else:
+                self._go_on_reading()  # for the client's own goodbye
         self.flush()
         if self._websocket is None or self._websocket.close_rcvd is not None:
             self._transport.close()
         elif self._websocket.eof_sent:
             self._end_writing()
+
+
+def _error_of(problem: Exception, limits: Limits) -> Error | None:
+    """Say in our own protocol what the goodbye says in a code, where there is something to say."""
+    match problem:
+        case PayloadTooBig():
+            bytes_max = limits.frame_bytes_max
+            text = f"a frame may have {bytes_max} bytes at most; send large things in parts"
+            return Error(ErrorCode.TOO_LARGE, text, fatal=True)
+        case TooManyFragments():
+            return Error(ErrorCode.BAD_FRAME, str(problem), fatal=True)
+        case NotUtf8():
+            return _NOT_UTF8
+    return None
 
 
 def _is_utf8(message: bytes | bytearray) -> bool:

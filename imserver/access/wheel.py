@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 TICK_S = 1.0
-AT_ONCE = 32
+AT_ONCE = 8
 """Deadlines that are acted upon in one turn of the loop."""
 
 _TICKS = 128

@@ -5,6 +5,7 @@ frames that leave nothing to judge are taken off the front of what was read: fin
 frames of up to 64 KiB that arrived completely. From the first byte of anything else on, the parser decides.
 """
 
+import sys
 from typing import Final
 
 try:
@@ -16,12 +17,14 @@ _MASKED: Final = 0x80
 _LENGTH_IN_TWO_BYTES: Final = 126
 
 
-def take(data: bytes, first_byte: int, *, bytes_max: int) -> tuple[list[bytes], int]:
-    """Return the payloads of the frames at the front of ``data`` that begin with ``first_byte`` and have at
-    most ``bytes_max`` bytes, and where the rest begins."""
-    payloads = []
-    start, end_of_data = 0, len(data)
-    while end_of_data - start >= 6 and data[start] == first_byte:
+def take(
+    data: bytes, first_byte: int, *, start: int = 0, bytes_max: int, most: int = sys.maxsize
+) -> tuple[list[bytes], int]:
+    """Return the payloads of the next frames from ``start`` on, ``most`` of them at most, that begin with
+    ``first_byte`` and have at most ``bytes_max`` bytes, and where the rest begins."""
+    payloads: list[bytes] = []
+    end_of_data = len(data)
+    while len(payloads) < most and end_of_data - start >= 6 and data[start] == first_byte:
         length = data[start + 1] - _MASKED
         mask_at = start + 2
         if length == _LENGTH_IN_TWO_BYTES and end_of_data - start >= 8:

@@ -1,0 +1,113 @@
+"""Many frames in one read: whoever sends them has its turn, and so has everybody else."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from websockets.frames import Close, Opcode
+
+from imserver.protocol import client_frames as frames
+from imserver.protocol.codec import MSGPACK
+from imserver.protocol.length_prefix import framed
+from imserver.protocol.server_frames import Pong
+from tests.unit.access import raw_client, tcp_client
+from tests.unit.access.node_in_memory import NodeInMemory, running
+from tests.unit.access.raw_client import RawClient, message
+from tests.unit.access.tcp_client import TcpClient
+
+MANY = 20_000
+"""So many pings take far longer than a turn."""
+
+PINGS = [MSGPACK.encode(frames.Ping(number)) for number in range(MANY)]
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[NodeInMemory]:
+    async with running() as node:
+        yield node
+
+
+async def flooded(node: NodeInMemory, door: str) -> RawClient | TcpClient:
+    """Return a client whose pings came in one read, the first turn of which is over."""
+    if door == "tcp":
+        client = await tcp_client.opened(node)
+        client.link.data_received(b"".join(map(framed, PINGS)))
+        return client
+    raw = await raw_client.opened(node)
+    raw.feed(b"".join(map(message, PINGS)))
+    return raw
+
+
+def answered(client: RawClient | TcpClient) -> list[int]:
+    """Return the numbers of the answers that came."""
+    if isinstance(client, RawClient):
+        return raw_client.pongs(client)
+    return [pong.id for pong in client.of(Pong)]
+
+
+async def done(client: RawClient | TcpClient) -> list[int]:
+    """Let the loop turn until all pings are answered; return the numbers of the answers."""
+    for _ in range(MANY):
+        await client.tick()
+        if len(answered(client)) >= MANY:
+            break
+    return answered(client)
+
+
+@pytest.mark.parametrize("door", ["websocket", "tcp"])
+async def test_others_are_answered_while_one_has_much_to_say(node: NodeInMemory, door: str) -> None:
+    other = await raw_client.opened(node, robot="r2")
+    client = await flooded(node, door)
+    assert not client.transport.reading, "what waits here does not grow"
+    await other.say(frames.Ping(7))
+    assert answered(other) == [7]
+    await client.tick()
+    assert len(answered(client)) < MANY
+    assert await done(client) == list(range(MANY))
+    assert client.transport.reading
+
+
+async def test_what_comes_meanwhile_goes_behind_it(node: NodeInMemory) -> None:
+    client = await flooded(node, "websocket")
+    assert isinstance(client, RawClient)
+    client.feed(message(raw_client.ping(MANY)))
+    await done(client)
+    await client.tick()
+    assert answered(client) == list(range(MANY + 1))
+
+
+async def test_pings_of_the_transport_take_turns_too(node: NodeInMemory) -> None:
+    client = await raw_client.opened(node)
+    client.feed(raw_client.frame(Opcode.PING, b"x") * MANY)
+    has_waited = False
+    for _ in range(MANY):
+        await client.tick()
+        if client.transport.reading:
+            break
+        has_waited = True
+    assert has_waited
+    assert len(client.control(Opcode.PONG)) == MANY
+
+
+@pytest.mark.parametrize("door", ["websocket", "tcp"])
+async def test_a_server_that_stops_says_goodbye_in_the_middle(
+    node: NodeInMemory, door: str
+) -> None:
+    client = await flooded(node, door)
+    client.link.shutdown()
+    for _ in range(MANY):
+        await client.tick()
+        if client.transport.is_closed() or client.transport.is_ended():
+            break
+        if isinstance(client, RawClient) and client.transport.reading:
+            client.feed(raw_client.frame(Opcode.CLOSE, Close(1000, "").serialize()))
+    assert client.transport.is_closed() or client.transport.is_ended()
+    assert len(answered(client)) < MANY
+
+
+@pytest.mark.parametrize("door", ["websocket", "tcp"])
+async def test_a_client_that_goes_in_the_middle_is_gone(node: NodeInMemory, door: str) -> None:
+    client = await flooded(node, door)
+    client.transport.abort()
+    for _ in range(16):
+        await client.tick()
+    assert len(node.node.sessions) == 0 and len(node.door) == 0
