@@ -19,41 +19,65 @@ _FANOUT: Final = (
 )
 _BARE: Final = "imserver, 3 nodes, bare hints"
 
-SCENARIOS: Final = (
-    Scenario(
-        name="cluster-sends",
-        title="30 senders, spread over the nodes, × 128 unanswered, a conversation each",
+
+def _sends(
+    name: str, title: str, *, senders: int, in_flight: int, groups: int, cluster: tuple[str, ...]
+) -> Scenario:
+    return Scenario(
+        name=name,
+        title=f"{senders} senders, spread over the nodes, × {in_flight} unanswered, {title}",
         section=_SECTION,
-        task=Task("spread", groups=30, senders=30, in_flight=128, seconds=4.0, warm_up=1.0),
+        task=Task(
+            "spread",
+            groups=groups,
+            senders=senders,
+            in_flight=in_flight,
+            seconds=4.0,
+            warm_up=1.0,
+        ),
         peers=(),
         headline=(*_SENDS, "ack_p50_ms", "ack_p99_ms"),
+        cluster=cluster,
+    )
+
+
+def _groups(name: str, rate: int, cluster: tuple[str, ...]) -> Scenario:
+    return Scenario(
+        name=name,
+        title=f"30 groups of 6, spread over the nodes, {rate} messages/s",
+        section=_SECTION,
+        task=Task("spread", groups=30, members=6, senders=30, rate=rate, seconds=4.0, warm_up=1.0),
+        peers=(),
+        headline=_FANOUT,
+        cluster=cluster,
+    )
+
+
+SCENARIOS: Final = (
+    _sends(
+        "cluster-sends",
+        "a conversation each",
+        senders=30,
+        in_flight=128,
+        groups=30,
         cluster=(*_NODES, *_JETSTREAM),
     ),
-    Scenario(
-        name="cluster-one-group",
-        title="30 senders, spread over the nodes, × 128 unanswered, all in one conversation",
-        section=_SECTION,
-        task=Task("spread", groups=1, senders=30, in_flight=128, seconds=4.0, warm_up=1.0),
-        peers=(),
-        headline=(*_SENDS, "ack_p50_ms", "ack_p99_ms"),
+    _sends(
+        "cluster-sends-10x10",
+        "a conversation each",
+        senders=10,
+        in_flight=10,
+        groups=10,
+        cluster=(*_NODES[::2], *_JETSTREAM),
+    ),
+    _sends(
+        "cluster-one-group",
+        "all in one conversation",
+        senders=30,
+        in_flight=128,
+        groups=1,
         cluster=(*_NODES[::2], _JETSTREAM[0]),
     ),
-    Scenario(
-        name="cluster-trickle",
-        title="30 groups of 6, spread over the nodes, 30 messages/s",
-        section=_SECTION,
-        task=Task("spread", groups=30, members=6, senders=30, rate=30, seconds=4.0, warm_up=1.0),
-        peers=(),
-        headline=_FANOUT,
-        cluster=(_NODES[2],),
-    ),
-    Scenario(
-        name="cluster-fanout",
-        title="30 groups of 6, spread over the nodes, 300 messages/s",
-        section=_SECTION,
-        task=Task("spread", groups=30, members=6, senders=30, rate=300, seconds=4.0, warm_up=1.0),
-        peers=(),
-        headline=_FANOUT,
-        cluster=(*_NODES, _BARE, _JETSTREAM[0]),
-    ),
+    _groups("cluster-trickle", 30, (_NODES[2],)),
+    _groups("cluster-fanout", 300, (*_NODES, _BARE, _JETSTREAM[0])),
 )

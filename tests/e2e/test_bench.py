@@ -17,6 +17,7 @@ from bench.peers import BY_NAME
 from bench.process import Place
 from bench.results import Results
 from bench.runner import order_for
+from bench.scenarios import BY_NAME as SCENARIOS
 from bench.sizing.costs import PARTS
 from bench.task import Findings, Task
 
@@ -31,6 +32,7 @@ LOADS = {
     "fan-out flat out": Task("fanout", members=5, in_flight=8),
     "groups that overlap": Task("fanout", groups=6, members=2, robots=4, senders=2, rate=30),
     "sends": Task("sends", senders=3, in_flight=4),
+    "sends spread over nodes": SCENARIOS["cluster-sends-10x10"].task,
     "direct lines": Task("direct", groups=5, rate=30),
     "mixed": Task("mixed", groups=2, members=3, senders=2, rate=20, signals=20),
     "catching up": Task("catchup", members=3, count=500, in_flight=20),
