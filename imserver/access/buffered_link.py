@@ -16,9 +16,6 @@ from imserver.protocol.shared_frame import Form
 
 CLOSE_TIMEOUT_S: Final = 5.0
 DRAIN_RETRY_MS: Final = 1_000
-TURN_S: Final = 0.001
-"""How long frames that one client sent at once are taken in before everybody else has a turn."""
-
 FRAMES_AT_ONCE: Final = 32
 """Frames between two looks at whether that time is over."""
 

@@ -7,8 +7,10 @@ frames, and after a while its reading, but no other connection. It is the `Peer`
 It does not know how bytes travel (`Link`) nor what a request does (`requests`).
 """
 
+import asyncio
 import logging
 from collections.abc import Coroutine, Set
+from time import monotonic
 from typing import Any
 
 from msgspec import Struct
@@ -17,7 +19,7 @@ from imserver.access.backlog import Backlog
 from imserver.access.context import Context
 from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
-from imserver.access.paced_reading import PacedReading
+from imserver.access.paced_reading import TURN_S, PacedReading
 from imserver.access.refusals import refusal_of
 from imserver.access.tolls import too_fast
 from imserver.core.errors import Refusal
@@ -229,8 +231,12 @@ class Connection(PacedReading):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Handle the frames that wait, as far as the client takes the answers."""
+        """Handle the frames that wait, as far as the client takes the answers and its turn lasts."""
+        ends_s = monotonic() + TURN_S
         while self._waiting and not self._busy and not self._link.congested:
+            if monotonic() > ends_s:
+                asyncio.get_running_loop().call_soon(self._go_on)
+                break
             frame, size = self._waiting.next()
             self._handle(frame, size)
         self.pace()

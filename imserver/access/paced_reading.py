@@ -4,12 +4,16 @@ The session shell derives from it, and tells it what waits.
 """
 
 import asyncio
+from typing import Final
 
 from imserver.access.backlog import Backlog
 from imserver.access.context import Context
 from imserver.access.link import Link
 from imserver.access.tolls import Toll
 from imserver.protocol.session_states import SessionState
+
+TURN_S: Final = 0.001
+"""How long frames that one client sent at once are taken in before everybody else has a turn."""
 
 REQUEST_BYTES_MAX = 1024 * 1024
 """Bytes of one connection's requests that wait for their turn or their answer; beyond, reading pauses."""

@@ -1,17 +1,21 @@
 """Many frames in one read: whoever sends them has its turn, and so has everybody else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from websockets.frames import Close, Opcode
 
+from imserver.core.settings import Settings
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import MSGPACK
 from imserver.protocol.length_prefix import framed
+from imserver.protocol.limits import Limits
 from imserver.protocol.server_frames import Pong
 from tests.unit.access import raw_client, tcp_client
 from tests.unit.access.node_in_memory import NodeInMemory, running
 from tests.unit.access.raw_client import RawClient, message
+from tests.unit.access.recording_link import Client
 from tests.unit.access.tcp_client import TcpClient
 
 MANY = 20_000
@@ -111,3 +115,27 @@ async def test_a_client_that_goes_in_the_middle_is_gone(node: NodeInMemory, door
     for _ in range(16):
         await client.tick()
     assert len(node.node.sessions) == 0 and len(node.door) == 0
+
+
+async def test_what_waited_for_the_store_takes_turns_too() -> None:
+    limits = Limits(requests_max=2 * MANY)
+    async with running(Settings(limits=limits)) as node:
+        client, other = Client(node.context), Client(node.context)
+        for each, robot in ((client, "r1"), (other, "r2")):
+            each.say(frames.Hello(robot, token=node.bearer_token(robot)))
+        await node.settle()
+        node.store.conversations_read.shut = True
+        client.say(frames.History(MANY, "g/a"), *map(frames.Ping, range(MANY)))
+        await node.settle()
+        assert not client.of(Pong)
+        node.store.conversations_read.shut = False
+        node.store.open_all()
+        while not client.of(Pong):
+            await asyncio.sleep(0)
+        assert len(client.of(Pong)) < MANY
+        other.say(frames.Ping(7))
+        assert other.of(Pong)
+        client.say(frames.Ping(MANY))
+        while len(client.of(Pong)) <= MANY:
+            await asyncio.sleep(0)
+        assert [pong.id for pong in client.of(Pong)] == list(range(MANY + 1))
