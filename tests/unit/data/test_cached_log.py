@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Append, Created
 from imserver.data import cached_block
 from imserver.data.cache_metrics import CacheCounts
@@ -33,6 +34,7 @@ class Shared(MemoryStore):
     Attributes:
         epochs: other epochs that conversations have meanwhile.
         before_page: called before each page is read.
+        is_away: it does not tell bounds.
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,7 @@ class Shared(MemoryStore):
         self.bounds_asked: list[set[ConversationName]] = []
         self.epochs: dict[ConversationName, str] = {}
         self.before_page: Callable[[], Any] | None = None
+        self.is_away = False
 
     async def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
@@ -53,6 +56,8 @@ class Shared(MemoryStore):
     async def bounds(self, convs: Sequence[ConversationName]) -> dict[ConversationName, Bounds]:
         self.bounds_asked.append(set(convs))
         await asyncio.sleep(0)
+        if self.is_away:
+            raise StoreUnavailable("it does not answer")
         records = [await self.conversation(conv) for conv in convs]
         return {
             record.conv: Bounds(self.epochs.get(record.conv, record.epoch), record.floor)
@@ -233,6 +238,21 @@ async def test_a_reader_that_is_cancelled_leaves_the_others_their_bounds(log, st
         each.cancel()
     found = await asyncio.gather(*reads, return_exceptions=True)
     assert found[1::2] == [list(range(1, 21))] * 5
+
+
+async def test_of_a_store_that_does_not_answer_all_who_wait_learn_from_one_question(log, store):
+    await store.fill(A, 20)
+    await seqs(log, 0)
+    store.bounds_asked.clear()
+    store.is_away = True
+    reads = [seqs(log, 0, limit=20) for _ in range(50)]
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    assert {type(each) for each in found} == {StoreUnavailable}
+    assert len(store.bounds_asked) <= 2, (
+        "or the last of them would wait as often as there are readers"
+    )
+    store.is_away = False
+    assert await seqs(log, 0, limit=20) == list(range(1, 21))
 
 
 async def test_a_conversation_that_is_not_there_has_no_events(log, store):
