@@ -133,7 +133,8 @@ class Forwarding:
     def submit(self, append: Append, waiter: Waiter) -> None:
         conv = append.conv
         lane = self._lanes.get(conv)
-        if lane is None and self._appenders.elsewhere(conv) is None:
+        # Without a lane nothing waits that this could overtake; a new one would keep a drain waiting.
+        if lane is None and (self._is_draining or self._appenders.elsewhere(conv) is None):
             self._submit_here(append, waiter)
             return
         self._require_room(lane, append)

@@ -311,6 +311,20 @@ async def test_a_node_that_drains_settles_its_lanes_and_declines(nodes, owner, s
     assert answers == [answer_of([])], "it takes nothing from others"
 
 
+async def test_a_node_that_drains_begins_no_lane_that_its_drain_would_wait_for(
+    nodes, owner, sender
+):
+    forwarding = nodes.appending[1].forwarding
+    await forwarding.drain()
+    nodes.store.commits.shut = True
+    sends = [begin(nodes, sender, f"{number}") for number in range(3)]
+    await nodes.settle()
+    assert len(forwarding) == 0
+    nodes.store.commits.open()
+    await all_sent(*sends)
+    assert await stored(nodes) == ["0", "1", "2"]
+
+
 async def test_whatever_is_lost_held_or_changed_each_sender_keeps_its_order(
     nodes, owner, sender, rng: random.Random
 ):
