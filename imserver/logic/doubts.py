@@ -84,23 +84,31 @@ class Doubts:
             self._doubts[key] = doubt._replace(looks=doubt.looks + 1)
             if doubt.looks + 1 in LOOKS:
                 due.append(key)
-        for start in range(0, len(due), _TOGETHER_MAX):
-            await self._ask(due[start : start + _TOGETHER_MAX])
+        try:
+            for start in range(0, len(due), _TOGETHER_MAX):
+                await self._ask(due[start : start + _TOGETHER_MAX])
+        except BaseException:
+            self._begin_anew(due)
+            raise
 
     async def _ask(self, keys: list[_Key]) -> None:
-        asked = {key: self._doubts.pop(key) for key in keys if key in self._doubts}
-        try:
-            outcomes = await self._log.append([doubt.question for doubt in asked.values()], [])
-        except BaseException:
-            self._doubts |= {key: doubt._replace(looks=0) for key, doubt in asked.items()}
-            raise
+        asked = {key: self._doubts[key] for key in keys if key in self._doubts}
+        outcomes = await self._log.append([doubt.question for doubt in asked.values()], [])
         for (key, doubt), outcome in zip(asked.items(), outcomes, strict=True):
             if isinstance(outcome, Stored):
+                self._doubts.pop(key, None)
                 self.announce(Run(key[0], outcome.epoch, [outcome.event]))
             elif isinstance(outcome, Unresolved):
-                self._doubts[key] = doubt._replace(looks=0)  # a look without an answer is none
-            elif doubt.looks < LOOKS[-1]:
-                self._doubts[key] = doubt
+                self._begin_anew([key])
+            elif doubt.looks >= LOOKS[-1] and self._doubts.get(key) is doubt:
+                del self._doubts[key]  # and not one that has arisen of the same event meanwhile
+
+    def _begin_anew(self, keys: list[_Key]) -> None:
+        """Count no look at these, since one without an answer is none."""
+        for key in keys:
+            doubt = self._doubts.get(key)
+            if doubt is not None:
+                self._doubts[key] = doubt._replace(looks=0)
 
 
 def _leave(_run: Run) -> None:

@@ -33,15 +33,16 @@ class Followings:
         self._intake = intake
         self._watch = watch
         self._sees = sees
-        self._arriving: set[ConversationName] = set()
+        self._arrive: dict[ConversationName, bool] = {}
         self._waited_for: dict[ConversationName, asyncio.Event] = {}
 
     def held(self, conv: ConversationName) -> None:
+        self._arrive[conv] = False
         self._router.follow(conv)
 
     def dropped(self, conv: ConversationName) -> None:
         self._router.unfollow(conv)
-        self._arriving.discard(conv)
+        self._arrive.pop(conv, None)
 
     def ahead(self, conv: ConversationName, head: int) -> None:
         self._intake.on_head(conv, head)
@@ -53,15 +54,17 @@ class Followings:
 
     def on_followed(self, conv: ConversationName) -> None:
         """Take in that hints of a conversation arrive from now on, and look for what was missed before."""
+        if conv not in self._arrive:
+            return  # it was let go while its hints were asked for
         self._watch.look_at(conv)
-        self._arriving.add(conv)
+        self._arrive[conv] = True
         event = self._waited_for.pop(conv, None)
         if event is not None:
             event.set()
 
     async def wait(self, conv: ConversationName) -> None:
         """Return when hints of ``conv`` arrive, or will not in time."""
-        if conv in self._arriving or not self._sees():
+        if self._arrive.get(conv) or not self._sees():
             return
         event = self._waited_for.setdefault(conv, asyncio.Event())
         try:

@@ -83,7 +83,11 @@ class SharedPresence:
         robot = RobotName(signal.sender)
         if signal.key != PRESENCE_KEY or robot not in self._attendance.here:
             return
-        if not _decode(signal.body).online:
+        try:
+            told = _decode(signal.body)
+        except msgspec.DecodeError:
+            return  # of another version, perhaps: a node must not die of what Redis brings
+        if not told.online:
             self._teller.is_here(robot, ConversationName(signal.conv))
 
     async def _tell_those_gone(self) -> None:

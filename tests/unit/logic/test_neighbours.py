@@ -2,21 +2,21 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 
 from imserver.core.errors import Refusal, StoreUnavailable
-from imserver.core.model import Created, Member, Membership, Run
+from imserver.core.model import Append, Created, Cursor, Member, Membership, Outcome, Run
 from imserver.logic.doubts import LOOKS, Doubts
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
-from imserver.protocol.server_frames import Deliver, Error, Sent, SignalValue
+from imserver.protocol.server_frames import PRESENCE_KEY, Deliver, Error, Sent, SignalValue
 from tests.unit.logic.logic_tier import peer_of, plain
 from tests.unit.logic.two_nodes import SharedStore, TwoNodes
 
@@ -233,6 +233,30 @@ async def test_an_event_that_was_never_stored_is_looked_for_in_vain_and_given_up
     assert store._logs[CONV].head == 1
 
 
+async def test_a_last_look_that_fails_half_way_is_not_the_last(monkeypatch):
+    monkeypatch.setattr("imserver.logic.doubts.LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr("imserver.logic.doubts._TOGETHER_MAX", 1)
+
+    class Failing(SharedStore):
+        async def append(
+            self, events: Sequence[Append], cursors: Sequence[Cursor]
+        ) -> list[Outcome]:
+            outcomes = await super().append(events, cursors)
+            if len(self.calls) == 2 * len(LOOKS) - 1:
+                raise StoreUnavailable("it is away")
+            return outcomes
+
+    store = Failing()
+    doubts = Doubts(store)
+    doubts.note(plain(CONV, "c1"))
+    doubts.note(plain(CONV, "c2"))
+    looking = asyncio.create_task(doubts.run())
+    while len(doubts):
+        await asyncio.sleep(0.001)
+    looking.cancel()
+    assert len(store.calls) > 2 * len(LOOKS)
+
+
 @pytest.mark.parametrize("patience", [1, 10_000])
 async def test_who_reads_less_than_it_was_told_reads_again(nodes, monkeypatch, patience):
     monkeypatch.setattr("imserver.logic.neighbours.LOAD_AGAIN_AFTER_S", (0.001,) * patience)
@@ -394,6 +418,26 @@ async def test_who_is_told_to_be_offline_and_is_not_is_told_to_be_online(nodes):
     nodes.desks[0].elsewhere = nobody
     assert await nodes.desks[0].on_lost([RobotName("r1")])
     await until_told(watcher, [True, False, True])
+
+
+async def test_presence_that_cannot_be_read_is_passed_over(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    watcher = await nodes.one.session("r2")
+    await nodes.one.session("r1")
+    await until_told(watcher, [True])
+    nodes.one.intake.on_signal(SignalValue(CONV, "r1", PRESENCE_KEY, Raw(b"\xa1?"), 1 << 60))
+    assert len(peer_of(watcher).of(SignalValue)) == 2
+
+
+async def test_hints_that_begin_to_arrive_of_what_was_let_go_count_for_nothing(nodes):
+    followings = nodes.neighbours[0]._followings
+    followings.held(CONV)
+    followings.dropped(CONV)
+    await nodes.settle()
+    asked = nodes.store.heads_asked
+    followings.on_followed(CONV)
+    await nodes.settle()
+    assert nodes.store.heads_asked == asked and not followings._arrive
 
 
 async def test_a_robot_that_leaves_two_nodes_at_one_moment_is_told_to_be_offline(nodes):
