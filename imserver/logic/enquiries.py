@@ -11,7 +11,7 @@ things are as after its death, and a device may be offered again what it acked l
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from imserver.core.clock import Clock
@@ -86,8 +86,7 @@ class Enquiries:
             async with asyncio.timeout(PATIENCE_S):
                 await question.done.wait()
         except TimeoutError:
-            until_s = self._clock.monotonic_s() + SILENCE_S
-            self._silent_until_s |= dict.fromkeys(question.missing, until_s)
+            self._note_silence(question.missing)
         finally:
             del self._open[number]
         return question.held
@@ -117,11 +116,13 @@ class Enquiries:
         self._router.tell(notices.encode(Answered(asked.node, asked.number, self._node, held)))
 
     def _is_silent(self, node: str) -> bool:
-        until_s = self._silent_until_s.get(node)
-        if until_s is None or until_s > self._clock.monotonic_s():
-            return until_s is not None
-        del self._silent_until_s[node]
-        return False
+        return self._silent_until_s.get(node, 0.0) > self._clock.monotonic_s()
+
+    def _note_silence(self, nodes: Collection[str]) -> None:
+        # A node that is gone for good is never asked for again, so nothing else would forget it.
+        now_s = self._clock.monotonic_s()
+        silent = {node: end_s for node, end_s in self._silent_until_s.items() if end_s > now_s}
+        self._silent_until_s = silent | dict.fromkeys(nodes, now_s + SILENCE_S)
 
 
 def _no() -> bool:

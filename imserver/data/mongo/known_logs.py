@@ -46,6 +46,7 @@ class KnownLogs:
     def drop(self, conv: ConversationName) -> None:
         """Have a log read again."""
         self._logs.pop(conv, None)
+        self._heard.pop(conv, None)
 
     def forget(self) -> None:
         """Have all of it read again."""

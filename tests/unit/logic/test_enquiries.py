@@ -67,6 +67,21 @@ async def test_a_node_that_does_not_answer_is_not_waited_for_again(nodes, monkey
     assert len(asked) == (0 if how == "cut" else 2)
 
 
+async def test_nodes_that_are_gone_for_good_are_forgotten(nodes, monkeypatch):
+    monkeypatch.setattr("imserver.logic.enquiries.PATIENCE_S", 0.001)
+    monkeypatch.setattr("imserver.logic.enquiries.SILENCE_S", 5.0)
+    enquiries = nodes.enquiries[1]
+    for number in range(5):
+
+        async def holders(_robot: RobotName, ghost: str = f"ghost-{number}") -> list[str]:
+            return [ghost]
+
+        monkeypatch.setattr(nodes.desks[1], "holders", holders)
+        assert await enquiries.held(R1, MAIN) is None
+        nodes.two.clock.s += 6.0
+    assert list(enquiries._silent_until_s) == ["ghost-4"]
+
+
 async def test_an_instance_that_lost_its_place_to_another_node_is_a_clone_on_both(nodes):
     await nodes.clones[0].judge(R1, MAIN, Hello(robot="r1", instance="i1"), None)
     first = await nodes.one.session("r1", instance="i1")
