@@ -68,6 +68,15 @@ class EventLogContract:
         assert stored(again).event == stored(first).event
         assert seqs(await whole_log(store, LINE)) == [1, 2]
 
+    async def test_a_cid_twice_in_a_call_is_new_once_whatever_stands_between(
+        self, store: Store
+    ) -> None:
+        await store_all(store, [event("known", LINE)])
+        cids = ("first", "known", "first", "known", "last")
+        outcomes = await store.append([event(cid, LINE) for cid in cids], [])
+        assert seqs(outcomes) == [2, 1, 2, 1, 3]
+        assert [stored(outcome).dup for outcome in outcomes] == [False, True, True, True, False]
+
     async def test_repeats_anywhere_in_a_large_call_leave_no_gap(self, store: Store) -> None:
         await store_all(store, [event(f"c{number}", LINE) for number in range(0, 600, 7)])
         outcomes = await store.append([*events(600, LINE), *events(600, LINE)], [])

@@ -68,6 +68,7 @@ class _Batch:
         outcomes: what became of each event; known before ``begin``.
         stored: those of its cids that were found; None as long as none was looked for.
         own: where this batch has stored each cid, or may have.
+        told: the cids that were answered as new: what has one of them again is a repeat.
         changed: conversations whose members it may have changed.
     """
 
@@ -77,6 +78,7 @@ class _Batch:
         self.begin = 0
         self.stored: dict[Key, Event] | None = None
         self.own: dict[Key, set[int]] = {}
+        self.told: set[Key] = set()
         self.changed: set[ConversationName] = set()
 
     def rest(self) -> list[tuple[int, Append]]:
@@ -101,6 +103,7 @@ class _Batch:
         for insert in plan.inserts:
             if insert.nth < end:
                 self.outcomes[insert.nth] = insert.outcome
+                self.told.add(key_of(self.events[insert.nth]))
         for index, outcome in plan.outcomes.items():
             if index < end:
                 self.outcomes[index] = self._found(index, outcome)
@@ -110,11 +113,14 @@ class _Batch:
         self.begin = end
 
     def _found(self, index: int, outcome: Outcome) -> Outcome:
-        """Return the outcome of an event that needed no insert: new all the same if this batch stored it."""
+        """Return the outcome of an event that needed no insert: new all the same if this batch stored it, and
+        it is the first of its cid."""
         if not isinstance(outcome, Stored):
             return outcome
-        is_own = outcome.event.seq in self.own.get(key_of(self.events[index]), ())
-        return Stored(outcome.epoch, outcome.event, dup=not is_own)
+        key = key_of(self.events[index])
+        is_new = key not in self.told and outcome.event.seq in self.own.get(key, ())
+        self.told.add(key)
+        return Stored(outcome.epoch, outcome.event, dup=not is_new)
 
     def _repeat(self, index: int, first: int) -> Outcome:
         outcome = self.outcomes[first]
