@@ -58,7 +58,7 @@ async def accept_loss(url: str, *, remembered: int, force: bool, act: Act) -> Ac
 
 async def _is_lost(database: Database, remembered: int, session: Session) -> bool:
     pulse = await database.meta.find_one({"_id": "pulse"}, session=session)
-    if pulse is None or pulse["n"] < remembered:
+    if pulse is None or pulse.get("n", 0) < remembered:
         return True
     halted = {"seen": {"$exists": True}}
     return await database.conversations.find_one(halted, session=session) is not None

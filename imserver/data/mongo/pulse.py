@@ -3,13 +3,15 @@
 A set that acks by majority and journal does not lose what it acked. An operator who restores a backup sets
 it back all the same, and clients then have seen events that are gone. So the database counts a pulse: at each
 start of a node, and about every minute in which it appends. The node keeps the highest one that it has seen
-in a file of its own; a database that is behind it has lost events, or may have.
+in a file of its own; a database that is behind it has lost events, or may have. A node that finds that out
+lets the pulse stand still and its file be, so that it is found out again at the next start, and by
+``accept-loss``.
 """
 
 import contextlib
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pymongo import ReturnDocument
 
@@ -35,25 +37,30 @@ class Pulse:
     async def begin(self, session: Session, now_s: float) -> None:
         """Compare the database with what this node remembers."""
         remembered = 0 if self._mark is None else remembered_in(self._mark)
-        self.is_behind = await self.beat(session, now_s) <= remembered
+        # By a write, since a primary that was deposed unawares may answer a read with what was before.
+        self.is_behind = await self._count("starts", session) < remembered
+        if not self.is_behind:
+            await self.beat(session, now_s)
 
     def is_due(self, now_s: float) -> bool:
         """Tell whether it is time for the next beat, on a stopwatch in seconds."""
-        return now_s >= self._due_s
+        return not self.is_behind and now_s >= self._due_s
 
-    async def beat(self, session: Session, now_s: float) -> int:
+    async def beat(self, session: Session, now_s: float) -> None:
         """Count on, and remember it."""
         self._due_s = now_s + _BEAT_S
-        found = await self._database.meta.find_one_and_update(
+        self._remember(await self._count("n", session))
+
+    async def _count(self, what: str, session: Session) -> int:
+        """Count one of something, and return the pulse as it is then."""
+        found: Any = await self._database.meta.find_one_and_update(
             {"_id": "pulse"},
-            {"$inc": {"n": 1}},
+            {"$inc": {what: 1}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
             session=session,
         )
-        count = int(found["n"]) if found else 0
-        self._remember(count)
-        return count
+        return int(found.get("n", 0))
 
     def _remember(self, count: int) -> None:
         if self._mark is None:
