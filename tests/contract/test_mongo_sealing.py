@@ -3,6 +3,7 @@ moved unnoticed, and keys change under nodes that serve it together."""
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -239,6 +240,27 @@ async def test_a_new_key_spreads_over_nodes_that_are_told_one_after_the_other(
     async with Nodes(url) as nodes:
         await assert_whole(await nodes.open(ring), COUNT + 2)
     assert await flaws(url, ring) == {}
+
+
+async def test_a_node_that_cannot_read_its_ring_again_tells_readers_and_goes_on(
+    url: str, ring: KeyRingFile, tmp_path: Path
+) -> None:
+    async with Nodes(url) as nodes:
+        one = await nodes.open(ring)
+        await fill(one, 3)
+        others = KeyRingFile(tmp_path / "others.keys", random_bytes=os.urandom)
+        shutil.copy(ring.path, others.path)
+        new = others.rotate(now_ms=2)
+        other = await nodes.open(others)
+        await store_all(other, [marked(3)])
+        await until(lambda: new in one._bodies.words)
+        kept = ring.path.rename(tmp_path / "mislaid")
+        with pytest.raises(StoreUnavailable, match=f"key {new}, which was not found in"):
+            await whole_log(one)
+        await store_all(one, [marked(4)])
+        shutil.copy(others.path, kept.rename(ring.path))
+        one._bodies._read_s = float("-inf")
+        await assert_whole(one, 5)
 
 
 async def test_a_key_that_a_node_may_still_seal_with_is_not_removed(

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
-from imserver.core.errors import SealBroken, StoreUnavailable
+from imserver.core.errors import KeyRingUnusable, SealBroken, StoreUnavailable
 from imserver.core.key_ring import KeyId
 from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.mongo.plan import Insert
@@ -89,9 +89,8 @@ class Bodies:
             raise
 
     def event_to_compare(self, document: Document) -> Event:
-        """Return the same for who compares it with one that is sent: a body that is damaged stays as it is,
-        so
-        that none is the same, and no other event suffers."""
+        """Return the same for who compares it with one that is sent. A body that is damaged stays as it is,
+        so that none is the same, and no other event suffers."""
         try:
             return self.event_of(document)
         except SealBroken:
@@ -103,10 +102,18 @@ class Bodies:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._read_s > _READ_AGAIN_S:
             self._read_s = now_s
-            seal.ring.learn(self._keys.load())
-            _log.info("sealing.ring_read_again", extra={"key": key})
+            self._read_ring(self._keys, seal)
         if key not in seal.ring.ids and key in self.words:
             raise StoreUnavailable(
-                f"bodies are sealed with key {key}, which {self._keys.path} does not have: give every node "
-                "the ring that has it"
+                f"bodies are sealed with key {key}, which was not found in {self._keys.path}: give every "
+                "node the ring that has it"
             )
+
+    @staticmethod
+    def _read_ring(keys: KeyRingFile, seal: EventSeal) -> None:
+        try:
+            seal.ring.learn(keys.load())
+        except KeyRingUnusable as exc:
+            _log.error("sealing.ring_refused", extra={"reason": str(exc)})
+        else:
+            _log.info("sealing.ring_read_again", extra={"key": seal.ring.current})

@@ -342,7 +342,7 @@ class MongoSealing:
         return UpdateOne({"_id": row["_id"], "body": row["body"]}, {"$set": sealed})
 
     async def _finish(self, target: KeyId, begun: Document, broken: set[str]) -> None:
-        async def write(session: Session) -> bool:
+        async def write(session: Session) -> frozenset[str] | None:
             async with self._database.transaction(session):
                 state = await read_state(self._database, session)
                 left = {target} | (broken & state.words)
@@ -352,10 +352,11 @@ class MongoSealing:
                 )
                 if finished.matched_count:
                     await self._database.raise_fence(session)
-                    self._note(frozenset(left))
-                return bool(finished.matched_count)
+            return frozenset(left) if finished.matched_count else None
 
-        await self._database.until_known(write)
+        words = await self._database.until_known(write)
+        if words is not None:  # else the next look tells
+            self._note(words)
 
 
 def _require_keys(state: State, ids: Collection[KeyId]) -> None:
