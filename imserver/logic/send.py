@@ -8,11 +8,12 @@ removed, or the group ended, or what it amends was let go. A refusal would tell 
 stored. So the store is asked first, behind everything else that waits of this sender.
 """
 
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
 from imserver.core.clock import Clock
-from imserver.core.errors import Refusal, StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE, Refusal
 from imserver.core.model import (
     Append,
     Member,
@@ -42,7 +43,10 @@ from imserver.protocol.events import (
 )
 from imserver.protocol.names import ConversationName
 
+_log = logging.getLogger("imserver.send")
+
 _RETRY_MS = 500
+_NOT_ASKED = "the store cannot be asked now; send the same cid again"
 _CROWDED = "too many events wait for a change of members on another node; send the same cid again"
 _ASKING_KINDS = AMENDING_KINDS | {FILE}
 """Kinds that are not sent before the store was asked about what they refer to."""
@@ -123,8 +127,9 @@ class Sending:
                 await self._send_slowly(look)
         except Refusal as refusal:
             look.session.peer.answer(error_of(look.frame.id, refusal))
-        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
-            unavailable = Refusal(ErrorCode.UNAVAILABLE, str(exc), retry_after_ms=_RETRY_MS)
+        except STORE_TROUBLE as exc:
+            _log.warning("send.unavailable", extra={"reason": str(exc)})
+            unavailable = Refusal(ErrorCode.UNAVAILABLE, _NOT_ASKED, retry_after_ms=_RETRY_MS)
             look.session.peer.answer(error_of(look.frame.id, unavailable))
 
     def _send_at_once(self, look: Look, conversation: Conversation, role: Role | None) -> None:
@@ -175,9 +180,8 @@ class Sending:
             self._conversations.crowding.admit(conversation, session.robot, len(look.body))
         known: int | None = None
         if self._conversations.is_shared:
-            if self._second.is_ahead_of(
-                look
-            ):  # what was sent before was refused while this was judged
+            if self._second.is_ahead_of(look):
+                # What was sent before was refused while this was judged.
                 self._wait(look)
                 return
             known = self._second.sends(look, conversation)

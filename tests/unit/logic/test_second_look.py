@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from imserver.core.errors import Refusal
+from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.logic.session import Session
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
@@ -129,6 +129,16 @@ async def test_more_than_may_wait_is_refused_for_now(nodes, owner, sender, monke
     assert refused.value.code == ErrorCode.UNAVAILABLE
     await asyncio.gather(*sends)
     assert await stored(nodes) == ["first", "second"], "of what was accepted nothing is refused"
+
+
+async def test_of_a_store_that_does_not_answer_its_sender_is_not_told_where_it_is(
+    nodes, owner, sender
+):
+    await change_unheard(nodes, owner, "r3")
+    nodes.store.reads_fail.append(StoreUnavailable("no answer of db1.example:27017"))
+    answer = await nodes.two.try_send(sender, CONV, cid="first")
+    assert isinstance(answer, Error) and answer.code == ErrorCode.UNAVAILABLE
+    assert "db1" not in answer.message and "same cid" in answer.message
 
 
 async def test_who_was_removed_unheard_is_refused(nodes, owner, sender):
