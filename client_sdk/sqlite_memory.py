@@ -122,9 +122,8 @@ class SqliteMemory:
                 row = (owner.robot, owner.device)
                 connection.execute("INSERT INTO owner VALUES (?, ?, NULL)", row)
                 connection.execute("COMMIT")
-            with contextlib.suppress(
-                FileExistsError
-            ):  # another process was quicker: its file counts
+            # If another process was quicker, its file counts.
+            with contextlib.suppress(FileExistsError):
                 self._path.hardlink_to(draft)
         finally:
             draft.unlink()

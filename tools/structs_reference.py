@@ -78,9 +78,8 @@ def description(struct: type[Struct], field: str) -> str:
 
 def type_text(annotation: Any) -> str:
     """Return a type in words."""
-    if (
-        get_origin(annotation) is Literal
-    ):  # in the order of the declaration, which type_info forgets
+    if get_origin(annotation) is Literal:
+        # In the order of the declaration, which type_info forgets.
         return " or ".join(f'`"{value}"`' for value in get_args(annotation))
     return _words(types.type_info(annotation))
 

@@ -14,6 +14,8 @@ ImserverError
 └── InvalidSettings    a setting is unknown or its value out of range
 """
 
+from typing import Final
+
 from imserver.protocol.errors import ErrorCode
 
 
@@ -41,6 +43,10 @@ class StoreFailed(ImserverError):
 
 class StoreCorrupt(ImserverError):
     """The store's files are damaged; the text names what is lost or unreadable."""
+
+
+STORE_TROUBLE: Final = (StoreUnavailable, StoreFailed, StoreCorrupt)
+"""What keeps a store from answering a question."""
 
 
 class StoreTooNew(ImserverError):

@@ -16,8 +16,7 @@ class RandomIds:
 
     def token(self) -> str:
         text = secrets.token_urlsafe(16)
-        while text.startswith(
-            "-"
-        ):  # it may be given to a command, which would take it for an option
+        # It may be given to a command, which would take it for an option.
+        while text.startswith("-"):
             text = secrets.token_urlsafe(16)
         return text

@@ -122,9 +122,11 @@ class FileContent(Protocol):
         """
 
     async def drop(self, blob: BlobId) -> None:
-        """Let go of all segments of a blob. Idempotent. Where nodes share the engine, nothing goes of one
-        that
-        a file has: who heard of an upload last before it was finished elsewhere must not take its bytes."""
+        """Let go of all segments of a blob. Idempotent.
+
+        Where nodes share the engine, nothing goes of one that a file has: who heard of an upload last before
+        it was finished elsewhere must not take its bytes.
+        """
 
 
 class FileStore(NamedTuple):

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE, StoreCorrupt
 from imserver.core.model import Created, Deleted, Removed, Run
 from imserver.data.store import EventLog
 from imserver.logic import membership
@@ -276,7 +276,7 @@ class Delivery:
             )
             if events and events[0].seq > after + 1:
                 await self._conversations.learn_log(conversation)
-        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+        except STORE_TROUBLE as exc:
             is_damaged = isinstance(exc, StoreCorrupt)
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
         readers = self._loads.pop((conversation.name, after, count))

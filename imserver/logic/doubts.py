@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import structs
 
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE
 from imserver.core.model import Append, Recall, Run, Stored, Unresolved
 from imserver.core.tasks import heed_cancellation
 from imserver.data.store import EventLog
@@ -73,7 +73,7 @@ class Doubts:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self._look()
-            except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+            except STORE_TROUBLE as exc:
                 _log.warning("doubts.cannot_look", extra={"reason": str(exc)})
             if not self._doubts:
                 self._arisen.clear()

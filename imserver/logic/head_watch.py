@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE
 from imserver.data.store import SharedLog
 from imserver.logic.conversations import Conversations
 from imserver.logic.delivery import Spawn
@@ -65,7 +65,7 @@ class HeadWatch:
         """Return the head of a conversation in the store; 0 if there is none, or that cannot be asked."""
         try:
             return (await self._log.heads([conv])).get(conv, 0)
-        except (StoreUnavailable, StoreFailed, StoreCorrupt):
+        except STORE_TROUBLE:
             return 0
 
     async def run(self) -> None:
@@ -92,7 +92,7 @@ class HeadWatch:
                     del self._unsure[conv]
                 for conv, head in (await self._log.heads(convs)).items():
                     self._on_head(conv, head)
-        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+        except STORE_TROUBLE as exc:
             _log.warning("head_watch.cannot_look", extra={"reason": str(exc)})
             self._unsure.clear()  # the next look at everything asks again
         finally:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE
 from imserver.core.model import Run
 from imserver.data.store import EventLog
 from imserver.logic.conversations import Conversation, Conversations
@@ -26,7 +26,6 @@ from imserver.protocol.names import ConversationName
 
 _log = logging.getLogger("imserver.intake")
 
-_STORE_TROUBLE: Final = (StoreUnavailable, StoreFailed, StoreCorrupt)
 PAGE_EVENTS: Final = 512
 PAGE_BYTES: Final = 1024 * 1024
 
@@ -102,7 +101,7 @@ class Intake:
         """Begin to deliver a group to those of its members that are here."""
         try:
             conversation = await self._conversations.load(conv)
-        except _STORE_TROUBLE as exc:
+        except STORE_TROUBLE as exc:
             _log.warning("intake.cannot_load", extra={"conv": conv, "reason": str(exc)})
             return
         if conversation is not None:
@@ -114,7 +113,7 @@ class Intake:
             while conversation.head < self._goals[conversation]:
                 if not await self._fetch_page(conversation):
                     return
-        except _STORE_TROUBLE as exc:
+        except STORE_TROUBLE as exc:
             facts = {"conv": conversation.name, "reason": str(exc)}
             _log.warning("intake.cannot_fetch", extra=facts)
         finally:

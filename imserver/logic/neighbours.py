@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from imserver.core.acts import Act, KeyReplaced, RobotEnded, TokenEnded
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE
 from imserver.core.model import Boot, Run
 from imserver.core.tasks import TaskScope
 from imserver.data.store import Registry
@@ -52,9 +52,6 @@ LOAD_AGAIN_AFTER_S: Final = (0.05, 0.2, 0.5, 1.0)
 
 ROBOTS_MAX: Final = 500
 """So many robots are named in one notice."""
-
-
-_STORE_TROUBLE = (StoreUnavailable, StoreFailed, StoreCorrupt)
 
 
 class Neighbours:
@@ -214,7 +211,7 @@ class Neighbours:
                 self._is_due = False
                 for session in self._sessions.all():
                     await self._receive_missing(session)
-        except _STORE_TROUBLE as exc:
+        except STORE_TROUBLE as exc:
             self._looks_again = True
             _log.warning("neighbours.cannot_resync", extra={"reason": str(exc)})
         finally:
@@ -244,7 +241,7 @@ class Neighbours:
                 await asyncio.sleep(rest_s)
                 conversation = await self._conversations.load(conv)
             await self._followings.wait(conv)
-        except _STORE_TROUBLE as exc:
+        except STORE_TROUBLE as exc:
             self._looks_again = True
             _log.warning("neighbours.cannot_load", extra={"conv": conv, "reason": str(exc)})
             return

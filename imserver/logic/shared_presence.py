@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE
 from imserver.data.store import Registry
 from imserver.logic.delivery import Spawn
 from imserver.logic.presence import PresenceTeller
@@ -125,7 +125,7 @@ class SharedPresence:
                 if robot not in online:
                     memberships = await self._registry.memberships(robot, _ANY_DEVICE)
                     self._teller.lost(robot, [membership.conv for membership in memberships])
-        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+        except STORE_TROUBLE as exc:
             _log.warning("presence.cannot_tell", extra={"reason": str(exc)})
             return False
         await self._teller.wait_told()

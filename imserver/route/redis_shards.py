@@ -1,11 +1,10 @@
 """The carrier over a Redis Cluster: a line to each master, and each channel on the line that has its slot.
 
 Sharded pub/sub (Redis 7): what is published goes to the servers of one slot and not to the whole cluster.
-Which
-master has which slots is asked of any of them: at first, now and then, and whenever something does not work:
-a master that cannot be reached, a slot that was moved away, a channel that its server has let go of. Channels
-that have moved are subscribed to anew where they are now, and whoever listens is told, as after every cut.
-One master that fails concerns its own channels only, until a replica takes over or it comes back.
+Which master has which slots is asked of any of them: at first, now and then, and whenever something does not
+work: a master that cannot be reached, a slot that was moved away, a channel that its server has let go of.
+Channels that have moved are subscribed to anew where they are now, and whoever listens is told, as after
+every cut. One master that fails concerns its own channels only, until a replica takes over or it comes back.
 """
 
 import asyncio

@@ -67,9 +67,8 @@ class WebSocketDoor:
     async def ask(self, operation: Operation, scene: Scene) -> str:
         assert self.peer is not None
         frame = _frame(operation, scene)
-        if (
-            operation is Operation.SIGNAL
-        ):  # has no answer: the next one shows that there was no error
+        if operation is Operation.SIGNAL:
+            # It has no answer: the next one shows that there was no error.
             self.peer.errors.clear()
             await self.peer.write(frame)
             await self.peer.settle()

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from imserver.access.http.routes import Routes
 from imserver.core.clock import Clock
-from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
+from imserver.core.errors import STORE_TROUBLE
 
 PROBE_INTERVAL_S: Final = 1.0
 """A probe is a durable write: strangers who ask more often get the last good answer."""
@@ -55,7 +55,7 @@ class Operations(Routes):
             return Response("ready\n")
         try:
             await self._probe()
-        except (StoreUnavailable, StoreFailed, StoreCorrupt) as exc:
+        except STORE_TROUBLE as exc:
             return Response(f"{exc}\n", status_code=503)
         self._probed_s = self._clock.monotonic_s()
         return Response("ready\n")

@@ -26,9 +26,8 @@ class WriterConnection(apsw.Connection):
         # This descriptor must stay open as long as the connection: closing any descriptor of a file gives
         # up all locks that the process holds on it (POSIX), and SQLite's own are among them.
         self._index = os.open(path.with_name(path.name + "-shm"), os.O_RDWR | os.O_CLOEXEC)
-        with contextlib.suppress(
-            OSError
-        ):  # the disk is full already: then there is nothing to take
+        # If the disk is full already, there is nothing to take.
+        with contextlib.suppress(OSError):
             os.posix_fallocate(self._index, 0, INDEX_BYTES)
 
     def close(self, force: bool = False) -> None:

@@ -55,9 +55,8 @@ async def upload_through_cuts(robot: HttpRobot, content: bytes, cuts: Iterable[i
         assert offset <= cut
         await send_a_part(robot, file, content, Cut(offset, cut))
     answer = None
-    while (
-        answer is None or answer.status_code == LOCKED
-    ):  # the server comes to hear of the last cut late
+    # The server comes to hear of the last cut late.
+    while answer is None or answer.status_code == LOCKED:
         offset = await offset_of(robot, file)
         headers = TUS | {"Upload-Offset": str(offset), "Content-Type": BYTES}
         rest = content[offset:]
