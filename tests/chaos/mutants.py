@@ -36,14 +36,14 @@ ACK_BEFORE_COMMIT = (
     ),
     Change(
         _WRITER,
-        "        grown = self._wal_pages - self._wal_pages_seen\n        if grown and",
+        "        grown = self._pages_written() - self._pages_seen\n        if grown and",
         """        self._late = getattr(self, "_late", 0) + 1
         if self._db.in_transaction:
             if not idle and self._late < 50:
                 return 0.2
             self._late = 0
             self._commit()
-        grown = self._wal_pages - self._wal_pages_seen
+        grown = self._pages_written() - self._pages_seen
         if grown and""",
     ),
 )

@@ -114,13 +114,11 @@ class Writer:
         self._path = path
         self._in_doubt = has_log(path)
         self._db = open_for_writing(path, durability, statements=STATEMENTS)
-        self._db.set_wal_hook(self._count_pages)
         self._seal = seal
         self._appender = LogAppender(self._db, seal)
         if seal is not None:
             self._db.pragma("secure_delete", 1)
-        self._wal_pages = 0
-        self._wal_pages_seen = 0
+        self._pages_seen = 0
         if self._in_doubt:
             # An earlier process may have died between a write and its sync: what it left is made durable
             # before anybody is told of it. Its pages are copied, since those whose sync failed count as
@@ -245,10 +243,10 @@ class Writer:
             self._db.execute(_SQL["put_meta"], ("probes", str(int(count or 0) + 1)))
 
     def rest(self, *, idle: bool) -> float | None:
-        grown = self._wal_pages - self._wal_pages_seen
+        grown = self._pages_written() - self._pages_seen
         if grown and (idle or grown >= _CHECKPOINT_PAGES):
             self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
-            grown = self._wal_pages - self._wal_pages_seen
+            grown = self._pages_written() - self._pages_seen
         return _IDLE_S if grown else None
 
     def close(self) -> None:
@@ -309,11 +307,13 @@ class Writer:
         _log.critical("store.failed", extra={"step": what, "error": str(exc)})
         return StoreFailed(failure)
 
-    def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
-        if pages < self._wal_pages:
-            self._wal_pages_seen = 0  # the WAL began anew
-        self._wal_pages = pages
-        return apsw.SQLITE_OK
+    def _pages_written(self) -> int:
+        """Return how many pages this connection has written to the WAL so far.
+
+        A hook that SQLite calls with each commit would say as much, and wait for the interpreter lock.
+        """
+        pages, _ = self._db.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
+        return pages
 
     def _checkpoint(self, mode: int) -> bool:
         """Copy the WAL into the database; return whether all that ``mode`` asks for was done."""
@@ -322,12 +322,13 @@ class Writer:
         except (apsw.FullError, apsw.BusyError, apsw.LockedError) as exc:
             # Nothing is lost: the WAL keeps everything until a later checkpoint succeeds.
             _log.warning("store.checkpoint_put_off", extra={"error": str(exc)})
-            self._wal_pages_seen = self._wal_pages
+            self._pages_seen = self._pages_written()
             return False
         except apsw.Error as exc:
             self._fail("a checkpoint", exc)
             return False
-        self._wal_pages_seen = copied  # less than all when a reader still looks at an older state
+        # Not all are copied when a reader still looks at an older state.
+        self._pages_seen = self._pages_written() - (pages - copied)
         _log.debug("store.checkpoint", extra={"pages": pages, "copied": copied})
         return pages == copied
 
