@@ -9,7 +9,7 @@ It does not know how bytes travel (`Link`) nor what a request does (`requests`).
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Set
+from collections.abc import Coroutine, Sequence, Set
 from time import monotonic
 from typing import Any
 
@@ -87,26 +87,31 @@ class Connection(PacedReading):
 
     def on_message(self, message: bytes) -> None:
         """Take in one message."""
-        if self.state is SessionState.CLOSED:
-            return
-        toll, wait_s = self._toll, 0.0
-        toll.frames_left -= 1
-        toll.bytes_left -= len(message)
-        if toll.frames_left < 0 or toll.bytes_left < 0:
-            wait_s = self._settle(len(message))
-        try:
-            frame = self._codec.decode_client(message)
-        except InvalidFrame as exc:
-            self.offend(str(exc), request_id=exc.request_id)
-            return
-        if wait_s and self._comes_too_fast(frame, len(message), wait_s):
-            return
-        if self._busy or self._waiting or self._link.congested:
-            self._waiting = self._waiting or Backlog()
-            self._waiting.add(frame, len(message))
-            self.pace()
-        else:
-            self._handle(frame, len(message))
+        self.on_messages((message,))
+
+    def on_messages(self, messages: Sequence[bytes]) -> None:
+        """Take in messages that came at once, a few: only before the first is asked whether the client takes
+        its answers, and only behind the last, whether it is read from."""
+        decode, is_congested = self._codec.decode_client, self._link.congested
+        is_paid = self._toll.pays(len(messages), sum(map(len, messages)))
+        for message in messages:
+            if self.state is SessionState.CLOSED:
+                return
+            size = len(message)
+            wait_s = 0.0 if is_paid else self._charge(size)
+            try:
+                frame = decode(message)
+            except InvalidFrame as exc:
+                self.offend(str(exc), request_id=exc.request_id)
+                continue
+            if wait_s and self._comes_too_fast(frame, size, wait_s):
+                continue
+            if self._busy or self._waiting or is_congested:
+                self._waiting = self._waiting or Backlog()
+                self._waiting.add(frame, size)
+            else:
+                self._handle(frame, size)
+        self.pace()
 
     def on_lost(self, *, clean: bool) -> None:
         """Take in that the transport is gone, after a goodbye of the client's or without one."""
@@ -164,7 +169,7 @@ class Connection(PacedReading):
 
     def answer(self, frame: Struct) -> None:
         # Answers come in another order than requests now and then: each is taken for one of average size.
-        self._bytes -= self._bytes // max(self._unanswered, 1)
+        self._bytes -= self._bytes // (self._unanswered or 1)
         self._unanswered -= 1
         if self.state is not SessionState.CLOSED:
             self._link.write(self._link.form.encode(frame))
@@ -220,7 +225,6 @@ class Connection(PacedReading):
             if work is not None:
                 self._busy = True
                 self._context.spawn(Enclosing(self._finish(frame, work), work), "request")
-        self.pace()
 
     async def _finish(self, frame: ClientFrame, work: Coroutine[Any, Any, None]) -> None:
         try:

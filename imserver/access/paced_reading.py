@@ -85,6 +85,13 @@ class PacedReading:
         if self._toll.frames_left < 0:
             self._settle(0)
 
+    def _charge(self, size: int) -> float:
+        """Count a frame; return 0.0, or the seconds that it comes too early for a pause to make up for it."""
+        toll = self._toll
+        toll.frames_left -= 1
+        toll.bytes_left -= size
+        return self._settle(size) if toll.frames_left < 0 or toll.bytes_left < 0 else 0.0
+
     def _settle(self, size: int) -> float:
         wait_s = self._toll.settle(size)
         self._hold()

@@ -127,6 +127,14 @@ class Toll:
         """Whether so many frames were refused that the connection is to be closed."""
         return self.refused > self._tolls.refusals_max
 
+    def pays(self, frames: int, size: int) -> bool:
+        """Count frames of ``size`` bytes together, if the share has room for all; else count none."""
+        if frames > self.frames_left or size > self.bytes_left:
+            return False
+        self.frames_left -= frames
+        self.bytes_left -= size
+        return True
+
     def settle(self, size: int) -> float:
         """Charge what was taken in, the last of it a frame of ``size`` bytes; return 0.0, or if that frame
         would have to wait for longer than a pause, the seconds until one like it is taken: then it is not

@@ -10,6 +10,7 @@ There is no task and no timer per connection: the wheel calls for pings and dead
 import asyncio
 from functools import partial
 from http import HTTPStatus
+from itertools import takewhile
 from time import monotonic
 from typing import Final
 
@@ -148,9 +149,8 @@ class WebSocketLink(BufferedLink):
             messages, rest = whole_frames.take(
                 data, self.form.first_byte, start=at, bytes_max=bytes_max, most=FRAMES_AT_ONCE
             )
-            for message in messages:
-                self._on_whole_frame(message)
             if messages:
+                self._on_whole_frames(messages)
                 return rest
         self._parse(websocket, data[at : at + PARSED_BYTES_AT_ONCE])
         return at + PARSED_BYTES_AT_ONCE
@@ -276,17 +276,19 @@ class WebSocketLink(BufferedLink):
             else:
                 self._connection.offend(_wrong_type(self.form.codec))
 
-    def _on_whole_frame(self, message: bytes) -> None:
+    def _on_whole_frames(self, messages: list[bytes]) -> None:
         assert self._connection is not None and self._websocket is not None, "it is open"
         if self._close_by is not None:
             return
-        if not self.form.codec.binary and not _is_utf8(message):
+        if self.form.codec.binary or all(map(_is_utf8, messages)):
+            self._connection.on_messages(messages)
+            return
+        self._connection.on_messages(list(takewhile(_is_utf8, messages)))
+        if self._close_by is None:
             self.write(self.form.encode(_NOT_UTF8))
             self._websocket.fail(_INVALID_DATA, _NOT_UTF8.message)
             self._write_protocol_data(self._websocket.data_to_send())
             self._start_closing()
-            return
-        self._connection.on_message(message)
 
     def _after_receiving(self, websocket: Messages) -> None:
         writes = websocket.data_to_send()

@@ -9,8 +9,12 @@ from imserver.protocol.codec import Codec
 
 _FIN: Final = 0x80
 _RSV1: Final = 0x40
+_SHORT_HEADERS: Final = {
+    first: [bytes((first, length)) for length in range(126)]
+    for opcode in (Opcode.BINARY, Opcode.TEXT)
+    for first in (_FIN | opcode, _FIN | _RSV1 | opcode)
+}
 
-_short_header = struct.Struct("!BB").pack
 _middle_header = struct.Struct("!BBH").pack
 _long_header = struct.Struct("!BBQ").pack
 
@@ -25,7 +29,7 @@ def in_one_frame(first: int, payload: bytes) -> bytes:
     """Return a message that begins with the byte ``first``."""
     length = len(payload)
     if length < 126:
-        return _short_header(first, length) + payload
+        return _SHORT_HEADERS[first][length] + payload
     if length < 65_536:
         return _middle_header(first, 126, length) + payload
     return _long_header(first, 127, length) + payload

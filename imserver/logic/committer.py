@@ -132,18 +132,23 @@ class Committer:
             raise Refusal(ErrorCode.UNAVAILABLE, _STOPPING, retry_after_ms=500)
         if self._waiting_bytes > self._busy_bytes:
             self._require_room(append)
+        if not self._arrived:
+            self._wake.set()
         self._arrived.append((append, waiter))
         self._waiting_bytes += len(append.body) + EVENT_BYTES
-        self._wake.set()
 
     async def append(self, append: Append) -> Outcome:
         return await when_awaited(self, append)
 
     def announce(self, appends: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
         """Publish, and count, what was stored with these outcomes."""
-        for run in _runs(appends, outcomes):
+        runs = _runs(appends, outcomes)
+        for run in runs:
             self.publish(run)
-        self._count(outcomes)
+        stored = sum([len(run.events) for run in runs])
+        self._metrics.stored.inc(stored)
+        if stored < len(outcomes):
+            self._count_others(outcomes, stored)
 
     def move_cursor(
         self, robot: RobotName, device: DeviceName, conv: ConversationName, seq: int
@@ -235,14 +240,13 @@ class Committer:
                 entry[1].on_outcome(outcome)
         self.announce(appends, outcomes)
 
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
-        stored = sum(type(outcome) is Stored for outcome in outcomes)
-        dups = sum(type(outcome) is Stored and outcome.dup for outcome in outcomes)
+    def _count_others(self, outcomes: Sequence[Outcome], stored: int) -> None:
+        """Count outcomes of which ``stored`` are of events that were newly stored."""
+        dups = sum(type(outcome) is Stored for outcome in outcomes) - stored
         unresolved = sum(type(outcome) is Unresolved for outcome in outcomes)
-        self._metrics.stored.inc(stored - dups)
         self._metrics.duplicates.inc(dups)
         self._metrics.unavailable.inc(unresolved)
-        self._metrics.refused.inc(len(outcomes) - stored - unresolved)
+        self._metrics.refused.inc(len(outcomes) - stored - dups - unresolved)
 
     def _require_room(self, append: Append) -> None:
         """Refuse an event of a robot that has more waiting than is still free.

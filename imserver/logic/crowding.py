@@ -47,7 +47,7 @@ class Crowding:
         """Count events that were committed."""
         if self._is_limited:
             events, now_s = run.events, self._clock.monotonic_s()
-            size = len(events[0].body) if len(events) == 1 else sum(len(e.body) for e in events)
+            size = sum([len(event.body) for event in events])
             key = conversation.name
             conversation.is_crowded = self._conversations.charge(key, len(events), size, now_s) > 0
 

@@ -220,15 +220,15 @@ class Delivery:
                 self.feed(reader)
 
     def _push(self, conversation: Conversation, events: list[Event]) -> None:
+        if events and not conversation.readers:
+            conversation.head, conversation.tail = events[-1].seq, None
+            return
         for part in _parts(events, self._page_bytes_max):
             self._push_frame(conversation, part)
 
     def _push_frame(self, conversation: Conversation, events: list[Event]) -> None:
         before, last = events[0].seq - 1, events[-1].seq
         conversation.head = last
-        if not conversation.readers:
-            conversation.tail = None
-            return
         shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
         fallen: list[Reader] | None = None
         for reader in conversation.readers:

@@ -1,5 +1,7 @@
 """What a send's outcome means to its sender: who waits for it, and how it is answered."""
 
+from msgspec import Struct
+
 from imserver.core.errors import Refusal
 from imserver.core.model import Halted, Mismatch, Outcome, Outdated, Stored
 from imserver.logic import permissions
@@ -13,63 +15,55 @@ from imserver.protocol.server_frames import Error, Sent
 _HALTED_RETRY_MS = 10_000
 
 
-class Receipt:
-    """Waits for a send's outcome and answers its sender."""
+class Receipt(Struct, eq=False):
+    """Waits for a send's outcome and answers its sender. It is counted in ``conversation.appending``."""
 
-    __slots__ = ("_conversation", "_request_id", "_session")
-
-    def __init__(self, session: Session, conversation: Conversation, request_id: int) -> None:
-        self._session = session
-        self._conversation = conversation
-        self._request_id = request_id
-        conversation.appending += 1
+    session: Session
+    conversation: Conversation
+    request_id: int
 
     def on_outcome(self, outcome: Outcome) -> None:
-        conversation = self._conversation
+        conversation = self.conversation
         conversation.appending -= 1
         if type(outcome) is Stored:
             event = outcome.event
             answer = Sent(
-                self._request_id,
+                self.request_id,
                 conversation.name,
                 outcome.epoch,
                 event.seq,
                 event.ts,
                 outcome.dup,
             )
-            self._session.peer.answer(answer)
+            self.session.peer.answer(answer)
         else:
             self._answer(refusal_of(outcome, conversation.name))
 
     def on_refusal(self, refusal: Refusal) -> None:
-        self._conversation.appending -= 1
+        self.conversation.appending -= 1
         self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        self._session.peer.answer(error_of(self._request_id, refusal))
+        self.session.peer.answer(error_of(self.request_id, refusal))
 
 
-class FencedReceipt(Receipt):
+class FencedReceipt(Receipt, eq=False):
     """A receipt where other nodes change members as well: its send may have to be judged again. ``again`` has
     taken note of it."""
 
-    __slots__ = ("_again", "_look")
-
-    def __init__(self, look: Look, conversation: Conversation, again: SecondLook) -> None:
-        super().__init__(look.session, conversation, look.frame.id)
-        self._look = look
-        self._again = again
+    look: Look
+    again: SecondLook
 
     def on_outcome(self, outcome: Outcome) -> None:
         if type(outcome) is Outdated:
-            self._conversation.appending -= 1
-            self._again.landed(self._look, changed=outcome.seq)
+            self.conversation.appending -= 1
+            self.again.landed(self.look, changed=outcome.seq)
         else:
-            self._again.landed(self._look)
+            self.again.landed(self.look)
             super().on_outcome(outcome)
 
     def on_refusal(self, refusal: Refusal) -> None:
-        self._again.landed(self._look)
+        self.again.landed(self.look)
         super().on_refusal(refusal)
 
 

@@ -13,7 +13,10 @@ now. What a sender sends to a conversation keeps its order all the same, by thre
 from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from imserver.logic.conversations import Conversation
 from imserver.logic.delivery import Spawn
@@ -24,7 +27,7 @@ WAITING_MAX: Final = 10_000
 """So many sends may wait here, beside those that the store refused."""
 
 
-class Look(NamedTuple):
+class Look(Struct, frozen=True):
     """A send that may have to be judged again.
 
     Attributes:
@@ -134,7 +137,7 @@ class SecondLook:
         line.flying -= 1
         if changed:
             line.is_refused = True
-            self.take(look._replace(changed=changed))
+            self.take(replace(look, changed=changed))
         else:
             self._go_on(key, line)
 

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from msgspec.structs import replace
+
 from imserver.core.clock import Clock
 from imserver.core.errors import STORE_TROUBLE, Refusal
 from imserver.core.model import (
@@ -90,7 +92,7 @@ class Sending:
             permissions.admit(session.scopes, Operation.SEND, checked_name(frame.conv))
         look = Look(session, frame, body)
         if self._conversations.is_shared:
-            look = look._replace(number=self._second.next_number())
+            look = replace(look, number=self._second.next_number())
             if self._second.holds(session, frame.conv):
                 self._wait(look)
                 return None
@@ -185,9 +187,10 @@ class Sending:
                 self._wait(look)
                 return
             known = self._second.sends(look, conversation)
-            receipt: Receipt = FencedReceipt(look, conversation, self._second)
+            receipt: Receipt = FencedReceipt(session, conversation, frame.id, look, self._second)
         else:
             receipt = Receipt(session, conversation, frame.id)
+        conversation.appending += 1
         append = self._append(conversation.name, look, change, known=known)
         try:
             self._way_in.submit(append, receipt)
@@ -204,15 +207,15 @@ class Sending:
     ) -> Append:
         frame = look.frame
         return Append(
-            conv=conv,
-            ts=self._clock.now_ms(),
-            sender=look.session.robot,
-            cid=frame.cid,
-            kind=frame.kind,
-            body=look.body,
-            ref=frame.ref,
-            change=change,
-            known=known,
+            conv,
+            self._clock.now_ms(),
+            look.session.robot,
+            frame.cid,
+            frame.kind,
+            look.body,
+            frame.ref,
+            change,
+            known,
         )
 
     def _recall(self, look: Look, conv: ConversationName, *, refusal: Refusal) -> None:
@@ -299,7 +302,7 @@ def checked_name(conv: str) -> ConversationName:
 def _check_frame(frame: Send) -> None:
     if frame.kind != MESSAGE:
         _check_kind(frame.kind)
-    if frame.cid.startswith(SERVER_CID_PREFIX):
+    if frame.cid[:1] == SERVER_CID_PREFIX:
         raise Refusal(
             ErrorCode.BAD_FRAME, f"cids that begin with {SERVER_CID_PREFIX!r} are the server's own"
         )
