@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 # Servers that are started by the hundred need not compile the same files each, whatever a shell is set to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit help run demo cluster roll docker-check test test-cluster set-up-tests check docs bench bench-quick bench-cluster bench-setup simulate chaos chaos-cluster cluster-mutants contend pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
+.PHONY: audit help run demo cluster roll docker-check test test-cluster set-up-tests check docs bench bench-quick bench-cluster bench-setup simulate chaos chaos-cluster cluster-mutants contend move pressure fuzz fuzz-http autobahn deflate-cases clean files storm FORCE
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -137,6 +137,11 @@ MIB ?= 200
 CUTS ?= 20
 files: $(READY) ## upload a video of MIB=200, killed at CUTS=20 random bytes, and watch the server's memory
 	@exec $(BIN)/python -m tests.files --mib $(MIB) --cuts $(CUTS) --seed $(or $(SEED),0)
+
+EVENTS ?= 1000000
+move: $(READY) ## move a deployment of EVENTS=1000000, with files, to MongoDB and back, and compare (SEALED=1)
+	@tools/set_up_cluster.sh
+	@exec $(BIN)/python -m tests.moving --events $(EVENTS) $(if $(SEALED),--sealed)
 
 clean: ## remove what the commands above made, except data
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

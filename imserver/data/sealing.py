@@ -20,6 +20,9 @@ from imserver.core.key_ring import KeyId, KeyRing, sealed_with
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 
+PLAIN: Final = "plain"
+"""What a store says bodies are sealed with, beside ids of keys, where some are not."""
+
 _USE: Final = "event"
 _encode = msgspec.msgpack.Encoder().encode
 

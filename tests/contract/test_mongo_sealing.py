@@ -26,7 +26,6 @@ from imserver.data.mongo import keys as mongo_keys
 from imserver.data.mongo import nodes as nodes_of_store
 from imserver.data.mongo import sealing
 from imserver.data.mongo.check import check
-from imserver.data.mongo.moving import MongoRows
 from imserver.data.mongo.store import MongoStore
 from imserver.data.sealed_files import FileKey, SealedCatalog, SealedContent
 from tests.contract.event_log_contract import EventLogContract
@@ -202,15 +201,6 @@ async def test_nodes_with_the_same_ring_read_what_the_others_wrote(
         other_body = structs.replace(marked(4), body=b"\x01")
         assert isinstance((await other.append([other_body], []))[0], Mismatch)
         assert words(url) == [current(one)]
-
-
-async def test_sealed_bodies_are_not_moved_as_if_they_were_plain(
-    url: str, ring: KeyRingFile
-) -> None:
-    async with Nodes(url) as nodes:
-        await fill(await nodes.open(ring), 1)
-    with pytest.raises(StoreUnavailable, match="sealed ones cannot be moved"):
-        await MongoRows.source(url)
 
 
 async def test_a_new_key_spreads_over_nodes_that_are_told_one_after_the_other(

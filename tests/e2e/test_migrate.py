@@ -1,6 +1,7 @@
 """Moving house: from a data directory to MongoDB and back, with everything in it."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 
 from imserver.core.model import Cursor
-from imserver.data.directory import DATABASE_NAME
+from imserver.data.directory import DATABASE_NAME, KEY_RING_NAME
+from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.mongo.store import MongoStore
 from imserver.data.sqlite.store import SqliteStore
 from imserver.data.store import Store
 from imserver.protocol.events import Role
+from tests.contract.file_contract import ROOMY, upload
 from tests.contract.records import (
     DOCK,
     EVERYTHING,
@@ -38,7 +41,7 @@ from tests.mongo_server import MongoSet
 pytestmark = pytest.mark.one_node(reason="it moves stores, no server runs")
 
 
-def migrate(source: object, target: object) -> tuple[int, str]:
+def migrate(source: object, target: object, *more: object) -> tuple[int, str]:
     command = [
         sys.executable,
         "-m",
@@ -48,6 +51,7 @@ def migrate(source: object, target: object) -> tuple[int, str]:
         str(source),
         "--to",
         str(target),
+        *map(str, more),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -74,19 +78,32 @@ async def seen(store: Store) -> tuple[Any, ...]:
     return convs, logs, robots, members, await store.acked(DOCK)
 
 
+def key_ring(path: Path) -> KeyRingFile:
+    file = KeyRingFile(path, random_bytes=os.urandom)
+    file.create(now_ms=1)
+    return file
+
+
 @pytest.mark.timeout(90)
 async def test_everything_goes_along_both_ways(tmp_path: Path, mongo_set: MongoSet) -> None:
     url, home, back = mongo_set.url(), tmp_path / "home", tmp_path / "back"
     home.mkdir()
-    store: Store = await SqliteStore.open(home / DATABASE_NAME)
-    await fill(store)
-    before = await seen(store)
-    await store.aclose()
+    ring = key_ring(home / KEY_RING_NAME)
+    embedded = await SqliteStore.open(home / DATABASE_NAME, ring=ring.load())
+    await fill(embedded)
+    before = await seen(embedded)
+    assert await embedded.files.create(upload("a"), ROOMY) is None
+    await embedded.aclose()
 
+    wrong = key_ring(tmp_path / "other.keys")
+    status, said = await asyncio.to_thread(migrate, home, url, "--keys", wrong.path)
+    assert (status, "not in the key ring" in said) == (1, True), said
     status, said = await asyncio.to_thread(migrate, home, url)
     assert status == 0, said
     assert f"3 conversations, {sum(map(len, before[1]))} events" in said
-    store = await MongoStore.open(url)
+    assert "1 files, 1 of them unfinished" in said
+    assert f"need the key ring with {ring.load().current}" in said
+    store: Store = await MongoStore.open(url, keys=ring)
     assert await seen(store) == before
     await store.register(robot("r3"), enrolment=enrolment("t3"))
     with pytest.raises(Exception, match="used before"):
@@ -95,9 +112,9 @@ async def test_everything_goes_along_both_ways(tmp_path: Path, mongo_set: MongoS
     after = await seen(store)
     await store.aclose()
 
-    status, said = await asyncio.to_thread(migrate, url, back)
+    status, said = await asyncio.to_thread(migrate, url, back, "--keys", ring.path)
     assert status == 0, said
-    store = await SqliteStore.open(back / DATABASE_NAME)
+    store = await SqliteStore.open(back / DATABASE_NAME, ring=ring.load())
     assert await seen(store) == after
     for token in ("t1", "t3"):
         with pytest.raises(Exception, match="used before"):
@@ -120,7 +137,7 @@ async def test_a_move_that_broke_off_is_no_store(
     from imserver.data.mongo.moving import MongoRows  # noqa: PLC0415
 
     url = mongo_set.url()
-    broken = await MongoRows.target(url)
+    broken = await MongoRows.target(url, now_ms=1)
     await broken.put("robots", [("r1", None, 1, None)])
     await broken.aclose()
     with pytest.raises(StoreUnavailable, match="broke off"):

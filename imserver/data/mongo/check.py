@@ -20,9 +20,9 @@ from imserver.data.mongo.database import Collection, Database, Session
 from imserver.data.mongo.files import MongoContent
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.rows import Document, between, conv_of, event_of
-from imserver.data.mongo.sealing import PLAIN, FileKeyPlace, read_state
+from imserver.data.mongo.sealing import FileKeyPlace, read_state
 from imserver.data.sealed_files import FileKey, SealedContent, is_sealed
-from imserver.data.sealing import EventSeal, key_of
+from imserver.data.sealing import PLAIN, EventSeal, key_of
 
 _STEP_S: Final = 280.0
 """So long MongoDB remembers a moment, by default; a check that takes longer ends."""

@@ -50,7 +50,7 @@ class MongoFiles:
                 would = FileQuota(has.size + file.size, has.files + 1, has.unfinished + 1)
                 if exceeds(would, quota):
                     return would
-                await self._database.files.insert_one(_document(file), session=session)
+                await self._database.files.insert_one(file_document(file), session=session)
                 await self._database.blobs.insert_one(
                     {"_id": file.blob, "uses": 1}, session=session
                 )
@@ -78,7 +78,7 @@ class MongoFiles:
                     session=session,
                 )
                 if claimed is not None:
-                    return _record(claimed)
+                    return file_record(claimed)
 
         self._check()
         return await self._database.until_known(write)
@@ -92,7 +92,7 @@ class MongoFiles:
             found = self._database.files.find(
                 wanted, session=session, sort=[("_id", 1)], limit=limit
             )
-            return [_record(document) async for document in found]
+            return [file_record(document) async for document in found]
 
     async def move_offset(
         self, file: FileId, offset: int, *, expires_ms: int, run: int = 0
@@ -219,7 +219,7 @@ class MongoFiles:
 
     async def _find(self, file: FileId, session: Session) -> FileRecord | None:
         found = await self._database.files.find_one({"_id": file}, session=session)
-        return None if found is None else _record(found)
+        return None if found is None else file_record(found)
 
     async def _next_run(self, blob: str, session: Session) -> int:
         """End the run that writes to an unfinished blob; return the number of the next one.
@@ -351,12 +351,14 @@ def _of_blob(blob: str) -> Document:
     return {"_id": {"$gt": {"b": blob}, "$lt": {"b": blob + "\0"}}}
 
 
-def _document(file: FileRecord) -> Document:
+def file_document(file: FileRecord) -> Document:
+    """Return a file as it stands in the catalogue."""
     values: dict[str, Any] = msgspec.structs.asdict(file)
     values["_id"] = values.pop("id")
     return values
 
 
-def _record(document: Document) -> FileRecord:
+def file_record(document: Document) -> FileRecord:
+    """Return the file that a document holds."""
     values = dict(document)
     return FileRecord(id=values.pop("_id"), **values)

@@ -1,86 +1,105 @@
-"""A store in MongoDB as a place to move from or to; see `imserver.data.moving`."""
+"""A store in MongoDB as a place to move from or to; see `imserver.data.moving`.
+
+Documents are read in pages by their ``_id``, each a question of its own: a cursor would not outlive the time
+that the bytes of large files take between two pages.
+"""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Self
 
 import msgspec
-from bson.errors import BSONError
-from pymongo.errors import PyMongoError
+from bson.min_key import MinKey
+from pymongo import UpdateOne
 
 from imserver.core.errors import StoreUnavailable
-from imserver.data.mongo.database import Collection, Database
+from imserver.core.files import FileRecord
+from imserver.data.mongo.database import Collection, Database, Session
+from imserver.data.mongo.files import MongoContent, file_document, file_record
+from imserver.data.mongo.nodes import require_at_rest
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.rows import Document
-from imserver.data.moving import ROWS_A_STEP, Row
+from imserver.data.mongo.sealing import FILE_KEY, SEALING, FileKeyPlace, read_state
+from imserver.data.moving import BYTES_A_STEP, ROWS_A_STEP, Row, Sealing, Size, in_steps
 
 _STEP_S: Final = 60.0
+_LOOK_THROUGH_S: Final = 600.0
 _json: Final = msgspec.json.Encoder().encode
 
 
 class MongoRows:
-    """The rows of a store in MongoDB that no server runs on. Made by `source` or `target`."""
+    """The rows of a store in MongoDB that no server runs on. Made by `source` or `target`.
+
+    Attributes:
+        content: the bytes of its files.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.content = MongoContent(database)
+        self._first_pulse = 0
 
     @classmethod
     async def source(cls, url: str) -> Self:
         """Open a store to move away from.
 
         Raises:
-            StoreUnavailable, StoreTooNew: it cannot be read, or holds what cannot be moved.
+            StoreUnavailable, StoreTooNew: it is not there, servers run on it, or it cannot be read.
         """
-        database = await Database.open(url)
+        database = await Database.open(url, existing=True)
         try:
             async with database.session(_STEP_S) as session:
+                await require_at_rest(database, session)
                 await Records(database).catch_up(session)
-                if await database.files.find_one({}, session=session) is not None:
-                    raise StoreUnavailable("this store holds files, which cannot be moved yet")
-                sealed = {"sealed": {"$exists": True}}
-                if await database.events.find_one(sealed, session=session) is not None:
-                    raise StoreUnavailable(
-                        "bodies in this store are sealed; sealed ones cannot be moved yet"
-                    )
         except BaseException:
             await database.aclose()
             raise
         return cls(database)
 
     @classmethod
-    async def target(cls, url: str) -> Self:
+    async def target(cls, url: str, *, now_ms: int) -> Self:
         """Open an empty database to move to.
 
         Raises:
             StoreUnavailable: it is not empty, or cannot be written.
         """
         database = await Database.open(url, moving=True)
-        async with database.session(_STEP_S) as session:
-            for collection in (database.conversations, database.events, database.robots):
-                if await collection.find_one({}, session=session) is not None:
-                    await database.aclose()
-                    raise StoreUnavailable(
-                        "the database is not empty; name another one, or drop it if it is what a move that "
-                        "broke off has left"
-                    )
-        return cls(database)
+        try:
+            async with database.session(_STEP_S) as session:
+                await _require_empty(database, session)
+        except BaseException:
+            await database.aclose()
+            raise
+        rows = cls(database)
+        # Higher than what a server remembers of a store that it ran on before: it beats once a minute.
+        rows._first_pulse = now_ms // 1_000
+        return rows
 
     async def epoch(self) -> str:
         return self._database.epoch
 
-    async def count(self) -> int:
+    async def size(self) -> Size:
+        async with self._database.session(_LOOK_THROUGH_S) as session:
+            events = await self._database.events.count_documents({}, session=session)
+            sums: list[Document] = [{"$group": {"_id": None, "size": {"$sum": "$offset"}}}]
+            found = await self._database.snapshot(sums, session, of="files")
+        return Size(events, found[0]["size"] if found else 0)
+
+    async def sealing(self) -> Sealing:
         async with self._database.session(_STEP_S) as session:
-            return await self._database.events.count_documents({}, session=session)
+            state = await read_state(self._database, session)
+        return Sealing(state.words, await FileKeyPlace(self._database).wrapped_file_key())
 
     async def rows(self, table: str) -> AsyncIterator[list[Row]]:
         """Yield the rows of a table; see `Source.rows`."""
-        rows: list[Row] = []
-        async for some in self._documents(table):
-            rows += some
-            if len(rows) >= ROWS_A_STEP:
-                yield rows
-                rows = []
-        if rows:
-            yield rows
+        for collection, wanted, row_of in self._reading(table):
+            async for documents in self._pages(collection, wanted):
+                for step in in_steps(row for document in documents for row in row_of(document)):
+                    yield step
+
+    async def files(self) -> AsyncIterator[list[FileRecord]]:
+        """Yield the files; see `Source.files`."""
+        async for documents in self._pages(self._database.files, {}):
+            yield [file_record(document) for document in documents]
 
     async def put(self, table: str, rows: Sequence[Row]) -> None:
         async with self._database.session(_STEP_S) as session:
@@ -93,44 +112,118 @@ class MongoRows:
                     await self._database.boots.update_one(
                         {"_id": robot}, {"$push": {"devices": noted}}, upsert=True, session=session
                     )
+            elif table == "file_refs":
+                refers = [
+                    UpdateOne({"_id": {"c": conv, "s": seq}}, {"$set": {"file": file}})
+                    for file, conv, seq in rows
+                ]
+                await self._database.events.bulk_write(refers, ordered=False, session=session)
             else:
-                collection = getattr(self._database, table)
-                documents = [_DOCUMENTS[table](*row) for row in rows]
-                await collection.insert_many(documents, ordered=False, session=session)
-                if table == "acts":
-                    last = {"$max": {"n": max(row[0] for row in rows)}}
-                    await self._database.meta.update_one(
-                        {"_id": "acts"}, last, upsert=True, session=session
-                    )
+                await self._insert(table, rows, session)
 
-    async def finish(self, epoch: str) -> None:
-        change = {"$set": {"epoch": epoch}, "$unset": {"moving": ""}}
+    async def put_files(self, files: Sequence[FileRecord]) -> list[FileRecord]:
+        uses = [
+            UpdateOne({"_id": file.blob}, {"$inc": {"uses": 1}} | _done(file), upsert=True)
+            for file in files
+        ]
+        documents = [file_document(msgspec.structs.replace(file, run=0)) for file in files]
         async with self._database.session(_STEP_S) as session:
-            await self._database.meta.update_one({"_id": "store"}, change, session=session)
+            counted = await self._database.blobs.bulk_write(uses, session=session)
+            await self._database.files.insert_many(documents, session=session)
+        return [files[number] for number in counted.upserted_ids or ()]
+
+    async def finish(self, epoch: str, sealing: Sealing) -> None:
+        change = {"$set": {"epoch": epoch}, "$unset": {"moving": ""}}
+        meta = self._database.meta
+        async with self._database.session(_STEP_S) as session:
+            words = {"$set": {"words": sorted(sealing.words)}}
+            await meta.update_one(SEALING, words, upsert=True, session=session)
+            if sealing.file_key is not None:
+                key = {"$set": {"wrapped": sealing.file_key}}
+                await meta.update_one(FILE_KEY, key, upsert=True, session=session)
+            pulse = {"$max": {"n": self._first_pulse}}
+            await meta.update_one({"_id": "pulse"}, pulse, upsert=True, session=session)
+            await meta.update_one({"_id": "store"}, change, session=session)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._database.aclose()
 
-    async def _documents(self, table: str) -> AsyncIterator[list[Row]]:
-        """Yield the rows of each document that holds some of a table."""
-        try:
-            for collection, row_of in self._reading(table):
-                found = collection.find({}, sort=[("_id", 1)], batch_size=ROWS_A_STEP)
-                async for document in found:
-                    yield row_of(document)
-        except (PyMongoError, BSONError) as exc:
-            raise StoreUnavailable(f"MongoDB cannot be read: {exc}") from exc
+    async def _insert(self, table: str, rows: Sequence[Row], session: Session) -> None:
+        collection = getattr(self._database, table)
+        documents = [_DOCUMENTS[table](*row) for row in rows]
+        await collection.insert_many(documents, ordered=False, session=session)
+        if table == "acts":
+            last = {"$max": {"n": max(row[0] for row in rows)}}
+            await self._database.meta.update_one(
+                {"_id": "acts"}, last, upsert=True, session=session
+            )
 
-    def _reading(self, table: str) -> list[tuple[Collection, Callable[[Document], list[Row]]]]:
+    async def _pages(
+        self, collection: Collection, wanted: Document
+    ) -> AsyncIterator[list[Document]]:
+        after: Any = MinKey()
+        while True:
+            page, size = [], 0
+            wanted = wanted | {"_id": {"$gt": after}}
+            async with (
+                self._database.session(_STEP_S) as session,
+                collection.find(
+                    wanted,
+                    session=session,
+                    sort=[("_id", 1)],
+                    limit=ROWS_A_STEP,
+                    batch_size=ROWS_A_STEP,
+                ) as found,
+            ):
+                async for document in found:
+                    page.append(document)
+                    size += len(document.get("body", b""))
+                    if size >= BYTES_A_STEP:
+                        break
+            if not page:
+                return
+            yield page
+            after = page[-1]["_id"]
+
+    def _reading(
+        self, table: str
+    ) -> list[tuple[Collection, Document, Callable[[Document], list[Row]]]]:
         """Return where the rows of a table are, and how they come out of a document."""
         database = self._database
         match table:
             case "members":
-                return [(database.conversations, _member_rows)]
+                return [(database.conversations, {}, _member_rows)]
             case "spent_tokens":
-                return [(database.robots, _spent_rows), (database.spent_tokens, _ROWS[table])]
-        return [(getattr(database, table), _ROWS[table])]
+                return [
+                    (database.robots, {}, _spent_rows),
+                    (database.spent_tokens, {}, _ROWS[table]),
+                ]
+            case "file_refs":
+                return [(database.events, {"file": {"$exists": True}}, _ROWS[table])]
+        return [(getattr(database, table), {}, _ROWS[table])]
+
+
+async def _require_empty(database: Database, session: Session) -> None:
+    for collection in (
+        database.conversations,
+        database.events,
+        database.robots,
+        database.acts,
+        database.tokens,
+        database.files,
+        database.segments,
+    ):
+        if await collection.find_one({}, session=session) is not None:
+            raise StoreUnavailable(
+                "the database is not empty; name another one, or drop it if it is what a move that "
+                "broke off has left"
+            )
+    await database.meta.update_one({"_id": "store"}, {"$set": {"moving": True}}, session=session)
+
+
+def _done(file: FileRecord) -> Document:
+    return {} if file.digest is None else {"$set": {"done": True}}
 
 
 def _grouped(rows: Sequence[Row]) -> list[tuple[Document, Document]]:
@@ -189,7 +282,7 @@ _DOCUMENTS: Final[dict[str, Callable[..., Document]]] = {
         "_id": {"c": conv, "r": robot, "d": device},
         "seq": seq,
     },
-    "events": lambda conv, seq, ts, sender, cid, kind, ref, body: (
+    "events": lambda conv, seq, ts, sender, cid, kind, ref, sealed, body: (
         {
             "_id": {"c": conv, "s": seq},
             "ts": ts,
@@ -198,7 +291,7 @@ _DOCUMENTS: Final[dict[str, Callable[..., Document]]] = {
             "kind": kind,
             "body": body,
         }
-        | _without_none(ref=ref)
+        | _without_none(ref=ref, sealed=sealed)
     ),
 }
 
@@ -215,7 +308,7 @@ def _spent_rows(robot: Document) -> list[Row]:
 def _event_rows(event: Document) -> list[Row]:
     place = event["_id"]
     values = (event[name] for name in ("ts", "sender", "cid", "kind"))
-    return [(place["c"], place["s"], *values, event.get("ref"), event["body"])]
+    return [(place["c"], place["s"], *values, event.get("ref"), event.get("sealed"), event["body"])]
 
 
 _ROWS: Final[dict[str, Callable[[Document], list[Row]]]] = {
@@ -266,4 +359,5 @@ _ROWS: Final[dict[str, Callable[[Document], list[Row]]]] = {
     ],
     "cursors": lambda d: [(d["_id"]["c"], d["_id"]["r"], d["_id"]["d"], d["seq"])],
     "events": _event_rows,
+    "file_refs": lambda d: [(d["file"], d["_id"]["c"], d["_id"]["s"])],
 }

@@ -36,17 +36,16 @@ from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.nodes import Leases, in_lease
 from imserver.data.mongo.rows import Document, conv_of
-from imserver.data.sealing import key_of, number_of
+from imserver.data.sealing import PLAIN, key_of, number_of
 
-PLAIN: Final = "plain"
 LOOK_EVERY_S: Final = 5.0
 _REST: Final = 3.0
 """How long to rest after a step, in times of what it took."""
 
 _STEP_ROWS: Final = 200
 _TOLD_EVERY_S: Final = 10.0
-_SEALING: Final[Document] = {"_id": "sealing"}
-_FILE_KEY: Final[Document] = {"_id": "file_key"}
+SEALING: Final[Document] = {"_id": "sealing"}
+FILE_KEY: Final[Document] = {"_id": "file_key"}
 _log: Final = logging.getLogger(__name__)
 
 
@@ -79,11 +78,11 @@ class Uses(NamedTuple):
 
 async def read_state(database: Database, session: Session) -> State:
     """Return what the store knows of its sealing; of one that was never asked, its events decide."""
-    found = await database.meta.find_one(_SEALING, session=session)
+    found = await database.meta.find_one(SEALING, session=session)
     if found is None:
         is_old = await database.events.find_one({}, {"_id": 1}, session=session) is not None
         found = {"words": [PLAIN] if is_old else []}
-    kept = await database.meta.find_one(_FILE_KEY, session=session)
+    kept = await database.meta.find_one(FILE_KEY, session=session)
     file_key = None if kept is None else sealed_with(kept["wrapped"])
     return State(frozenset(found["words"]), file_key, found.get("under_way"))
 
@@ -109,13 +108,13 @@ class FileKeyPlace:
 
     async def wrapped_file_key(self) -> bytes | None:
         async with self._database.session() as session:
-            found = await self._database.meta.find_one(_FILE_KEY, session=session)
+            found = await self._database.meta.find_one(FILE_KEY, session=session)
         return None if found is None else bytes(found["wrapped"])
 
     async def put_wrapped_file_key(self, wrapped: bytes, *, first: bool) -> bytes:
         async def put(session: Session) -> bytes:
             kept: Any = await self._database.meta.find_one_and_update(
-                _FILE_KEY,
+                FILE_KEY,
                 {"$setOnInsert" if first else "$set": {"wrapped": wrapped}},
                 upsert=True,
                 return_document=ReturnDocument.AFTER,
@@ -189,7 +188,7 @@ class MongoSealing:
         own = PLAIN if self._bodies.seal is None else self._bodies.seal.ring.current
         if own not in state.words:
             change = {"$addToSet": {"words": own}, "$unset": {"under_way": ""}}
-            await self._database.meta.update_one(_SEALING, change, session=session)
+            await self._database.meta.update_one(SEALING, change, session=session)
             _log.error(
                 "sealing.passed", extra={"key": own, "advice": "tell this node of the new key"}
             )
@@ -209,7 +208,7 @@ class MongoSealing:
                 change["$set"] = {"words": sorted(words)}
                 if state.under_way is not None and state.under_way["target"] != key:
                     change["$unset"] = {"under_way": ""}
-                await self._database.meta.update_one(_SEALING, change, upsert=True, session=session)
+                await self._database.meta.update_one(SEALING, change, upsert=True, session=session)
                 if key not in state.words:
                     await self._database.raise_fence(session)
                 return words
@@ -305,7 +304,7 @@ class MongoSealing:
     async def _change_pass(self, wanted: Document, to: Document) -> Document | None:
         async def write(session: Session) -> Document | None:
             found: Document | None = await self._database.meta.find_one_and_update(
-                _SEALING | wanted,
+                SEALING | wanted,
                 [{"$set": {"under_way": to}}],
                 return_document=ReturnDocument.AFTER,
                 session=session,
@@ -348,7 +347,7 @@ class MongoSealing:
                 left = {target} | (broken & state.words)
                 done = {"$set": {"words": sorted(left)}, "$unset": {"under_way": ""}}
                 finished = await self._database.meta.update_one(
-                    _SEALING | {"under_way.id": begun["id"]}, done, session=session
+                    SEALING | {"under_way.id": begun["id"]}, done, session=session
                 )
                 if finished.matched_count:
                     await self._database.raise_fence(session)

@@ -1,5 +1,5 @@
 -- Rows as they move from one engine to another, and how they are put into an empty store. Conversations go by
--- their names.
+-- their names, in whose order they come, and their events.
 
 -- name: read_robots
 SELECT name, public_key, registered_ms, revoked_ms FROM robots;
@@ -30,8 +30,16 @@ SELECT name, robot, role, since FROM members JOIN conversations ON id = conv;
 SELECT name, robot, device, seq FROM cursors JOIN conversations ON id = conv;
 
 -- name: read_events
-SELECT (SELECT name FROM conversations WHERE id = conv), seq, ts, sender, cid, kind, ref, body
-FROM events ORDER BY key;
+SELECT name, seq, ts, sender, cid, kind, ref, sealed, body
+FROM conversations CROSS JOIN events ON key > id << 38 AND key < (id + 1) << 38
+ORDER BY name, key;
+
+-- name: read_file_refs
+SELECT file, name, seq FROM file_refs JOIN conversations ON id = conv;
+
+-- name: read_files
+SELECT files.id, owner, blob, files.size, offset, metadata, created_ms, expires_ms, digest
+FROM files JOIN blobs ON blobs.id = blob ORDER BY files.id;
 
 -- name: put_robots
 INSERT INTO robots (name, public_key, registered_ms, revoked_ms) VALUES (?, ?, ?, ?);
@@ -64,20 +72,32 @@ INSERT INTO cursors (conv, robot, device, seq)
 VALUES ((SELECT id FROM conversations WHERE name = ?1), ?2, ?3, ?4);
 
 -- name: put_events
-INSERT INTO events (key, ts, sender, cid, kind, ref, body)
-VALUES (((SELECT id FROM conversations WHERE name = ?1) << 38) + ?2, ?3, ?4, ?5, ?6, ?7, ?8);
+INSERT INTO events (key, ts, sender, cid, kind, ref, sealed, body)
+VALUES (((SELECT id FROM conversations WHERE name = ?1) << 38) + ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
+
+-- name: put_file_refs
+-- Elsewhere a reference may outlive its file.
+INSERT INTO file_refs (file, conv, seq)
+SELECT files.id, conversations.id, ?3 FROM files, conversations WHERE files.id = ?1 AND name = ?2;
 
 -- name: epoch
 SELECT value FROM meta WHERE name = 'epoch';
 
--- name: put_epoch
-UPDATE meta SET value = ? WHERE name = 'epoch';
+-- name: put_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;
 
--- name: count_events
-SELECT count(*) FROM events;
+-- name: file_key
+SELECT value FROM meta WHERE name = 'file_key';
 
--- name: any_file
-SELECT 1 FROM files LIMIT 1;
+-- name: size
+SELECT (SELECT count(*) FROM events), (SELECT coalesce(sum(offset), 0) FROM files);
 
--- name: any_sealed
-SELECT 1 FROM events WHERE sealed IS NOT NULL LIMIT 1;
+-- name: blob_of_content
+SELECT id FROM blobs WHERE digest = ? AND size = ?;
+
+-- name: put_blob
+INSERT INTO blobs (id, size, digest) VALUES (?, ?, ?);
+
+-- name: put_file
+INSERT INTO files (id, owner, blob, size, offset, metadata, created_ms, expires_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);

@@ -26,12 +26,11 @@ from msgspec import Raw, Struct
 
 from imserver.core.errors import KeyRingUnusable, SealBroken, SealingKeyMissing
 from imserver.core.key_ring import KeyId
-from imserver.data.sealing import EventSeal, key_of, number_of
+from imserver.data.sealing import PLAIN, EventSeal, key_of, number_of
 from imserver.data.sqlite.statements import load_statements
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 
-PLAIN: Final = "plain"
 _SQL: Final = load_statements(__package__, "resealing.sql")
 _STEP_ROWS: Final = 200
 _STEP_BYTES: Final = 1024 * 1024
@@ -70,7 +69,7 @@ def required_keys(db: apsw.Connection) -> set[KeyId]:
     """Return the keys without which some of the bodies may not be readable."""
     file_key: Any = db.execute(_SQL["meta"], ("file_key_sealed",)).get
     of_files = set() if file_key is None else {key_of(int(file_key))}
-    return of_files | {KeyId(word) for word in _words(db) if word != PLAIN}
+    return of_files | {KeyId(word) for word in words_of(db) if word != PLAIN}
 
 
 def uses(db: apsw.Connection) -> Uses:
@@ -102,7 +101,7 @@ class Resealing:
         required = required_keys(db)
         if self._seal is not None:
             self.admit(db, self._seal.ring.ids, self._target())
-            self._seal.strict = PLAIN not in _words(db)
+            self._seal.strict = PLAIN not in words_of(db)
         elif required:
             raise KeyRingUnusable(
                 f"bodies in this store are sealed (with key {', '.join(sorted(required))}), and sealing "
@@ -123,7 +122,7 @@ class Resealing:
                 f"bodies in this store are sealed with key {', '.join(sorted(missing))}, which is not in the "
                 "key ring; put back the ring that has it (sealing.keys names the file)"
             )
-        self._put_words(db, {target} | _words(db))
+        self._put_words(db, {target} | words_of(db))
 
     def begin_unsealing(self, db: apsw.Connection) -> None:
         """Have bodies stored as they are from here on: the seal is there to open them.
@@ -172,7 +171,7 @@ class Resealing:
 
     def dismiss(self, db: apsw.Connection, key: KeyId) -> None:
         """Take note that nothing is sealed with ``key`` any more."""
-        self._put_words(db, _words(db) - {key})
+        self._put_words(db, words_of(db) - {key})
 
     def written_anew(self, db: apsw.Connection) -> None:
         """Take note that no plain bodies lie there any more."""
@@ -183,7 +182,7 @@ class Resealing:
         db.execute(_SQL["forget_meta"], ("unwiped",))
 
     def _is_level(self, db: apsw.Connection) -> bool:
-        return _words(db) <= {self._target()}
+        return words_of(db) <= {self._target()}
 
     def _target(self) -> str:
         return PLAIN if self._unseal or self._seal is None else self._seal.ring.current
@@ -219,8 +218,8 @@ class Resealing:
         return self._seal.seal(row.conv, event)
 
     def _finish(self, db: apsw.Connection, target: str) -> None:
-        was_plain = PLAIN in _words(db) and target != PLAIN
-        self._put_words(db, {target} | (self._broken & _words(db)))
+        was_plain = PLAIN in words_of(db) and target != PLAIN
+        self._put_words(db, {target} | (self._broken & words_of(db)))
         db.execute(_SQL["forget_meta"], ("resealed",))
         is_plain = was_plain or db.execute(_SQL["meta"], ("unwiped",)).get == PLAIN
         self._put_meta(db, "unwiped", PLAIN if is_plain else "sealed")
@@ -232,7 +231,7 @@ class Resealing:
         return last
 
     def _put_words(self, db: apsw.Connection, words: set[str]) -> None:
-        if words != _words(db):
+        if words != words_of(db):
             self._put_meta(db, "sealed_with", " ".join(sorted(words)))
 
     def _put_meta(self, db: apsw.Connection, name: str, value: str) -> None:
@@ -255,6 +254,7 @@ class _Row(NamedTuple):
         return Event(self.seq, self.ts, self.sender, self.cid, self.kind, Raw(self.body), self.ref)
 
 
-def _words(db: apsw.Connection) -> set[str]:
+def words_of(db: apsw.Connection) -> set[str]:
+    """Return with what the bodies may be sealed: ids of keys, and ``plain``."""
     text: Any = db.execute(_SQL["meta"], ("sealed_with",)).get
     return set(str(text).split()) if text is not None else {PLAIN}

@@ -15,8 +15,8 @@ import apsw
 from imserver.core.errors import KeyRingUnusable, StoreUnavailable
 from imserver.core.key_ring import KeyRing
 from imserver.data.key_ring_file import KeyRingFile
-from imserver.data.sealing import EventSeal
-from imserver.data.sqlite.resealing import PLAIN, Resealing
+from imserver.data.sealing import PLAIN, EventSeal
+from imserver.data.sqlite.resealing import Resealing
 from imserver.data.sqlite.writer import Writer
 
 _REST: Final = 3.0
