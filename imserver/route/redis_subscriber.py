@@ -6,6 +6,7 @@ After a cut it subscribes to everything again, and says so, since what was publi
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
@@ -51,6 +52,7 @@ class Subscriber:
         self._wanted: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self._subscribed: set[str] = set()
+        self._ending: Counter[str] = Counter()
         self._wake = asyncio.Event()
         self._is_asked = False
         self.is_connected = False
@@ -87,6 +89,7 @@ class Subscriber:
 
     async def _receive(self, pubsub: PubSub) -> None:
         self._subscribed.clear()
+        self._ending.clear()
         self._is_asked = False
         self._changed = dict(self._wanted)
         # Before the two tasks begin, which must not both connect.
@@ -121,6 +124,7 @@ class Subscriber:
         end = [c for c in channels if c not in self._wanted and c in self._subscribed]
         self._subscribed.update(begin)
         self._subscribed.difference_update(end)
+        self._ending.update(end)
         if not self._sharded:
             if begin:
                 await pubsub.subscribe(*begin)
@@ -145,8 +149,15 @@ class Subscriber:
             self._note_end(message["channel"].decode())
 
     def _note_end(self, channel: str) -> None:
-        """Take in that a channel has ended: said here, or by a server that has its slot no longer."""
-        if channel in self._subscribed:
+        """Take in that a channel has ended: said here, or by a server that has its slot no longer.
+
+        What was said here may be answered when the channel is wanted again already.
+        """
+        if channel in self._ending:
+            self._ending[channel] -= 1
+            if not self._ending[channel]:
+                del self._ending[channel]
+        elif channel in self._subscribed:
             self._subscribed.discard(channel)
             self.on_dropped(channel)
 

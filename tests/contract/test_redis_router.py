@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec import Raw
 from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
 
 from imserver.core.model import Run
 from imserver.core.tasks import TaskScope
@@ -219,6 +220,27 @@ async def test_many_conversations_are_followed_and_let_go(nodes, ears):
         one.publish(run(A, 1))
         await until(lambda: ears[1].seqs(A))
     assert [each.conv for each in ears[1].runs] == [convs[0], A]
+
+
+async def test_what_is_wanted_again_before_redis_has_let_it_go_can_be_let_go_again(
+    server, nodes, ears
+):
+    _, two = nodes
+    subscribed = line_of(two).subscriber._subscribed
+    async with running(two):
+        two.follow(A)
+        await until(lambda: ears[1].followed == [A])
+        server.pause()
+        two.unfollow(A)
+        await until(lambda: len(subscribed) == 1)
+        two.follow(A)
+        await until(lambda: len(subscribed) == 2)
+        server.go_on()
+        await until(lambda: ears[1].followed == [A, A])
+        two.unfollow(A)
+        async with Redis.from_url(server.url) as redis:
+            while dict(await redis.pubsub_numsub(f"test:conv:{A}")).popitem()[1]:
+                await asyncio.sleep(0.002)
 
 
 async def test_what_arrives_is_not_written_out_as_text(nodes, ears, caplog):
