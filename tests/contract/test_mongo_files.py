@@ -1,12 +1,13 @@
 """Files that two nodes write, finish, share and let go of at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from imserver.core.files import SEGMENT_BYTES, FileRecord
+from imserver.data.mongo.database import Session
 from imserver.data.mongo.store import MongoStore
 from tests.contract.file_contract import DIGEST, ROOMY, upload
 from tests.contract.records import R1, R2
@@ -110,6 +111,25 @@ async def test_a_writer_that_wakes_up_when_all_is_gone_leaves_nothing(nodes) -> 
     await sweep(awake)
     assert not await put(asleep, file)
     assert await asleep.content.get(file.blob, 0) is None
+
+
+async def test_an_upload_that_goes_on_while_it_is_to_expire_stays(nodes, monkeypatch) -> None:
+    sweeping, writing = nodes
+    file = await begun(writing, "a", expires_ms=5_000)
+    until_known = sweeping._database.until_known
+
+    async def late(write: Callable[[Session], Awaitable[Any]]) -> Any:
+        assert await writing.files.move_offset(file.id, 5, expires_ms=9_000, run=file.run)
+        return await until_known(write)
+
+    monkeypatch.setattr(sweeping._database, "until_known", late)
+    assert await sweeping.files.expire(5_000, limit=10) == 1
+    kept = await writing.files.find(file.id)
+    assert kept is not None and (kept.offset, kept.expires_ms) == (5, 9_000)
+    assert await put(writing, file), "who writes to it is not disturbed"
+    monkeypatch.undo()
+    assert await sweeping.files.expire(9_000, limit=10) == 1
+    assert await writing.files.find(file.id) is None
 
 
 async def test_a_claim_among_writes_lets_none_of_the_old_run_come_after_it(nodes) -> None:

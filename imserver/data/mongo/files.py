@@ -28,6 +28,12 @@ from imserver.protocol.names import ConversationName, RobotName
 _NOTHING: Final = FileQuota(0, 0, 0)
 _OUT_OF_DISK_SPACE: Final = 14_031
 _SHARERS_MAX: Final = 8
+_USAGE: Final = {
+    "_id": None,
+    "size": {"$sum": "$size"},
+    "files": {"$sum": 1},
+    "unfinished": {"$sum": {"$cond": [{"$eq": ["$digest", None]}, 1, 0]}},
+}
 
 
 class MongoFiles:
@@ -132,12 +138,18 @@ class MongoFiles:
         return await self._database.until_known(write)
 
     async def remove(self, file: FileId, *, run: int | None = None) -> bool:
+        if run is not None:
+            return await self._remove({"_id": file, "digest": None, "run": run})
+        return await self._remove({"_id": file}, from_writer=True)
+
+    async def _remove(self, wanted: Document, *, from_writer: bool = False) -> bool:
+        """Remove the file that a condition names; ``from_writer``: from whichever run writes to it, too."""
         tried = False
-        wanted: Document = {"_id": file} | ({} if run is None else {"digest": None, "run": run})
 
         async def write(session: Session) -> bool:
             nonlocal tried
-            await self._stop_writer(file, session, run)
+            if from_writer:
+                await self._stop_writer(wanted, session)
             async with self._database.transaction(session):
                 gone = await self._database.files.find_one_and_delete(wanted, session=session)
                 if gone is None:
@@ -181,7 +193,9 @@ class MongoFiles:
                 limit=max(limit, 1),
             ).to_list()
         for document in due[:limit]:
-            await self.remove(document["_id"])
+            # It may have got more time since: somebody has gone on with its upload, by another node.
+            wanted = {"_id": document["_id"], "expires_ms": {"$lte": now_ms}}
+            await self._remove(wanted, from_writer=True)
         return len(due[:limit])
 
     async def dropped(self, *, limit: int) -> list[BlobId]:
@@ -235,20 +249,13 @@ class MongoFiles:
         )
         return 0 if found is None else int(found["run"])
 
-    async def _stop_writer(self, file: FileId, session: Session, run: int | None) -> None:
-        found = await self._find(file, session) if run is None else None
-        if found is not None and found.digest is None:
-            await self._next_run(found.blob, session)
+    async def _stop_writer(self, wanted: Document, session: Session) -> None:
+        found = await self._database.files.find_one(wanted, session=session)
+        if found is not None and found["digest"] is None:
+            await self._next_run(found["blob"], session)
 
     async def _usage(self, owner: RobotName, session: Session) -> FileQuota:
-        is_unfinished = {"$cond": [{"$eq": ["$digest", None]}, 1, 0]}
-        sums = {
-            "_id": None,
-            "size": {"$sum": "$size"},
-            "files": {"$sum": 1},
-            "unfinished": {"$sum": is_unfinished},
-        }
-        pipeline: list[Document] = [{"$match": {"owner": owner}}, {"$group": sums}]
+        pipeline: list[Document] = [{"$match": {"owner": owner}}, {"$group": _USAGE}]
         rows = await (await self._database.files.aggregate(pipeline, session=session)).to_list()
         return msgspec.convert(rows[0], FileQuota) if rows else _NOTHING
 
