@@ -352,6 +352,15 @@ async def test_what_waits_for_a_dead_nodes_transaction_goes_on_when_another_node
     assert await one.boots.last_boot(R1, MAIN) == Boot(2, "i")
 
 
+async def test_a_database_that_does_not_tell_of_transactions_holds_nobody_up(
+    mongo_set: MongoSet, nodes: tuple[MongoStore, MongoStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imserver.data.mongo.abandoned.ANSWER_S", 0.1)
+    mongo_set.fail(["aggregate"], blockConnection=True, blockTimeMS=6_000)
+    async with asyncio.timeout(5):
+        await nodes[0].abandoned.end()
+
+
 async def test_of_robots_that_race_with_one_token_on_several_nodes_one_is_told_that_it_is_registered(
     nodes: tuple[MongoStore, MongoStore],
 ) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Any, Final, NoReturn
 
+import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
@@ -20,6 +21,8 @@ APP_NAME: Final = "imserver"
 
 IDLE_S: Final = 3.0
 LOOK_EVERY_S: Final = 2.0
+ANSWER_S: Final = 2.0
+"""Longer nobody waits for this, who has something to write."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -48,10 +51,11 @@ class Abandoned:
         """End transactions that are idle for too long; does nothing where that is not allowed."""
         self._looked_s = asyncio.get_running_loop().time()
         try:
-            sessions = await self._idle()
-            if sessions:
-                await self._client.admin.command({"killSessions": sessions})
-                _log.warning("store.transactions_ended", extra={"count": len(sessions)})
+            with pymongo.timeout(ANSWER_S):
+                sessions = await self._idle()
+                if sessions:
+                    await self._client.admin.command({"killSessions": sessions})
+                    _log.warning("store.transactions_ended", extra={"count": len(sessions)})
             self._is_denied = False
         except PyMongoError as exc:
             if not self._is_denied:
