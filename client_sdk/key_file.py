@@ -7,10 +7,10 @@ is refused looks into both, and what the server welcomes is the key from there o
 may share the files.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
+from client_sdk.durable import sync_folder
 from client_sdk.errors import KeyFileError
 from client_sdk.keys import RobotKey, create_key, load_key
 
@@ -35,7 +35,7 @@ class KeyFile:
             KeyFileError: it cannot be written.
         """
         key = create_key(self._next_path)  # one that is there already wins
-        self._sync()
+        sync_folder(self._path.parent)
         return key
 
     def adopt(self, public_key: bytes) -> None:
@@ -48,7 +48,7 @@ class KeyFile:
             return
         try:
             self._next_path.replace(self._path)
-            self._sync()
+            sync_folder(self._path.parent)
         except FileNotFoundError:
             return  # another device was quicker
         except OSError as exc:
@@ -56,12 +56,3 @@ class KeyFile:
                 f"the new key is in force, and {self._next_path} cannot take the place of {self._path}: "
                 f"{exc.strerror}"
             ) from exc
-
-    def _sync(self) -> None:
-        if os.name != "posix":
-            return
-        descriptor = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
+from client_sdk.durable import sync_folder
 from client_sdk.errors import MemoryFileError
 from client_sdk.memory import (
     Bound,
@@ -127,7 +128,7 @@ class SqliteMemory:
                 self._path.hardlink_to(draft)
         finally:
             draft.unlink()
-        _sync_directory(self._path.parent)
+        sync_folder(self._path.parent)
 
     def _recall(self, connection: sqlite3.Connection, owner: Owner) -> Recollection:
         for pragma in _PRAGMAS:
@@ -257,13 +258,3 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

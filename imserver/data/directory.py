@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imserver.core.errors import DataDirectoryUnusable
+from imserver.data.durable import sync
 
 DATABASE_NAME: Final = "imserver.db"
 PULSE_NAME: Final = "store.pulse"
@@ -124,14 +125,7 @@ class DataDirectory:
                 os.link(draft, self.key_path)
         finally:
             draft.unlink()
-        self._sync()
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(self.path)
 
 
 def _parsed(text: bytes, path: Path) -> Ed25519PrivateKey:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 from imserver.core.files import SEALED_SEGMENT_BYTES_MAX, BlobId
+from imserver.data.durable import sync
 from imserver.data.memory.files import check_segment
 from imserver.data.sqlite.threads import Threads
 
@@ -141,7 +142,7 @@ class _Disk:
         path = blob_path(self._folder, blob)
         try:
             for place in (path, path.parent, self._folder, self._folder.parent):
-                _sync(place)
+                sync(place)
         except FileNotFoundError:
             return  # nothing was put into it
         except OSError as exc:
@@ -213,11 +214,3 @@ def _unpacked(slot: bytes, what: str) -> bytes | None:
         if len(segment) == size and zlib.crc32(segment) == checksum:
             return segment
     raise StoreCorrupt(f"{what} is damaged; see `imserver check`")
-
-
-def _sync(place: Path) -> None:
-    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,6 @@ What is in the catalogue is told by the database, what is on the disk by the fol
 by ``imserver check``, ``backup`` and ``restore``.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,6 +13,7 @@ import apsw
 from imserver.core.files import SEGMENT_BYTES, BlobId, thumbnail_of
 from imserver.core.key_ring import OVERHEAD
 from imserver.data.disk.content import blob_path, blob_paths, segments
+from imserver.data.durable import sync
 from imserver.data.sqlite.statements import load_statements
 
 _SQL: Final = load_statements(__package__, "files.sql")
@@ -69,9 +69,9 @@ def copy_files(db: apsw.Connection, source: Path, target: Path) -> list[str]:
             gone.append(name)
         else:
             there.chmod(0o600)
-            _sync(there)
+            sync(there)
     for folder in folders:
-        _sync(folder)
+        sync(folder)
     return gone
 
 
@@ -112,11 +112,3 @@ def _flaw_of(folder: Path, name: str, size: int) -> Flaw | None:
             "damaged_content", f"{path} has {count} segments with {kept} bytes, not {size} bytes"
         )
     return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ will be given again: `restore` and `accept_loss` give every conversation a new e
 their SDK can tell the two apart. Everything blocks; called by the command line.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -29,6 +28,7 @@ from imserver.data.directory import (
     DataDirectory,
 )
 from imserver.data.disk.files import copy_files, forget_files, remove_strays
+from imserver.data.durable import sync
 from imserver.data.findings import Report
 from imserver.data.sqlite.check import check
 from imserver.data.sqlite.file import (
@@ -77,7 +77,7 @@ def backup(data: DataDirectory, target: Path, *, with_key: bool) -> Report:
         draft.unlink(missing_ok=True)
         _tidy(draft)
         raise
-    _sync(copy.path)
+    sync(copy.path)
     return report
 
 
@@ -130,7 +130,7 @@ def accept_loss(data: DataDirectory) -> Report | None:
                 writer.begin_epoch()
         finally:
             writer.close()
-        _sync(data.path)
+        sync(data.path)
         report = check(path) if is_lost else None
         for beside in (wal_path(path), index_path(path)):
             beside.unlink(missing_ok=True)  # the check's; the store was closed before it
@@ -165,9 +165,9 @@ def _restore(database: Path, data: DataDirectory, *, ring: KeyRing | None, force
     # The old log must never meet the new database: it goes first.
     for old in (data.database_path, wal_path(data.database_path), index_path(data.database_path)):
         old.unlink(missing_ok=True)
-    _sync(data.path)
+    sync(data.path)
     draft.rename(data.database_path)
-    _sync(data.path)
+    sync(data.path)
     _remove_strays(data)
     return report
 
@@ -218,7 +218,7 @@ def _copy_database(source: Path, target: Path) -> None:
         raise StoreUnavailable(f"{source} cannot be copied to {target}: {exc}") from exc
     finally:
         reading.close()
-    _sync(target)
+    sync(target)
 
 
 def _cut_wal(path: Path) -> None:
@@ -255,7 +255,7 @@ def _unsound(database: Path, report: Report) -> str:
 
 def _copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-    _sync(target)
+    sync(target)
 
 
 def _remove(database: Path) -> None:
@@ -268,11 +268,3 @@ def _tidy(database: Path) -> None:
     for beside in (wal_path(database), index_path(database)):
         beside.unlink(missing_ok=True)
     database.with_name(database.name + ".lock").unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
