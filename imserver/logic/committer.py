@@ -1,9 +1,10 @@
 """Brings events into the store: whatever arrives while one commit is on its way goes into the next.
 
-So a batch of one is committed at once when the node is idle, and batches grow by themselves under load,
-without a timer. What is more than a batch waits in a `FairQueue`, each robot behind itself, and a robot may
-have no more waiting than is still free: so it is the robot that floods that waits and is refused, and the
-others hardly notice. Cursors ride along with the next commit, or go alone when none came for a while.
+So a batch of one is committed at once when the node is idle, and batches grow by themselves under load;
+after a commit of many, `Gathering` lets those who were answered go together again. What is more than a
+batch waits in a `FairQueue`, each robot behind itself, and a robot may have no more waiting than is still
+free: so it is the robot that floods that waits and is refused, and the others hardly notice. Cursors ride
+along with the next commit, or go alone when none came for a while.
 
 After each commit, in this order: every sender gets its outcome, then the committed events are published,
 conversation by conversation. Nothing is published before its commit, and a commit that failed with an
@@ -20,6 +21,7 @@ from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, Run, Stored, Unresolved
 from imserver.data.store import EventLog
 from imserver.logic.fair_queue import EVENT_BYTES, Entry, FairQueue, weigh
+from imserver.logic.gathering import Gathering
 from imserver.logic.metrics import LogicMetrics
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
@@ -115,6 +117,7 @@ class Committer:
         self._busy_bytes = min(BATCH_BYTES_MAX, pending_bytes_max // 8)
         self._arrived: list[Entry] = []
         self._queue = FairQueue()
+        self._gathering = Gathering()
         self._waiting_bytes = 0
         self._cursors: dict[RobotName, dict[tuple[DeviceName, ConversationName], int]] = {}
         self._writing: Sequence[Cursor] = ()
@@ -132,10 +135,9 @@ class Committer:
             raise Refusal(ErrorCode.UNAVAILABLE, _STOPPING, retry_after_ms=500)
         if self._waiting_bytes > self._busy_bytes:
             self._require_room(append)
-        if not self._arrived:
-            self._wake.set()
         self._arrived.append((append, waiter))
         self._waiting_bytes += len(append.body) + EVENT_BYTES
+        self._wake.set()
 
     async def append(self, append: Append) -> Outcome:
         return await when_awaited(self, append)
@@ -205,6 +207,7 @@ class Committer:
         pause = self.pause()
         if pause is not None:
             await pause
+        await self._gather()
         batch, cursors = self._take_batch(), self._take_cursors()
         if batch or cursors:
             self._writing = cursors
@@ -213,6 +216,32 @@ class Committer:
         if self._settled is not None:
             self._settled.set_result(None)
             self._settled = None
+
+    async def _gather(self) -> None:
+        """Wait for as many as make the commit worth its cost, no longer than `Gathering` says."""
+        timer: asyncio.TimerHandle | None = None
+        while self._has_room:
+            wait_s = self._gathering.wait_s(len(self._arrived), self._clock.monotonic_s())
+            if wait_s is None:
+                break
+            if wait_s:
+                timer = timer or asyncio.get_running_loop().call_later(wait_s, self._give_up)
+                self._wake.clear()
+                await self._wake.wait()
+            else:
+                await asyncio.sleep(0)
+        if timer is not None:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._gathering.give_up()
+        self._wake.set()
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether more would fit into the next commit, and may come."""
+        is_full = len(self._arrived) >= BATCH_EVENTS_MAX or self._waiting_bytes >= BATCH_BYTES_MAX
+        return not (is_full or self._queue or self._draining)
 
     async def _write(self, batch: list[Entry], cursors: list[Cursor]) -> None:
         began_s = self._clock.monotonic_s()
@@ -239,6 +268,7 @@ class Committer:
             else:
                 entry[1].on_outcome(outcome)
         self.announce(appends, outcomes)
+        self._gathering.on_answers(len(batch), self._clock.monotonic_s())
 
     def _count_others(self, outcomes: Sequence[Outcome], stored: int) -> None:
         """Count outcomes of which ``stored`` are of events that were newly stored."""

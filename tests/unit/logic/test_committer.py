@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
 from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, Run, Stored
 from imserver.logic import committer as committer_module
+from imserver.logic import gathering
+from imserver.logic.gathering import MANY
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import Error
@@ -42,6 +45,11 @@ def line(cid: str, *, size: int = 1) -> Append:
     return plain(LINE, cid, "x" * size)
 
 
+async def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
 def batches(tier: LogicTier) -> list[list[str]]:
     """Return the cids of every commit that had events."""
     return [[append.cid for append in events] for events, _ in tier.store.calls if events]
@@ -68,6 +76,33 @@ async def test_what_arrives_during_a_commit_goes_into_the_next_one(tier: LogicTi
     tier.store.commits.open()
     await tier.settle()
     assert batches(tier) == [["a"], ["b", "c"]]
+
+
+async def test_many_that_were_answered_together_go_together_again(
+    tier: LogicTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "GATHER_S", 60.0)
+    ledger, crowd = Ledger(), [str(number) for number in range(MANY)]
+    tier.store.commits.shut = True
+    submit(tier, ledger, *(line(f"one {cid}") for cid in crowd))
+    await tier.settle()
+    submit(tier, ledger, line("early"))
+    tier.store.commits.open()
+    await wait_until(lambda: len(ledger.heard) == MANY)
+    submit(tier, ledger, *(line(f"two {cid}") for cid in crowd))
+    await wait_until(lambda: len(ledger.heard) == 2 * MANY + 1)
+    assert [len(batch) for batch in batches(tier)] == [MANY, MANY + 1]
+
+
+async def test_who_does_not_send_again_is_not_waited_for_for_long(tier: LogicTier) -> None:
+    ledger = Ledger()
+    tier.store.commits.shut = True
+    submit(tier, ledger, *(line(str(number)) for number in range(MANY)))
+    await tier.settle()
+    submit(tier, ledger, line("alone"))
+    tier.store.commits.open()
+    await wait_until(lambda: len(ledger.heard) == MANY + 1)
+    assert batches(tier)[1:] == [["alone"]]
 
 
 async def test_senders_hear_their_outcome_before_it_is_published(tier: LogicTier) -> None:
