@@ -31,11 +31,11 @@ from imserver.core.errors import (
 )
 from imserver.core.key_ring import KeyId, KeyRing, sealed_with
 from imserver.core.tasks import heed_cancellation
-from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.nodes import Leases, in_lease
 from imserver.data.mongo.rows import Document, conv_of
+from imserver.data.ring_change import RingChange
 from imserver.data.sealing import PLAIN, key_of, number_of
 
 LOOK_EVERY_S: Final = 5.0
@@ -129,14 +129,18 @@ class FileKeyPlace:
 
 
 class MongoSealing:
-    """The sealing of a store, as one of its nodes leads it."""
+    """The sealing of a store, as one of its nodes leads it.
+
+    Attributes:
+        renew: has `run` take the keys that a file has then; those of before stay in use if it cannot.
+    """
 
     def __init__(self, database: Database, leases: Leases, bodies: Bodies) -> None:
         self._database = database
         self._leases = leases
         self._bodies = bodies
-        self._file: KeyRingFile | None = None
-        self._told = asyncio.Event()
+        self._change = RingChange()
+        self.renew = self._change.ask
         self._told_s = float("-inf")
 
     async def begin(self) -> None:
@@ -152,18 +156,13 @@ class MongoSealing:
         else:
             await self._admit(seal.ring.ids, seal.ring.current)
 
-    def renew(self, file: KeyRingFile) -> None:
-        """Have `run` take the keys that ``file`` has now; those of before stay in use if it cannot."""
-        self._file = file
-        self._told.set()
-
     async def run(self) -> None:
         """Bring all bodies under the current key, again after each change of it; until cancelled."""
         while True:
             heed_cancellation()
             try:
                 if self._bodies.seal is not None:
-                    await self._renew(self._bodies.seal.ring)
+                    await self._change.make(self._bodies.seal.ring, self._admit_with)
                 async with self._database.session() as session:
                     await self.look(session)
                 if self._bodies.seal is not None:
@@ -172,7 +171,7 @@ class MongoSealing:
                 _log.warning("sealing.put_off", extra={"reason": str(exc)})
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._told.wait()
+                    await self._change.asked.wait()
             except TimeoutError:
                 continue
 
@@ -232,23 +231,8 @@ class MongoSealing:
         if self._bodies.seal is not None:
             self._bodies.seal.strict = PLAIN not in words
 
-    async def _renew(self, ring: KeyRing) -> None:
-        file, self._file = self._file, None
-        self._told.clear()
-        if file is None:
-            return
-        try:
-            read = file.load()
-            # The store knows of the new key before the first body is sealed with it.
-            await self._admit(read.ids, read.current)
-            file.renew(ring)
-        except KeyRingUnusable as exc:
-            _log.error("sealing.ring_refused", extra={"reason": str(exc)})
-        except StoreUnavailable:
-            self.renew(file)
-            raise
-        else:
-            _log.info("sealing.ring_renewed", extra={"key": ring.current})
+    async def _admit_with(self, ring: KeyRing) -> None:
+        await self._admit(ring.ids, ring.current)
 
     async def _reseal(self, target: KeyId) -> None:
         async with self._database.session() as session:
@@ -258,7 +242,7 @@ class MongoSealing:
         now_s = asyncio.get_running_loop().time
         broken: set[str] = set()
         count, told_s = 0, now_s()
-        while begun is not None and self._file is None:
+        while begun is not None and not self._change.is_due:
             heed_cancellation()
             began_s = now_s()
             place, looked_at = await self._step(target, begun, broken)

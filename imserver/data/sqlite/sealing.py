@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import apsw
 
-from imserver.core.errors import KeyRingUnusable, StoreUnavailable
+from imserver.core.errors import StoreUnavailable
 from imserver.core.key_ring import KeyRing
-from imserver.data.key_ring_file import KeyRingFile
+from imserver.data.ring_change import RingChange
 from imserver.data.sealing import PLAIN, EventSeal
 from imserver.data.sqlite.resealing import Resealing
 from imserver.data.sqlite.writer import Writer
@@ -39,14 +39,18 @@ Write: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class StoreSealing:
-    """Keeps the bodies of a store under the current key of its ring, if it has one."""
+    """Keeps the bodies of a store under the current key of its ring, if it has one.
+
+    Attributes:
+        renew: has `run` take the keys that a file has then; those of before stay in use if it cannot.
+    """
 
     def __init__(self, seal: EventSeal | None, write: Write) -> None:
         self._seal = seal
         self._resealing = Resealing(seal)
         self._write = write
-        self._file: KeyRingFile | None = None
-        self._told = asyncio.Event()
+        self._change = RingChange()
+        self.renew = self._change.ask
 
     async def begin(self) -> None:
         """See that ring and store fit; called before anything else.
@@ -56,11 +60,6 @@ class StoreSealing:
         """
         await self._transact(self._resealing.begin)
 
-    def renew(self, file: KeyRingFile) -> None:
-        """Have `run` take the keys that ``file`` has now; those of before stay in use if it cannot."""
-        self._file = file
-        self._told.set()
-
     async def run(self) -> None:
         """Bring all bodies under the current key, again after each change of it; until cancelled.
 
@@ -69,39 +68,23 @@ class StoreSealing:
         """
         while self._seal is not None:
             try:
-                await self._renew(self._seal.ring)
+                await self._change.make(self._seal.ring, self._admit)
                 await self._reseal()
                 if await self._wipe():
-                    await self._told.wait()
+                    await self._change.asked.wait()
                 else:
                     await asyncio.sleep(_READER_S)
             except StoreUnavailable as exc:
                 _log.warning("sealing.put_off", extra={"reason": str(exc)})
                 await asyncio.sleep(_PUT_OFF_S)
 
-    async def _renew(self, ring: KeyRing) -> None:
-        file, self._file = self._file, None
-        self._told.clear()
-        if file is None:
-            return
-        try:
-            read = file.load()
-            # The store knows of the new key before the first body is sealed with it.
-            admit = partial(self._resealing.admit, keys=read.ids, target=read.current)
-            await self._transact(admit)
-            file.renew(ring)
-        except KeyRingUnusable as exc:
-            _log.error("sealing.ring_refused", extra={"reason": str(exc)})
-        except StoreUnavailable:
-            self.renew(file)
-            raise
-        else:
-            _log.info("sealing.ring_renewed", extra={"key": ring.current})
+    async def _admit(self, ring: KeyRing) -> None:
+        await self._transact(partial(self._resealing.admit, keys=ring.ids, target=ring.current))
 
     async def _reseal(self) -> None:
         now_s = asyncio.get_running_loop().time
         told_s, looked_at = now_s(), 0
-        while self._file is None:
+        while not self._change.is_due:
             began_s = now_s()
             progress = await self._transact(self._resealing.step)
             if progress.is_done:
@@ -114,13 +97,13 @@ class StoreSealing:
                     extra={"bodies": looked_at, "percent": round(100 * progress.part)},
                 )
             await asyncio.sleep(_REST * (now_s() - began_s))
-        if looked_at and self._file is None:
+        if looked_at and not self._change.is_due:
             _log.info("sealing.resealed", extra={"bodies": looked_at})
 
     async def _wipe(self) -> bool:
         """Wipe what old bodies left; return False where a reader that looks at them keeps it from that."""
         left = await self._transact(self._resealing.unwiped)
-        if left is None or self._file is not None:
+        if left is None or self._change.is_due:
             return True
         if left.what == PLAIN:
             if left.file_bytes > _WRITTEN_ANEW_BYTES_MAX:
