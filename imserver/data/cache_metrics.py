@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from imserver.data.counters import by_label
 
 
 class CacheCounts:
@@ -36,22 +38,18 @@ class CacheMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         counts = self._counts
-        read = CounterMetricFamily(
+        yield by_label(
             "imserver_log_events_read",
             "Events of pages that were read, by source",
-            labels=["source"],
+            "source",
+            {"cache": counts.from_cache, "store": counts.from_store},
         )
-        read.add_metric(["cache"], counts.from_cache)
-        read.add_metric(["store"], counts.from_store)
-        yield read
-        dropped = CounterMetricFamily(
+        yield by_label(
             "imserver_cache_not_used",
             "What was found in the cache and not used: let go by the store meanwhile, or not written by us",
-            labels=["why"],
+            "why",
+            {"outdated": counts.outdated, "refused": counts.refused},
         )
-        dropped.add_metric(["outdated"], counts.outdated)
-        dropped.add_metric(["refused"], counts.refused)
-        yield dropped
         yield GaugeMetricFamily(
             "imserver_cache_open", "1 while the cache answers in time", value=self._is_open()
         )

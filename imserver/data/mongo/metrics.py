@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from imserver.data.counters import by_label
 from imserver.data.mongo.counts import MongoCounts
 
 
@@ -17,14 +18,12 @@ class MongoMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         counts = self._counts
-        retries = CounterMetricFamily(
+        yield by_label(
             "imserver_store_retries",
             "Times a batch was planned anew: overtaken by another node, or a cid was stored already",
-            labels=["why"],
+            "why",
+            {"overtaken": counts.overtaken, "repeated": counts.repeated},
         )
-        retries.add_metric(["overtaken"], counts.overtaken)
-        retries.add_metric(["repeated"], counts.repeated)
-        yield retries
         yield CounterMetricFamily(
             "imserver_store_outcomes_unknown",
             "Inserts whose outcome had to be looked for, after an error of the network or the set",
