@@ -3,18 +3,18 @@
 They need no network: a running server takes in within a moment what they did, and without one they do it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
 import typer
-from msgspec import Struct
 
 from imserver.cli.failure import CommandFailed, WrongUse
+from imserver.cli.listing import JsonOption, print_rows
 from imserver.cli.options import DEFAULT_DATA, DataOption
 from imserver.cli.recording import act_of
-from imserver.cli.text import columns, date_time, printable
+from imserver.cli.text import date_time, printable
 from imserver.core import tokens as token_format
 from imserver.core.acts import Act, ActKind, RecordedAct, RobotEnded, TokenEnded, TokenRecord
 from imserver.core.errors import Refusal
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PAGE: Final = 500
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,7 +55,7 @@ def tokens(
 
     rows = _in_office(data, ask)
     header = ("ID", "KIND", "ROBOT", "GOOD FOR", "EXPIRES (UTC)", "STATE")
-    _print(rows, header, [_token_cells(row) for row in rows], as_json=as_json)
+    print_rows(rows, header, [_token_cells(row) for row in rows], as_json=as_json)
 
 
 def revoke(
@@ -111,7 +109,7 @@ def audit(
 
     rows = _in_office(data, ask)
     header = ("TIME (UTC)", "BY", "ACT", "ROBOT", "TOKEN", "WHAT ELSE")
-    _print(rows, header, [_act_cells(row) for row in rows], as_json=as_json)
+    print_rows(rows, header, [_act_cells(row) for row in rows], as_json=as_json)
 
 
 def _in_office(data: Path, work: Callable[["Office"], Awaitable[T]]) -> T:
@@ -181,15 +179,3 @@ def _act_cells(row: RecordedAct) -> tuple[str, ...]:
         row.token_id or "-",
         printable(facts),
     )
-
-
-def _print(
-    rows: Sequence[Struct],
-    header: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    *,
-    as_json: bool,
-) -> None:
-    lines = [msgspec.json.encode(row).decode() for row in rows] if as_json else None
-    for line in columns(header, cells) if lines is None else lines:
-        typer.echo(line)

@@ -10,8 +10,9 @@ import typer
 
 from imserver.cli.access import CaOption, PinOption, UrlOption, Wanted, client_command
 from imserver.cli.failure import CommandFailed
+from imserver.cli.listing import JsonOption, print_rows
 from imserver.cli.options import DEFAULT_URL
-from imserver.cli.text import columns, date_time, printable
+from imserver.cli.text import date_time, printable
 
 if TYPE_CHECKING:
     from client_sdk.options import Options
@@ -29,19 +30,14 @@ def add_to(app: typer.Typer) -> None:
 def nodes(
     wanted: Wanted,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the nodes of the deployment, as an admin; one that runs alone shows itself."""
     reach = wanted.access()
     options = _options(wanted.ca, wanted.pin)
     answer = _get(reach.url, "/v1/nodes", options, {"Authorization": f"Bearer {reach.token}"})
     rows: list[dict[str, Any]] = msgspec.json.decode(answer)["nodes"]
-    if as_json:
-        lines = [msgspec.json.encode(row).decode() for row in rows]
-    else:
-        lines = list(columns(_HEADER, [_cells(row) for row in rows]))
-    for line in lines:
-        typer.echo(line)
+    print_rows(rows, _HEADER, [_cells(row) for row in rows], as_json=as_json)
 
 
 def health(

@@ -6,17 +6,17 @@ everywhere.
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
-from msgspec import Struct
 
 from imserver.cli.access import Wanted, client_command, device_name
 from imserver.cli.failure import CommandFailed, WrongUse
-from imserver.cli.text import body_text, clock_time, columns, date_time
+from imserver.cli.listing import JsonOption, json_line, print_rows
+from imserver.cli.text import body_text, clock_time, date_time
 from imserver.protocol import names
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ConversationArgument = Annotated[
     str, typer.Argument(metavar="CONV", help="g/<group> or d/<robot>/<robot>.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 PAGE: Final = 500
 """Events asked for at once; the server's own limit is above it unless it is set very low."""
@@ -122,7 +121,7 @@ def tail(
 ) -> None:
     """Print a conversation's events in order."""
     where = names.conversation(conv)
-    show = _json_line if as_json else _text_line
+    show = json_line if as_json else _text_line
 
     async def work(client: "Robot") -> None:
         async for event in _events(client, where, after=after, lines=lines, follow=follow):
@@ -140,7 +139,7 @@ def robots(wanted: Wanted, *, as_json: JsonOption = False) -> None:
         cells = [
             (row.robot, "yes" if row.online else "no", date_time(row.registered)) for row in rows
         ]
-        _print(rows, ("ROBOT", "ONLINE", "REGISTERED (UTC)"), cells, as_json=as_json)
+        print_rows(rows, ("ROBOT", "ONLINE", "REGISTERED (UTC)"), cells, as_json=as_json)
 
     _as_client(wanted, work)
 
@@ -151,7 +150,7 @@ def groups(wanted: Wanted, *, as_json: JsonOption = False) -> None:
     async def work(client: "Robot") -> None:
         rows = await client.groups()
         cells = [(row.conv, str(row.members), str(row.seq), row.role or "-") for row in rows]
-        _print(rows, ("GROUP", "MEMBERS", "SEQ", "ROLE"), cells, as_json=as_json)
+        print_rows(rows, ("GROUP", "MEMBERS", "SEQ", "ROLE"), cells, as_json=as_json)
 
     _as_client(wanted, work)
 
@@ -208,21 +207,6 @@ def _text_line(event: "Event") -> str:
     ref = f" to {event.ref}" if event.ref is not None else ""
     time = clock_time(event.ts)
     return f"{event.seq:>6}  {time}  {event.sender}  {event.kind}{ref}  {body_text(event.body)}"
-
-
-def _json_line(row: Struct) -> str:
-    return msgspec.json.encode(row).decode()
-
-
-def _print(
-    rows: Sequence[Struct],
-    header: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    *,
-    as_json: bool,
-) -> None:
-    for line in [_json_line(row) for row in rows] if as_json else columns(header, cells):
-        typer.echo(line)
 
 
 def _json_value(text: str) -> Any:
