@@ -3,7 +3,7 @@
 Beside the data directory, commands do the same without a server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from imserver.core import tokens
 from imserver.core.acts import ActKind, RecordedAct, RobotEnded, TokenEnded, TokenRecord, minting
@@ -51,15 +51,12 @@ class Administering:
         Raises:
             Refusal: ``bad_frame`` for a bad name or lifetime.
         """
-        permissions.require_admin(is_admin=session.admin)
-        token_id, now_ms = self._ids.token(), self._clock.now_ms()
-        try:
-            claims = tokens.enrolment(
+        return await self._mint(
+            session,
+            lambda token_id, now_ms: tokens.enrolment(
                 robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, groups=groups
-            )
-        except ValueError as exc:
-            raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
-        return await self._minted(session, claims)
+            ),
+        )
 
     async def mint_bearer(
         self, session: Session, robot: str, *, scopes: Sequence[str], ttl_ms: int
@@ -69,15 +66,12 @@ class Administering:
         Raises:
             Refusal: ``bad_frame`` for a bad name, scope or lifetime.
         """
-        permissions.require_admin(is_admin=session.admin)
-        token_id, now_ms = self._ids.token(), self._clock.now_ms()
-        try:
-            claims = tokens.bearer(
+        return await self._mint(
+            session,
+            lambda token_id, now_ms: tokens.bearer(
                 robot, token_id=token_id, now_ms=now_ms, ttl_ms=ttl_ms, scopes=scopes
-            )
-        except ValueError as exc:
-            raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
-        return await self._minted(session, claims)
+            ),
+        )
 
     async def revoke_token(self, session: Session, token_id: str) -> None:
         """End a token, and within a second all that was opened with it.
@@ -134,7 +128,14 @@ class Administering:
         self._check(limit)
         return await self._administration.acts(before=before, limit=limit)
 
-    async def _minted(self, session: Session, claims: Claims) -> tuple[str, Claims]:
+    async def _mint(
+        self, session: Session, make: Callable[[str, int], Claims]
+    ) -> tuple[str, Claims]:
+        permissions.require_admin(is_admin=session.admin)
+        try:
+            claims = make(self._ids.token(), self._clock.now_ms())
+        except ValueError as exc:
+            raise Refusal(ErrorCode.BAD_FRAME, str(exc)) from exc
         await self._ledger.perform([minting(claims, by=session.robot)])
         return self._authority.mint(claims), claims
 
