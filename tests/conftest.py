@@ -1,11 +1,12 @@
 """What all tests share: seeded randomness, and strictness about the event loop in unit tests."""
 
-import logging
+import asyncio
 import os
 import random
 import secrets
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+from tests import processor
 from tests.mongo_server import MongoSet
 
 _SEED = pytest.StashKey[int]()
 BLOCKED_LOOP_S = 2.0
-"""How long one step of the loop may take in a unit test; shorter ones are noise on a busy machine."""
+"""How long one step of the loop may take in a unit test, beside what the process waited for a processor."""
 
 _UNIT_TESTS = Path(__file__).parent / "unit"
 
@@ -93,38 +95,48 @@ def mongo_set() -> Iterator[MongoSet]:
 
 
 @pytest.fixture(autouse=True)
-def _blocked_loop_fails(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a unit test in which one step blocked the event loop (asyncio tells, being in debug mode)."""
+def _blocked_loop_fails(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail a unit test in which one step blocked the event loop."""
     if not _is_unit_test(request.node):
         yield
         return
-    watch = _SlowSteps()
-    logging.getLogger("asyncio").addHandler(watch)
+    slow: list[str] = []
+    monkeypatch.setattr(asyncio.Handle, "_run", _watched(asyncio.Handle._run, slow))
     yield
-    logging.getLogger("asyncio").removeHandler(watch)
-    if watch.slow:
-        pytest.fail("blocked the event loop: " + "; ".join(watch.slow))
+    if slow:
+        pytest.fail("blocked the event loop: " + "; ".join(slow))
+
+
+def _watched(run: Callable[[asyncio.Handle], None], slow: list[str]) -> Any:
+    """Return what runs a step of a loop, and notes it where it took too long.
+
+    asyncio's debug mode can tell, too, but it makes every step several times as long.
+    """
+    clock, waited_at_first_s = time.monotonic, _waited_s()
+
+    def watched(step: asyncio.Handle) -> None:
+        began_s = clock()
+        run(step)
+        took_s = clock() - began_s
+        if took_s > BLOCKED_LOOP_S and took_s - (_waited_s() - waited_at_first_s) > BLOCKED_LOOP_S:
+            slow.append(f"{step!r} took {took_s:.1f} s")
+
+    return watched
+
+
+def _waited_s() -> float:
+    return processor.waited_s(os.getpid(), only_main=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let every event loop that a unit test makes be in debug mode."""
+    """Let every event loop that a unit test makes by itself be in debug mode."""
     if _is_unit_test(item):
         os.environ["PYTHONASYNCIODEBUG"] = "1"
     else:
         os.environ.pop("PYTHONASYNCIODEBUG", None)
-
-
-class _SlowSteps(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.slow: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == "Executing %s took %.3f seconds" and isinstance(record.args, tuple):
-            _, took_s = record.args
-            if isinstance(took_s, float) and took_s > BLOCKED_LOOP_S:
-                self.slow.append(record.getMessage())
 
 
 def _is_unit_test(item: pytest.Item) -> bool:

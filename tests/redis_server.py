@@ -11,15 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.place import LOOPBACK, Place
+from tests.ports import free_port
 
 PROGRAM = shutil.which("redis-server") or "/usr/bin/redis-server"
 START_S = 20
-
-
-def free_port(port: int = 0) -> int:
-    """Return a port that nobody has, or this one if nobody has it."""
-    with socket.create_server(("127.0.0.1", port)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class RedisServer:
@@ -40,7 +35,7 @@ class RedisServer:
         self.host = place.host
         self._bind = bind or place.host
         self._prefix = place.prefix
-        self.port = free_port(port)
+        self.port = port or free_port()
         self._options = tuple(options)
         # What a replica is sent is written to a file, which no other server must find when it starts.
         self._file = Path(tempfile.gettempdir(), f"imserver-redis-{place.host}-{self.port}.rdb")

@@ -24,7 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.mongo_server import MongoSet, free_port
+from tests.mongo_server import MongoSet
+from tests.ports import free_port
 from tests.redis_server import redis_process
 from tools import compose
 

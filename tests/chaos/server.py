@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import processor
 from tests.chaos.child import send_signal
 from tests.e2e.server_process import ServerProcess
 from tests.place import LOOPBACK, Place
@@ -169,11 +170,7 @@ class ChaosServer:
 
     def waited_s(self) -> float:
         """Return how long its threads, all together, were ready to run and had no processor."""
-        waited_ns = 0
-        for file in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                waited_ns += int(file.read_text().split()[1])
-        return waited_ns / 1e9
+        return processor.waited_s(self.pid)
 
     def descriptors(self) -> int:
         """Return how many files and sockets the process has open."""

@@ -17,6 +17,7 @@ from imserver.route.redis_attendance import RedisAttendance
 from imserver.route.redis_client import connect
 from tests.redis_cluster import RedisClusterServers
 from tests.redis_server import RedisServer, redis_process
+from tests.until import until
 
 PATIENCE_S = 10
 R1, R2, R3 = (RobotName(f"r{number}") for number in (1, 2, 3))
@@ -100,12 +101,6 @@ async def running(*nodes: Holding) -> AsyncIterator[list[asyncio.Task[None]]]:
         await until(lambda: all(len(node.others) == len(nodes) - 1 for node in nodes))
         yield tasks
         scope.cancel_all()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def seen(node: Holding, robots: set[RobotName]) -> None:

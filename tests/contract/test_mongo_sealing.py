@@ -4,7 +4,7 @@ moved unnoticed, and keys change under nodes that serve it together."""
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from tests.contract.records import (
 )
 from tests.contract.retention_contract import RetentionContract
 from tests.mongo_server import MongoSet
+from tests.until import until
 
 MARK = b"a marked text that must not be readable anywhere"
 COUNT = 300
@@ -97,12 +98,6 @@ async def running(store: MongoStore) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 def meta(url: str, name: str = "sealing") -> dict[str, Any]:

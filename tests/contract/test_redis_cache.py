@@ -1,7 +1,7 @@
 """The cache on a real Redis keeps the contract, and goes out of the way when Redis is in trouble."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -22,6 +22,7 @@ from tests.contract.cache_contract import (
 from tests.redis_cluster import RedisClusterServers
 from tests.redis_server import RedisServer, redis_process
 from tests.slow_proxy import slow_proxy
+from tests.until import until
 
 
 @pytest.fixture
@@ -33,12 +34,6 @@ def server() -> Iterator[RedisServer]:
 def made(url: str, *, prefix: str = "test") -> RedisCache:
     budget = FillBudget(window_s=60, bytes_max=BYTES_MAX, log_bytes_max=LOG_BYTES_MAX)
     return RedisCache(connect(url), prefix=prefix, expire_s=60, budget=budget)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,6 +20,7 @@ from imserver.route.slots import partition_of, slot_of
 from tests.contract.router_contract import A, B, Ear, RouterContract, run, signal
 from tests.redis_cluster import RedisClusterServers, call, redis_cluster, wait_until
 from tests.redis_server import RedisServer
+from tests.until import until
 
 PATIENCE_S = 50
 
@@ -34,12 +35,6 @@ def made(cluster: RedisClusterServers, node: str, *, prefix: str = "test") -> Re
 def lines_of(router: RedisRouter) -> list[RedisLine]:
     assert isinstance(router._carrier, RedisShards)
     return [served.line for served in router._carrier._lines.values()]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

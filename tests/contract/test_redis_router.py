@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -22,6 +22,7 @@ from imserver.route.redis_line import RedisLine
 from imserver.route.redis_publisher import QUEUED_BYTES_MAX
 from tests.contract.router_contract import PATIENCE_S, A, B, Ear, RouterContract, run, signal
 from tests.redis_server import RedisServer, redis_process
+from tests.until import until
 
 
 @pytest.fixture
@@ -39,12 +40,6 @@ def made(server: RedisServer, node: str, **settings: int) -> RedisRouter:
 def line_of(router: RedisRouter) -> RedisLine:
     assert isinstance(router._carrier, RedisLine)
     return router._carrier
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from imserver.data.sqlite.store import SqliteStore
 from imserver.data.sqlite.writer import StoreHealth, Writer
 from tests.contract.records import DOCK, EVERYTHING, LINE, R1, R2, YARD, created, event, store_all
 from tests.contract.records import whole_log as log_of
+from tests.until import until
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW, NEWEST = (SealingKey(bytes([number] * 32)) for number in (0, 9, 19))
@@ -73,12 +74,6 @@ async def opened(path: Path, *keys: SealingKey) -> AsyncIterator[SqliteStore]:
         yield store
     finally:
         await store.aclose()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

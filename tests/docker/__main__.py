@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.docker.dockerfile import Image
-from tests.mongo_server import free_port
+from tests.ports import free_port
 
 START_S = 30.0
 STOP_S = 30.0

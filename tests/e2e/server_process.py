@@ -16,6 +16,7 @@ from imserver.core import tokens
 from imserver.data.directory import DataDirectory
 from tests.certificates import Certificates
 from tests.place import LOOPBACK
+from tests.ports import free_port
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
@@ -65,7 +66,7 @@ class ServerProcess:
 
     @property
     def port(self) -> int:
-        """Where HTTP and WebSockets are served; zero before the first start."""
+        """Where HTTP and WebSockets are served, from one start to the next; zero before the first."""
         return self._port
 
     def listen_again_at(self, port: int) -> None:
@@ -109,6 +110,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the process and return once it says that it is ready."""
+        self._port = self._port or free_port()
         command = [*self._prefix, sys.executable, "-m", "imserver", "serve", *self._arguments]
         command += ["--listen", f"{self.host}:{self._port}", "--data", str(self.data)]
         if self._tcp_port:

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from client_sdk import BlockingRobot, Options, OutcomeUnknown, Robot, State
+from tests.until import until
 
 pytestmark = pytest.mark.process
 
@@ -19,12 +20,6 @@ async def collect(robot, until_body, seen):
         if event.body == until_body:
             robot.done(event)
             return
-
-
-async def wait_for(condition):
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_killed_server_costs_nothing(server, tmp_path):
@@ -51,7 +46,7 @@ async def test_a_killed_server_costs_nothing(server, tmp_path):
                 talkers.create_task(talk(a, conv))
                 talkers.create_task(talk(b, conv))
                 for share in (0.25, 0.6):
-                    await wait_for(lambda share=share: min(done.values()) > SENDS * share)
+                    await until(lambda share=share: min(done.values()) > SENDS * share)
                     server.kill()
                     await asyncio.to_thread(server.restart)
             await a.send(conv, "end")

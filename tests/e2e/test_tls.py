@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_cli import imserver
 from tests.e2e.wire import ANY, Fleet, Peer
+from tests.until import until
 
 pytestmark = pytest.mark.one_node(reason="TLS ends at a node, of one or of several alike")
 
@@ -63,12 +64,6 @@ def shown(server: ServerProcess, port: int) -> bytes:
         server.tls.context().wrap_socket(plain, server_hostname="127.0.0.1") as wrapped,
     ):
         return wrapped.getpeercert(binary_form=True) or b""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 # The certificate of the server.

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.house.source_tree import ROOT
+from tests.ports import free_port
 
 DEADLINE_S = 30.0
 READY = {"imserver serve": "ready http://", "python picker.py": "g/dock 1 "}
@@ -30,7 +30,7 @@ class Tour:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self._running: list[subprocess.Popen[bytes]] = []
         self._printed: list[tuple[str, Path]] = []
 
@@ -109,9 +109,3 @@ def blocks(page: str) -> list[Block]:
 def readme() -> str:
     """Return the README."""
     return (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

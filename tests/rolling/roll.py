@@ -12,7 +12,8 @@ from msgspec import Struct
 from imserver.verify import HistoryWriter, verify
 from imserver.verify import Report as Verified
 from imserver.verify.raw_log import read_log_file
-from tests.mongo_server import MongoSet, free_port
+from tests.mongo_server import MongoSet
+from tests.ports import free_port
 from tests.rolling.crew import Member
 from tools.cluster import Cluster, Node, cluster
 

@@ -7,6 +7,7 @@ import pytest
 
 from imserver.access import flusher as flusher_module
 from imserver.access.flusher import MANY, Flusher
+from tests.until import until
 
 LONG_S = 3_600.0
 
@@ -54,12 +55,6 @@ async def test_what_is_queued_during_a_flush_waits_for_the_next_tick() -> None:
     assert (first.count, second.count) == (1, 1)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
-
-
 async def test_what_is_pushed_to_a_quiet_connection_goes_out_in_the_next_tick() -> None:
     flusher, tap = Flusher(beat_s_max=LONG_S), Tap()
     assert flusher.add_pushed(tap)
@@ -74,14 +69,14 @@ async def test_what_is_pushed_in_the_same_beat_goes_out_together_with_the_next()
     assert not flusher.add_pushed(tap)
     await asyncio.sleep(0)
     assert tap.count == 1
-    await until(lambda: tap.count == 2)
+    await until(lambda: tap.count == 2, step_s=0)
     assert not flusher.add_pushed(tap), "the write with the beat counts as one in that beat"
 
 
 async def test_a_beat_in_which_nothing_was_pushed_is_the_last() -> None:
     flusher, tap = Flusher(beat_s_max=LONG_S), Tap()
     flusher.add_pushed(tap)
-    await until(lambda: not flusher._is_beating)
+    await until(lambda: not flusher._is_beating, step_s=0)
     assert flusher.add_pushed(tap), "the connection was quiet"
 
 
@@ -95,7 +90,7 @@ async def test_a_beat_is_the_longer_the_more_it_writes_up_to_the_limit(
         flusher.add_pushed(tap)
         await asyncio.sleep(0)
         flusher.add_pushed(tap)
-    await until(lambda: taps[1].count == 2)
+    await until(lambda: taps[1].count == 2, step_s=0)
     assert taps[0].count == 1
 
 
@@ -134,6 +129,6 @@ async def test_who_waited_for_the_beat_and_is_gone_stops_nothing() -> None:
     beat = flusher.wait_for_beat()
     assert beat is not None
     beat.cancel()
-    await until(lambda: taps[-1].count == 2)
+    await until(lambda: taps[-1].count == 2, step_s=0)
     flusher.add_pushed(taps[0])
-    await until(lambda: taps[0].count == 3)
+    await until(lambda: taps[0].count == 3, step_s=0)

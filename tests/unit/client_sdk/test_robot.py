@@ -23,6 +23,7 @@ from client_sdk import (
 )
 from client_sdk.testing import MemoryServer
 from imserver.protocol.limits import Limits
+from tests.until import until
 
 QUICK = Options(backoff_base_s=0.001, backoff_cap_s=0.01, connect_timeout_s=5.0)
 
@@ -45,13 +46,6 @@ async def take(robot, count):
         taken.append(await anext(stream))
     robot.done(taken[-1])
     return taken
-
-
-async def until(condition):
-    """Wait until ``condition()`` is true, turn by turn of the loop."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 def bodies(events):
@@ -142,7 +136,7 @@ async def test_a_caller_that_gives_up_leaves_nothing_behind(server, dock):
     async with server.robot("r1", options=QUICK) as r1:
         server.reachable = False
         server.cut_connections()
-        await until(lambda: r1.state is not State.ONLINE)
+        await until(lambda: r1.state is not State.ONLINE, step_s=0)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await r1.send(dock, "x")
@@ -422,7 +416,7 @@ async def drain(robot):
 async def test_a_draining_server_is_come_back_to(server, dock):
     async with server.robot("r1", options=QUICK) as r1:
         server.close_connections(4100, "draining", retry_after_ms=10)
-        await until(lambda: r1.state is not State.ONLINE)
+        await until(lambda: r1.state is not State.ONLINE, step_s=0)
         await r1.wait_online()
         assert r1.statistics().connections == 2
 
@@ -431,7 +425,7 @@ async def test_a_robot_waits_for_a_server_that_is_not_there_yet(server):
     server.reachable = False
     robot = server.robot("r1", options=QUICK)
     entering = asyncio.create_task(robot.__aenter__())
-    await until(lambda: robot.state is State.WAITING)
+    await until(lambda: robot.state is State.WAITING, step_s=0)
     server.reachable = True
     await entering
     assert robot.state is State.ONLINE
@@ -468,7 +462,7 @@ async def test_leaving_the_context_ends_what_waits(server, dock):
         server.reachable = False
         server.cut_connections()
         sending = asyncio.create_task(r1.send(dock, 1))
-        await until(lambda: r1.statistics().pending == 1)
+        await until(lambda: r1.statistics().pending == 1, step_s=0)
     await reading
     with pytest.raises(OutcomeUnknown):
         await sending

@@ -23,6 +23,7 @@ from client_sdk import (
 )
 from client_sdk.memory import Bound, Keep, KeptSend, Owner, Place
 from client_sdk.testing import MemoryServer
+from tests.until import until
 
 QUICK = Options(backoff_base_s=0.001, backoff_cap_s=0.01, connect_timeout_s=5.0)
 R1 = Owner("r1", "main")
@@ -59,12 +60,6 @@ def held(memory):
     recollection = memory.open(R1)
     memory.close()
     return recollection
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def leave_one_waiting(server, memory, conv, body="x", cid="mine"):

@@ -25,6 +25,7 @@ from client_sdk import (
 )
 from client_sdk.sealed import ratchet
 from client_sdk.testing import MemoryServer
+from tests.until import until
 
 OPTIONS = Options(backoff_base_s=0.001, backoff_cap_s=0.01, connect_timeout_s=5.0)
 KEYS = {name: RobotKey.generate() for name in ("r1", "r2", "r3")}
@@ -58,12 +59,6 @@ def world():
 @pytest.fixture
 def dock(world):
     return world.server.add_group("dock", ["r1", "r2"])
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def announced(world, conv, *robots):
