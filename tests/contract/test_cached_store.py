@@ -14,6 +14,7 @@ from imserver.data.cache_metrics import CacheCounts
 from imserver.data.cached_log import CachedLog
 from imserver.data.fill_budget import FillBudget
 from imserver.data.mongo.store import MongoStore
+from imserver.data.redis import cache as redis_cache
 from imserver.data.redis.cache import RedisCache
 from imserver.data.store import Store
 from imserver.protocol.events import Event
@@ -55,6 +56,12 @@ class Cached:
             while self._cache._queue:
                 await asyncio.sleep(0)
         return page
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give Redis the time that it may need where all processors are busy."""
+    monkeypatch.setattr(redis_cache, "DEADLINE_S", 5.0)
 
 
 @pytest.fixture(scope="module")

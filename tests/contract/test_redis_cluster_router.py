@@ -215,6 +215,7 @@ async def test_when_a_master_fails_its_replica_goes_on(cluster_with_replica):
             await pair.until_heard(conv, 1)
         failing.kill()
         await until(lambda: not pair.two.is_connected)
+        own_cluster.take_over()
         await until(lambda: pair.one.is_connected and pair.two.is_connected)
         await until(lambda: pair.ears[1].followed.count(convs[0]) >= 2)
         for conv in convs:

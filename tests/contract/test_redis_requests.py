@@ -14,8 +14,9 @@ from imserver.route.redis_client import connect
 from imserver.route.redis_requests import RedisRequests
 from imserver.route.requests import Unanswered
 from tests.contract.router_contract import PATIENCE_S, Ear
-from tests.contract.test_redis_router import made, until
+from tests.contract.test_redis_router import made
 from tests.redis_server import RedisServer, redis_process
+from tests.until import until
 
 FOREVER_S = 3_600
 
