@@ -8,8 +8,8 @@ from imserver.access.tolls import Tolls
 from imserver.logic.session import Session
 
 
-class AddressGate:
-    """Counts a request before anything is asked of it."""
+class _Gate:
+    """Counts a request, and passes it on."""
 
     def __init__(self, app: ASGIApp, tolls: Tolls, *, bytes_max: int) -> None:
         self._app = app
@@ -22,30 +22,29 @@ class AddressGate:
         Raises:
             Refusal: ``rate_limited``.
         """
+        self._take(scope)
+        await self._app(scope, receive, send)
+
+    def _take(self, scope: Scope) -> None:
+        raise NotImplementedError
+
+
+class AddressGate(_Gate):
+    """Counts a request before anything is asked of it."""
+
+    def _take(self, scope: Scope) -> None:
         client = scope.get("client")
         if client is not None:
             self._tolls.take_from(source_of(client[0]), held_bytes(scope, self._bytes_max))
-        await self._app(scope, receive, send)
 
 
-class RobotGate:
+class RobotGate(_Gate):
     """Counts a request whose robot is known."""
 
-    def __init__(self, app: ASGIApp, tolls: Tolls, *, bytes_max: int) -> None:
-        self._app = app
-        self._tolls = tolls
-        self._bytes_max = bytes_max
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on.
-
-        Raises:
-            Refusal: ``rate_limited``.
-        """
+    def _take(self, scope: Scope) -> None:
         session = scope.get("user")
         if isinstance(session, Session):
             self._tolls.take_of(session.robot, held_bytes(scope, self._bytes_max))
-        await self._app(scope, receive, send)
 
 
 def held_bytes(scope: Scope, most: int) -> int:

@@ -48,8 +48,9 @@ async def remove_key(url: str, file: KeyRingFile, key: KeyId) -> None:
         await database.aclose()
     if bodies:
         raise KeyRingUnusable(
-            f"key {key} cannot be removed: {bodies:,} bodies are sealed with it. Servers seal them anew with "
-            "the current key, once each has been told of that (SIGHUP, or a restart); see `keys list`"
+            f"key {key} cannot be removed: {bodies:,} bodies are sealed with it. Servers seal them anew "
+            "with the current key, once each has been told of that (SIGHUP, or a restart); see `imserver "
+            "keys list`"
         )
     if nodes:
         raise KeyRingUnusable(

@@ -6,7 +6,7 @@ Everything blocks.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 
@@ -17,6 +17,8 @@ from imserver.data.sealing import EventSeal
 from imserver.data.sqlite.file import StoreLock, is_damage, open_for_reading
 from imserver.data.sqlite.resealing import Resealing, Uses, required_keys, uses
 from imserver.data.sqlite.writer import StoreHealth, Writer
+
+T = TypeVar("T")
 
 _IN_USE: Final = (
     "key {key} cannot be removed: {count:,} bodies are sealed with it. A running server seals them anew with "
@@ -34,13 +36,7 @@ def count_uses(path: Path) -> Uses:
     Raises:
         StoreCorrupt, StoreUnavailable: it cannot be read.
     """
-    db = open_for_reading(path)
-    try:
-        return uses(db)
-    except apsw.Error as exc:
-        raise _unreadable(path, exc) from exc
-    finally:
-        db.close()
+    return _asked(path, uses)
 
 
 def keys_required(path: Path) -> set[KeyId]:
@@ -49,13 +45,7 @@ def keys_required(path: Path) -> set[KeyId]:
     Raises:
         StoreCorrupt, StoreUnavailable: it cannot be read.
     """
-    db = open_for_reading(path)
-    try:
-        return required_keys(db)
-    except apsw.Error as exc:
-        raise _unreadable(path, exc) from exc
-    finally:
-        db.close()
+    return _asked(path, required_keys)
 
 
 def remove_key(path: Path, file: KeyRingFile, key: KeyId) -> None:
@@ -141,7 +131,14 @@ def _at_rest(path: Path, ring: KeyRing | None, work: Callable[[Writer], None]) -
         writer.close()
 
 
-def _unreadable(path: Path, exc: apsw.Error) -> StoreCorrupt | StoreUnavailable:
-    if is_damage(exc):
-        return StoreCorrupt(f"{path} is damaged ({exc}); see `imserver check`")
-    return StoreUnavailable(f"{path} cannot be read now: {exc}")
+def _asked(path: Path, question: Callable[[apsw.Connection], T]) -> T:
+    """Return what is found out from a store beside the server that runs on it."""
+    db = open_for_reading(path)
+    try:
+        return question(db)
+    except apsw.Error as exc:
+        if is_damage(exc):
+            raise StoreCorrupt(f"{path} is damaged ({exc}); see `imserver check`") from exc
+        raise StoreUnavailable(f"{path} cannot be read now: {exc}") from exc
+    finally:
+        db.close()
