@@ -88,9 +88,9 @@ async def test_many_that_were_answered_together_go_together_again(
     await tier.settle()
     submit(tier, ledger, line("early"))
     tier.store.commits.open()
-    await wait_until(lambda: len(ledger.heard) == MANY)
+    await wait_until(lambda: len(ledger.heard) >= MANY)
     submit(tier, ledger, *(line(f"two {cid}") for cid in crowd))
-    await wait_until(lambda: len(ledger.heard) == 2 * MANY + 1)
+    await wait_until(lambda: len(ledger.heard) >= 2 * MANY + 1)
     assert [len(batch) for batch in batches(tier)] == [MANY, MANY + 1]
 
 
@@ -101,7 +101,7 @@ async def test_who_does_not_send_again_is_not_waited_for_for_long(tier: LogicTie
     await tier.settle()
     submit(tier, ledger, line("alone"))
     tier.store.commits.open()
-    await wait_until(lambda: len(ledger.heard) == MANY + 1)
+    await wait_until(lambda: len(ledger.heard) >= MANY + 1)
     assert batches(tier)[1:] == [["alone"]]
 
 
