@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from imserver.protocol import names
-from imserver.protocol.names import ConversationName
 
 WHOLE: Final = "*"
 ADMIN: Final = "admin"
@@ -105,9 +104,3 @@ def _parts(text: str) -> tuple[Verb, str]:
     except ValueError:  # a name that breaks its rule is one, too
         raise ValueError(f"{names.clip(text)!r} is no scope; it must be {RULE}") from None
     return verb, about
-
-
-def conversation_of(text: str) -> ConversationName | None:
-    """Return the conversation that a well-formed scope is about, if it is about one."""
-    about = text.partition(":")[2]
-    return ConversationName(about) if about not in ("", EVERYWHERE) else None

@@ -76,11 +76,12 @@ class _Check:
         await self._check_cursors()
         await self._check_seals()
         await self._check_blobs()
-        name = database.client.get_default_database("imserver").name
         build: Any = await database.client.admin.command("buildInfo")
         count = sum(log.events for log in self._logs.values())
         findings = tuple(self._tally.findings())
-        return Report(name, build["version"], conversations, count, findings, self._unopened)
+        return Report(
+            database.name, build["version"], conversations, count, findings, self._unopened
+        )
 
     async def _read_logs(self) -> dict[str, _Log]:
         group = {

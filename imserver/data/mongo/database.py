@@ -111,6 +111,7 @@ class Database:
     """One deployment's database. Made by `open`.
 
     Attributes:
+        name: its own, in the set.
         events: the logs: ``_id`` {c: conversation, s: seq}.
         events_of_one_moment: the same, for reads that see all of it as of one moment.
         conversations: what follows from the logs: epoch, members, floor.
@@ -132,15 +133,15 @@ class Database:
 
     def __init__(self, client: AsyncMongoClient[Document]) -> None:
         self.client = client
-        name = client.get_default_database(_DATABASE).name
+        self.name: Final[str] = client.get_default_database(_DATABASE).name
         options: Any = {
             "codec_options": CodecOptions(type_registry=TypeRegistry([_PlainInt()])),
             "read_preference": ReadPreference.PRIMARY,
             "write_concern": _MAJORITY,
         }
-        self._db = client.get_database(name, read_concern=ReadConcern("majority"), **options)
+        self._db = client.get_database(self.name, read_concern=ReadConcern("majority"), **options)
         self._as_of_one_moment = client.get_database(
-            name, read_concern=ReadConcern("snapshot"), **options
+            self.name, read_concern=ReadConcern("snapshot"), **options
         )
         self.events: Collection = self._db.events
         self.events_of_one_moment: Collection = self._as_of_one_moment.events

@@ -104,8 +104,3 @@ def robot_of(document: Document) -> RobotRecord:
 def conv_of(event: Document) -> ConversationName:
     """Return the conversation of an event's document."""
     return ConversationName(event["_id"]["c"])
-
-
-def first_line(lines: list[Any]) -> Any | None:
-    """Return the one thing that a lookup found, or None."""
-    return lines[0] if lines else None
