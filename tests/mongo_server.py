@@ -22,6 +22,19 @@ from pymongo.errors import PyMongoError
 from tests.place import LOOPBACK, Place
 from tests.ports import free_port
 
+PROMPT: Mapping[str, Any] = {
+    "electionTimeoutMillis": 3_000,
+    "heartbeatTimeoutSecs": 3,
+    "heartbeatIntervalMillis": 100,
+    "catchUpTimeoutMillis": 500,
+    "chainingAllowed": False,
+}
+PROMPT_PARAMETERS: Mapping[str, Any] = {
+    "oplogNetworkTimeoutBufferSeconds": 2,
+    "oplogFetcherSteadyStateMaxFetcherRestarts": 0,
+}
+"""Settings of a set and of its members by which it goes on soon, as docs/explanation/mongodb.md has them."""
+
 START_S = 60
 _names = itertools.count()
 
@@ -48,8 +61,10 @@ class MongoSet:
         settings: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        logs: Path | None = None,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="imserver-mongo-"))
+        self._logs = logs or self.folder
         self._places = list(places) or [LOOPBACK] * members
         self.ports = [free_port() for _ in self._places]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -107,7 +122,7 @@ class MongoSet:
         command += ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"]
         for name, value in self._parameters.items():
             command += ["--setParameter", f"{name}={value}"]
-        with (home / "log").open("ab") as log:
+        with self._log(member).open("ab") as log:
             # In a session of its own: Ctrl-C is for whoever started it.
             self._processes[member] = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True
@@ -200,11 +215,18 @@ class MongoSet:
         with self.direct(member) as client:
             client.admin.command(point)
 
+    def is_asked(self, member: int, command: str, collection: str) -> bool:
+        """Tell whether a member is working on a command on a collection, or waits in it."""
+        with self.direct(member) as client:
+            under_way = client.admin.aggregate([{"$currentOp": {}}])
+            return any(op.get("command", {}).get(command) == collection for op in under_way)
+
     def _answers(self, member: int) -> bool:
-        assert self._processes[member].poll() is None, (
-            self.folder / str(member) / "log"
-        ).read_text()
+        assert self._processes[member].poll() is None, self._log(member).read_text()
         return bool(self._hello(member))
+
+    def _log(self, member: int) -> Path:
+        return self._logs / f"mongod-{member + 1}.log"
 
     def _hello(self, member: int) -> Any:
         try:

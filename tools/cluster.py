@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.mongo_server import MongoSet
+from tests.mongo_server import PROMPT, PROMPT_PARAMETERS, MongoSet
 from tests.ports import free_port
 from tests.redis_server import redis_process
 from tools import compose
@@ -176,7 +176,7 @@ def cluster(*, listen: str, members: int = 3, mongo: MongoSet | None = None) -> 
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if mongo is None:
-            mongo = MongoSet(members)
+            mongo = MongoSet(members, settings=PROMPT, parameters=PROMPT_PARAMETERS)
             stack.callback(mongo.stop)
             mongo.start()
         redis = stack.enter_context(redis_process())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.cluster.mutants import MUTANTS
 from tests.chaos.cluster.setting import CLUSTER, why_not
 from tests.chaos.command import CANNOT as CANNOT_RUN
 
@@ -42,6 +43,13 @@ def test_lost_answers_and_hints_and_a_new_primary_lose_and_double_nothing(
     assert {row["name"] for row in report["faults"] if row["count"]} == set(FAULTS.split(","))
     assert report["acked"] > 0
     assert "Cluster chaos: clean" in (tmp_path / "report.html").read_text()
+
+
+def test_each_broken_copy_of_the_server_can_be_made() -> None:
+    for mutant in MUTANTS:
+        for change in mutant.changes:
+            text = (ROOT / change.file).read_text(encoding="utf-8")
+            assert text.count(change.old) == 1, (mutant.says, change)
 
 
 def test_where_no_namespaces_can_be_made_a_run_says_so(

@@ -3,12 +3,13 @@ reordered, and there is no gap."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 
 import pytest
 
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Stored, Unresolved
+from imserver.data.mongo.database import Database
 from imserver.data.mongo.store import MongoStore
 from imserver.protocol.names import ConversationName, RobotName
 from tests.contract.records import EVERYTHING, MAIN, R1, R2, R3, added, created, event, removed
@@ -18,6 +19,7 @@ CONVS = [ConversationName(name) for name in ("g/dock", "g/yard", "d/r1/r2")]
 CALM_EVENTS = 150
 BATCH = 5
 PATIENCE_S = 40.0
+FOREVER_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +158,38 @@ async def test_members_are_what_the_log_says_after_a_kill_of_the_primary(
     record = await other.conversation(change.conv)
     assert record is not None and set(record.members) == {R1, R3}
     assert await other.memberships(R2, MAIN) == []
+
+
+@pytest.mark.process
+@pytest.mark.timeout(90)
+async def test_a_call_that_waits_at_a_primary_which_has_had_a_successor_is_given_up(
+    three: MongoSet,
+) -> None:
+    old = await asyncio.to_thread(three.wait_for_primary)
+    database = await Database.open(three.url())
+    waits = {"blockConnection": True, "blockTimeMS": 1_000 * FOREVER_S}
+    await asyncio.to_thread(three.fail, ["find"], **waits)
+
+    async def wait_at_the_old_one() -> None:
+        async with database.session(FOREVER_S) as session:
+            await database.meta.find_one({"_id": "store"}, session=session)
+
+    try:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+            waiting = group.create_task(_raised(wait_at_the_old_one()))
+            while not await asyncio.to_thread(three.is_asked, old, "find", "meta"):
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(three.step_down, 5)
+        assert "another primary was elected" in str(waiting.result())
+        async with database.session() as session:
+            assert await database.meta.find_one({"_id": "store"}, session=session)
+    finally:
+        await database.aclose()
+
+
+async def _raised(work: Awaitable[None]) -> BaseException | None:
+    try:
+        await work
+    except StoreUnavailable as exc:
+        return exc
+    return None

@@ -20,6 +20,7 @@ from imserver.data.mongo.database import WRITE_TIMEOUT_S
 from imserver.route.redis_attendance import LEAVE_S
 from tests.docker import dockerfile
 from tests.docker.dockerfile import ROOT, Step
+from tests.mongo_server import PROMPT, PROMPT_PARAMETERS
 from tools import compose
 from tools.cluster import Cluster
 
@@ -198,6 +199,16 @@ def test_the_replica_set_is_made_of_the_members_that_the_nodes_are_told():
         command = services[name]["command"]
         assert command[command.index("--port") + 1] == port
         assert rest.partition("replicaSet=")[2] == command[command.index("--replSet") + 1]
+
+
+def test_the_replica_set_replaces_a_silent_primary_as_soon_as_the_tested_one_does():
+    script = (DOCKER / "mongo-set.js").read_text()
+    told = dict(re.findall(r"^  (\w+): (\w+),$", script, re.MULTILINE))
+    assert {name: yaml.safe_load(value) for name, value in told.items()} == PROMPT
+    for name, value in PROMPT_PARAMETERS.items():
+        for one in read("compose.yaml")["services"].values():
+            if "mongod" in one.get("command", []):
+                assert f"{name}={value}" in one["command"]
 
 
 def test_what_a_file_refers_to_is_defined(file):

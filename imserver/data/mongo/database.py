@@ -32,6 +32,7 @@ from pymongo.write_concern import WriteConcern
 from imserver.core.errors import StoreTooNew, StoreUnavailable
 from imserver.data.mongo.abandoned import APP_NAME, Abandoned
 from imserver.data.mongo.rows import Document
+from imserver.data.mongo.succession import Succession
 from imserver.protocol.events import AMENDING_KINDS
 
 Collection: TypeAlias = AsyncCollection[Document]
@@ -46,6 +47,10 @@ WRITE_TIMEOUT_S: Final = 10.0
 """How long a write may look for its outcome, a change of primary included."""
 
 _SELECTION_MS: Final = 5_000
+_HEARTBEAT_MS: Final = 1_000
+"""So often a member says how it is. One that has missed that and is silent for `_SELECTION_MS` besides is
+given up, with all calls that wait for it; by the driver's default of ten seconds that takes fifteen."""
+
 _PAUSE_S: Final = 0.05
 _LAST_TRY_S: Final = 0.2
 _CONFLICT: Final = 112
@@ -131,8 +136,9 @@ class Database:
         abandoned: ends transactions that nobody leads.
     """
 
-    def __init__(self, client: AsyncMongoClient[Document]) -> None:
+    def __init__(self, client: AsyncMongoClient[Document], succession: Succession) -> None:
         self.client = client
+        self._succession = succession
         self.name: Final[str] = client.get_default_database(_DATABASE).name
         options: Any = {
             "codec_options": CodecOptions(type_registry=TypeRegistry([_PlainInt()])),
@@ -172,6 +178,7 @@ class Database:
             StoreUnavailable: the URL is none, nobody answers there, it is no replica set, or there is no
             store. StoreTooNew: a newer version wrote the database.
         """
+        succession = Succession()
         try:
             client: AsyncMongoClient[Document] = AsyncMongoClient(
                 url,
@@ -179,12 +186,14 @@ class Database:
                 retryReads=True,
                 serverSelectionTimeoutMS=_SELECTION_MS,
                 connectTimeoutMS=_SELECTION_MS,
+                heartbeatFrequencyMS=_HEARTBEAT_MS,
                 appname=APP_NAME,
+                event_listeners=[succession],
                 tz_aware=True,
             )
         except (InvalidURI, PyMongoError, ValueError, TypeError) as exc:
             raise StoreUnavailable(f"this is no URL of a MongoDB: {exc}") from exc
-        database = cls(client)
+        database = cls(client, succession)
         try:
             await database._prepare(moving, existing)
         except BaseException:
@@ -203,7 +212,10 @@ class Database:
         """
         try:
             with pymongo.timeout(timeout_s):
-                async with self.client.start_session(causal_consistency=True) as session:
+                async with (
+                    self._succession.heeded(),
+                    self.client.start_session(causal_consistency=True) as session,
+                ):
                     if self._seen is not None:
                         moment, proof = self._seen
                         session.advance_cluster_time(proof)

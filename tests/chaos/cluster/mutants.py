@@ -16,6 +16,7 @@ from tests.chaos.mutants import ROOT, Change, broken_copy
 TRIES = 4
 _APPEND = "imserver/data/mongo/append.py"
 _DATABASE = "imserver/data/mongo/database.py"
+_LOGS = "imserver/data/mongo/known_logs.py"
 
 
 class Mutant(NamedTuple):
@@ -48,7 +49,7 @@ MUTANTS = (
                 "\n_ROUND_S",
                 "\nfrom pymongo import WriteConcern; _ONE = WriteConcern(1)\n_ROUND_S",
             ),
-            Change(_APPEND, "        if not stored:\n", "        if True:\n"),
+            Change(_LOGS, "        if not stored:\n", "        if True:\n"),
         ),
         "primary alone,primary alone,primary alone",
         "lost",

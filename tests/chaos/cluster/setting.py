@@ -21,7 +21,7 @@ from tests.chaos.orders import RobotOrder
 from tests.chaos.plan import Plan
 from tests.chaos.server import ChaosServer
 from tests.chaos.setting import Abilities, Setting
-from tests.mongo_server import MongoSet
+from tests.mongo_server import PROMPT, PROMPT_PARAMETERS, MongoSet
 
 NODES = tuple(names("node", 3))
 MONGODS = tuple(map(mongod_name, range(3)))
@@ -29,14 +29,6 @@ CLIENTS = tuple(names("robots", PROCESSES))
 PORT = 7400
 BURSTS = (1, 2, 8)
 """Few at a time, so that no robot is silent for long by itself."""
-SET = {
-    "electionTimeoutMillis": 5_000,
-    "heartbeatTimeoutSecs": 5,
-    "catchUpTimeoutMillis": 2_000,
-    "chainingAllowed": False,
-}
-PARAMETERS = {"oplogNetworkTimeoutBufferSeconds": 2, "oplogFetcherSteadyStateMaxFetcherRestarts": 0}
-"""Settings of the replica set and of its members, as docs/explanation/mongodb.md advises."""
 
 
 @contextlib.asynccontextmanager
@@ -46,9 +38,10 @@ async def _cluster(plan: Plan, journal: Journal, _able: Abilities) -> AsyncItera
     await asyncio.to_thread(network.make)
     mongo = MongoSet(
         places=[network.place(name) for name in MONGODS],
-        settings=SET,
-        parameters=PARAMETERS,
+        settings=PROMPT,
+        parameters=PROMPT_PARAMETERS,
         folder=folder / "data" / "mongo",
+        logs=folder,
     )
     redis = RedisPair(network)
     cluster = Cluster(
@@ -157,5 +150,5 @@ CLUSTER = Setting(
         "kills of mongods": ("kill primary", "kill secondary"),
         "kills of Redis": ("kill redis",),
     },
-    versions=lambda: {"PyMongo": pymongo_version, **SET, **PARAMETERS},
+    versions=lambda: {"PyMongo": pymongo_version, **PROMPT, **PROMPT_PARAMETERS},
 )
