@@ -15,6 +15,7 @@ BlobId = NewType("BlobId", str)
 SEGMENT_BYTES: Final = 256 * 1024
 """A blob is cut into segments of so many bytes, numbered from 0; only its last one may be shorter."""
 
+_THUMBNAIL: Final = "~t"
 SEALED_SEGMENT_BYTES_MAX: Final = SEGMENT_BYTES + 256
 """What a segment may take where it is kept: sealing adds a little."""
 
@@ -63,4 +64,10 @@ class FileQuota(Struct, frozen=True):
 
 def thumbnail_of(blob: BlobId) -> BlobId:
     """Return where the thumbnail of a picture is kept; it is let go of with the picture."""
-    return BlobId(f"{blob}~t")
+    return BlobId(f"{blob}{_THUMBNAIL}")
+
+
+def picture_of(blob: BlobId) -> BlobId | None:
+    """Return the picture whose thumbnail this is; None if it is no thumbnail."""
+    picture = blob.removesuffix(_THUMBNAIL)
+    return None if picture == blob else BlobId(picture)

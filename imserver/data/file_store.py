@@ -101,7 +101,8 @@ class FileContent(Protocol):
 
         Readable at once, durable after `sync`. Nothing longer than that is held in memory. With a ``run``,
         which every upload has, it returns False, and writes nothing, if the blob is another run's now,
-        finished or dropped; judged and written at once, so that who was thought dead spoils nothing.
+        finished or dropped; judged and written at once, so that who was thought dead spoils nothing. Where
+        nodes share the engine, that holds for thumbnails whose picture no file has any more, too.
 
         Raises:
             StoreUnavailable: it is not written: there is no room, and which.

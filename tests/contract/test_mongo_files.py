@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imserver.core.files import SEGMENT_BYTES, FileRecord
+from imserver.core.files import SEGMENT_BYTES, BlobId, FileRecord, thumbnail_of
 from imserver.data.mongo.database import Session
 from imserver.data.mongo.store import MongoStore
 from tests.contract.file_contract import DIGEST, ROOMY, upload
@@ -59,6 +59,7 @@ async def sweep(node: MongoStore) -> None:
     while blobs := await node.files.dropped(limit=10):
         for blob in blobs:
             await node.content.drop(blob)
+            await node.content.drop(thumbnail_of(blob))
             await node.files.forget(blob)
 
 
@@ -130,6 +131,38 @@ async def test_an_upload_that_goes_on_while_it_is_to_expire_stays(nodes, monkeyp
     monkeypatch.undo()
     assert await sweeping.files.expire(9_000, limit=10) == 1
     assert await writing.files.find(file.id) is None
+
+
+async def test_a_thumbnail_is_kept_as_long_as_a_file_has_its_picture_and_no_longer(nodes) -> None:
+    asleep, awake = nodes
+    file = await begun(asleep, "a")
+    await put(asleep, file)
+    assert await finish(asleep, file) is not None
+    small = thumbnail_of(file.blob)
+    assert await asleep.content.put(small, 0, b"small")
+    assert await awake.content.get(small, 0) == b"small"
+    await awake.files.remove(file.id)
+    await sweep(awake)
+    assert not await asleep.content.put(small, 0, b"late")
+    assert await asleep.content.get(small, 0) is None
+
+
+async def test_a_thumbnail_that_is_made_while_its_picture_goes_leaves_nothing(nodes) -> None:
+    for number in range(2):
+        file = await begun(nodes[0], f"a{number}")
+        await put(nodes[0], file)
+        await finish(nodes[0], file)
+
+        async def let_go(file: FileRecord = file) -> None:
+            await nodes[1].files.remove(file.id)
+            await sweep(nodes[1])
+
+        async def make(picture: BlobId = file.blob) -> None:
+            for _ in range(20):
+                await nodes[0].content.put(thumbnail_of(picture), 0, b"small")
+
+        await at_once(make(), let_go())
+        assert await nodes[0].content.get(thumbnail_of(file.blob), 0) is None
 
 
 async def test_a_claim_among_writes_lets_none_of_the_old_run_come_after_it(nodes) -> None:

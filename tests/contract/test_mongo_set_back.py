@@ -36,6 +36,20 @@ async def test_it_is_recognised_at_every_start_and_no_more_once_the_loss_is_acce
     assert await accept_loss(url, remembered=remembered, force=False, act=ACT) is None
 
 
+async def test_a_backup_from_between_two_beats_is_recognised_after_a_stop_in_good_order(
+    mongo_set: MongoSet, tmp_path: Path
+) -> None:
+    url, mark = mongo_set.url("setback"), tmp_path / "mark"
+    mongo_set.empty(url)
+    store = await MongoStore.open(url, mark=mark)
+    with MongoClient[Any](url) as client:
+        meta = client.get_default_database().meta
+        backup: Any = meta.find_one({"_id": "pulse"})
+        await store.aclose()
+        meta.replace_one({"_id": "pulse"}, backup)
+    assert await is_behind(url, mark)
+
+
 async def test_a_node_that_remembers_nothing_finds_nothing_amiss(
     mongo_set: MongoSet, tmp_path: Path
 ) -> None:

@@ -179,7 +179,7 @@ async def sealing_of(rows: SqliteRows | MongoRows) -> Sealing:
 
 def blobs_at(url: str) -> list[Any]:
     with MongoClient[Any](url) as client:
-        return list(client.get_default_database().blobs.find())
+        return list(client.get_default_database().blobs.find({}, {"uses": 1, "done": 1}))
 
 
 def kept_in(folder: Path) -> Iterator[bytes]:

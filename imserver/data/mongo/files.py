@@ -18,7 +18,14 @@ import msgspec
 from pymongo import ReturnDocument
 from pymongo.errors import OperationFailure
 
-from imserver.core.files import SEGMENT_BYTES, BlobId, FileId, FileQuota, FileRecord
+from imserver.core.files import (
+    SEGMENT_BYTES,
+    BlobId,
+    FileId,
+    FileQuota,
+    FileRecord,
+    picture_of,
+)
 from imserver.data.memory.files import check_segment, exceeds
 from imserver.data.mongo.database import Database, NoRoom, Session
 from imserver.data.mongo.records import Records
@@ -300,16 +307,16 @@ class MongoContent:
     async def put(
         self, blob: BlobId, index: int, segment: bytes, *, run: int | None = None
     ) -> bool:
+        wanted = _condition_of_put(blob, run)
+
         async def write(session: Session) -> bool:
-            if run is None:
+            if wanted is None:
                 await self._put(blob, index, segment, session)
                 return True
             async with self._database.transaction(session):
-                # Counted, and not only looked at, so that a claim at this moment has to try again.
+                # Counted, and not only looked at: whoever claims or lets go now has to try again.
                 counted = await self._database.blobs.update_one(
-                    {"_id": blob, "run": run, "uses": {"$gt": 0}, "done": None},
-                    {"$inc": {"puts": 1}},
-                    session=session,
+                    wanted, {"$inc": {"puts": 1}}, session=session
                 )
                 if not counted.matched_count:
                     return False
@@ -352,6 +359,14 @@ class MongoContent:
                 await self._database.segments.delete_many(_of_blob(blob), session=session)
 
         await self._database.until_known(write)
+
+
+def _condition_of_put(blob: BlobId, run: int | None) -> Document | None:
+    """Return what must hold of a blob's document for a segment to be written; None: nothing."""
+    if run is not None:
+        return {"_id": blob, "run": run, "uses": {"$gt": 0}, "done": None}
+    picture = picture_of(blob)
+    return None if picture is None else {"_id": picture, "uses": {"$gt": 0}}
 
 
 def _of_blob(blob: str) -> Document:

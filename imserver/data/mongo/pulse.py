@@ -2,9 +2,9 @@
 
 A set that acks by majority and journal does not lose what it acked. An operator who restores a backup sets
 it back all the same, and clients then have seen events that are gone. So the database counts a pulse: at each
-start of a node, and about every minute in which it appends. The node keeps the highest one that it has seen
-in a file of its own; a database that is behind it has lost events, or may have. A node that finds that out
-lets the pulse stand still and its file be, so that it is found out again at the next start, and by
+start of a node, about every minute in which it appends, and at its end. The node keeps the highest one that
+it has seen in a file of its own; a database that is behind it has lost events, or may have. A node that finds
+that out lets the pulse stand still and its file be, so that it is found out again at the next start, and by
 ``accept-loss``.
 """
 
@@ -15,9 +15,11 @@ from typing import Any, Final
 
 from pymongo import ReturnDocument
 
+from imserver.core.errors import StoreUnavailable
 from imserver.data.mongo.database import Database, Session
 
 _BEAT_S: Final = 60.0
+_END_S: Final = 2.0
 _DIGITS_MAX: Final = 20
 
 
@@ -50,6 +52,14 @@ class Pulse:
         """Count on, and remember it."""
         self._due_s = now_s + _BEAT_S
         self._remember(await self._count("n", session))
+
+    async def end(self) -> None:
+        """Count on once more: a backup from before the last minute's events is then behind, too."""
+        if self.is_behind:
+            return
+        with contextlib.suppress(StoreUnavailable):
+            async with self._database.session(_END_S) as session:
+                await self.beat(session, self._due_s)
 
     async def _count(self, what: str, session: Session) -> int:
         """Count one of something, and return the pulse as it is then."""

@@ -235,6 +235,7 @@ class MongoStore:
         async with self._turn:
             if not self._is_released:
                 self._is_released = True
+                await self._pulse.end()
                 await self.leases.end()
                 await self._database.aclose()
 
