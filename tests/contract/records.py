@@ -12,6 +12,7 @@ from imserver.core.model import (
     Deleted,
     Enrolment,
     MembershipChange,
+    Mismatch,
     Outcome,
     Recall,
     Removed,
@@ -119,3 +120,18 @@ async def members(store: Store, conv: ConversationName = DOCK) -> dict[RobotName
     record = await store.conversation(conv)
     assert record is not None
     return {name: (member.role, member.since) for name, member in record.members.items()}
+
+
+def content_of(entry: Event) -> tuple[int, str, str, str, int | None, bytes]:
+    """Return an event without its time."""
+    return entry.seq, entry.sender, entry.cid, entry.kind, entry.ref, bytes(entry.body)
+
+
+def seen_in(outcome: object) -> tuple[type, int | None, bool]:
+    """Return the kind of an outcome, its seq, and whether it is a repeat."""
+    match outcome:
+        case Stored():
+            return Stored, outcome.event.seq, outcome.dup
+        case Mismatch():
+            return Mismatch, outcome.seq, False
+    return type(outcome), None, False

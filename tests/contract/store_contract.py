@@ -13,12 +13,22 @@ from hypothesis import strategies as st
 
 from imserver.core.model import Append, Created, Cursor, Deleted, Mismatch, Missing, Stored, Taken
 from imserver.data.store import Store
-from imserver.protocol.events import Event, Role
+from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, is_group
 from tests.contract.administration_contract import AdministrationContract, BootsContract
 from tests.contract.event_log_contract import EventLogContract
 from tests.contract.loss_contract import LossContract
-from tests.contract.records import MAIN, R1, R2, change, cursor, event, whole_log
+from tests.contract.records import (
+    MAIN,
+    R1,
+    R2,
+    change,
+    content_of,
+    cursor,
+    event,
+    seen_in,
+    whole_log,
+)
 from tests.contract.registry_contract import (
     CursorContract,
     MembershipContract,
@@ -136,7 +146,7 @@ def compare_with_model(
                 expected = [model.append(one) for one in asked]
                 for one in moved:
                     model.move(one)
-                assert [_seen(outcome) for outcome in outcomes] == expected
+                assert [seen_in(outcome) for outcome in outcomes] == expected
                 for conv, below, limit in trims:
                     floor = await store.trim(conv, below, limit=limit)
                     assert floor == model.trim(conv, below, limit)
@@ -149,7 +159,7 @@ def compare_with_model(
 async def _compare(store: Store, model: Model, conv: ConversationName) -> None:
     log = model.logs.get(conv, [])
     entries = await whole_log(store, conv)
-    assert [_content(entry) for entry in entries] == [
+    assert [content_of(entry) for entry in entries] == [
         (seq, one.sender, one.cid, one.kind, one.ref, one.body)
         for seq, one in enumerate(log, 1)
         if seq >= model.floor(conv)
@@ -158,16 +168,3 @@ async def _compare(store: Store, model: Model, conv: ConversationName) -> None:
     assert acked == ({R1: model.cursors[conv]} if conv in model.cursors else {})
     for membership in await store.memberships(R1, MAIN):
         assert membership.head == len(model.logs[membership.conv])
-
-
-def _content(entry: Event) -> tuple[int, str, str, str, int | None, bytes]:
-    return entry.seq, entry.sender, entry.cid, entry.kind, entry.ref, bytes(entry.body)
-
-
-def _seen(outcome: object) -> tuple[type, int | None, bool]:
-    match outcome:
-        case Stored():
-            return Stored, outcome.event.seq, outcome.dup
-        case Mismatch():
-            return Mismatch, outcome.seq, False
-    return type(outcome), None, False

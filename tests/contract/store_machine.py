@@ -16,13 +16,12 @@ from imserver.core.model import (
     Deleted,
     Halted,
     Member,
-    Mismatch,
     Removed,
     RobotRecord,
     Stored,
 )
 from imserver.data.store import Store
-from imserver.protocol.events import Event, Role
+from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName, direct_members, is_group
 from tests.contract.records import (
     MAIN,
@@ -31,9 +30,11 @@ from tests.contract.records import (
     R3,
     SPARE,
     change,
+    content_of,
     cursor,
     enrolment,
     event,
+    seen_in,
     whole_log,
 )
 from tests.contract.store_contract import CONVS, Model
@@ -200,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         expected = [self.model.store(one) for one in asked]
         for one in moved:
             self.model.move_device(one)
-        assert [_seen(outcome) for outcome in outcomes] == expected
+        assert [seen_in(outcome) for outcome in outcomes] == expected
 
     @rule(conv=_convs, below=st.integers(0, 12), limit=st.integers(0, 4))
     def trim(self, conv: ConversationName, below: int, limit: int) -> None:
@@ -272,7 +273,7 @@ class Machine(RuleBasedStateMachine):
     async def _compare_log(self, conv: ConversationName) -> None:
         model = self.model
         entries = await whole_log(self.store, conv)
-        assert [_content(entry) for entry in entries] == [
+        assert [content_of(entry) for entry in entries] == [
             (seq, one.sender, one.cid, one.kind, one.ref, one.body) for seq, one in model.kept(conv)
         ]
         record = await self.store.conversation(conv)
@@ -291,16 +292,3 @@ class Machine(RuleBasedStateMachine):
         for membership in found:
             acked = self.model.devices.get((membership.conv, robot, MAIN))
             assert membership.device_acked == acked
-
-
-def _content(entry: Event) -> tuple[int, str, str, str, int | None, bytes]:
-    return entry.seq, entry.sender, entry.cid, entry.kind, entry.ref, bytes(entry.body)
-
-
-def _seen(outcome: object) -> tuple[type, int | None, bool]:
-    match outcome:
-        case Stored():
-            return Stored, outcome.event.seq, outcome.dup
-        case Mismatch():
-            return Mismatch, outcome.seq, False
-    return type(outcome), None, False

@@ -5,7 +5,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from tests.contract.records import (
     store_all,
     whole_log,
 )
+from tests.contract.resealing import resealing
 from tests.contract.retention_contract import RetentionContract
 from tests.mongo_server import MongoSet
 from tests.until import until
@@ -85,19 +86,8 @@ class Nodes:
         store = await MongoStore.open(self._url, keys=keys)
         self._stack.push_async_callback(store.aclose)
         if busy:
-            await self._stack.enter_async_context(running(store))
+            await self._stack.enter_async_context(resealing(store))
         return store
-
-
-@asynccontextmanager
-async def running(store: MongoStore) -> AsyncIterator[None]:
-    task = asyncio.create_task(store.sealing.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def meta(url: str, name: str = "sealing") -> dict[str, Any]:
@@ -280,7 +270,7 @@ async def test_a_pass_goes_on_where_a_dead_node_left_it(
             return await step(*given)
 
         monkeypatch.setattr(first.sealing, "_step", some)
-        async with running(first):
+        async with resealing(first):
             first.sealing.renew(ring)
             await until(lambda: steps > 3)
         place = meta(url)["under_way"]["at"]
@@ -294,7 +284,7 @@ async def test_a_pass_goes_on_where_a_dead_node_left_it(
             return anew(row, broken)
 
         monkeypatch.setattr(second.sealing, "_anew", noted)
-        async with running(second):
+        async with resealing(second):
             await until(lambda: words(url) == [new])
         assert min(looked_at) == 121
         await assert_whole(second)
@@ -347,14 +337,14 @@ async def test_a_node_that_slept_through_a_change_of_keys_brings_its_key_back(
         await fill(asleep, 10)
         old, new = current(asleep), ring.rotate(now_ms=2)
         await asleep.leases.end()
-        async with running(awake):
+        async with resealing(awake):
             awake.sealing.renew(ring)
             await until(lambda: words(url) == [new])
         await store_all(asleep, [marked(10)])
         assert sorted(words(url)) == sorted([old, new])
         await assert_whole(awake, 11)
         asleep.sealing.renew(ring)
-        async with running(asleep), running(awake):
+        async with resealing(asleep), resealing(awake):
             await until(lambda: words(url) == [new])
         await assert_whole(asleep, 11)
 
@@ -416,7 +406,7 @@ async def test_nodes_that_seal_the_first_file_at_once_have_one_key(
         new = ring.rotate(now_ms=2)
         keys[0]._ring.learn(ring.load())  # type: ignore[union-attr]
         stores[0].sealing.renew(ring)
-        async with running(stores[0]):
+        async with resealing(stores[0]):
             await until(lambda: current(stores[0]) == new)
         await keys[0].rewrap()
         assert (await mongo_keys.count(url)).keys == {new: 1}

@@ -2,6 +2,9 @@
 
 An event below the floor of its log may be left of a server that died while it let events go. Nobody is shown
 it, and the next retention removes it; so it counts as gone.
+
+How documents stand there is written down here once more, and nothing of the server's engine on MongoDB is
+used: a mistake in how it reads its own documents must not excuse what it wrote.
 """
 
 from collections.abc import Iterator
