@@ -19,6 +19,9 @@ DRAIN_RETRY_MS: Final = 1_000
 FRAMES_AT_ONCE: Final = 32
 """Frames between two looks at whether that time is over."""
 
+ENOUGH_BYTES: Final = 128 * 1024
+"""So much does not wait for more: what a write costs by itself is little beside moving these."""
+
 LOST: Final = 0
 """In place of the tick by which it has to be closed: the transport is gone."""
 
@@ -106,6 +109,9 @@ class BufferedLink(asyncio.Protocol):
             self._is_dirty = self._door.flusher.add_pushed(self)
         self._out.append(framed)
         self._out_bytes += len(framed)
+        if self._out_bytes >= ENOUGH_BYTES and not self._is_dirty:
+            self._is_dirty = True
+            self._door.flusher.add(self)
 
     def pause_reading(self) -> None:
         if self._close_by is None:
