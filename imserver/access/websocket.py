@@ -181,10 +181,7 @@ class WebSocketLink(BufferedLink):
         self._close_by = LOST
         self._door.leave(self)
         if self._connection is not None and self._websocket is not None:
-            goodbye = self._websocket.close_rcvd
-            self._connection.on_lost(
-                clean=goodbye is not None and goodbye.code in (1000, 1001, 1005)
-            )
+            self._connection.on_lost(clean=_is_clean(self._websocket))
 
     # Link
 
@@ -333,6 +330,14 @@ def _error_of(problem: Exception, limits: Limits) -> Error | None:
         case NotUtf8():
             return _NOT_UTF8
     return None
+
+
+def _is_clean(websocket: Messages) -> bool:
+    """Tell whether it ended with a goodbye of the client's, or with one of ours that the client answered."""
+    goodbye = websocket.close_rcvd
+    if goodbye is None:
+        return False
+    return websocket.close_rcvd_then_sent is False or goodbye.code in (1000, 1001, 1005)
 
 
 def _is_utf8(message: bytes | bytearray) -> bool:

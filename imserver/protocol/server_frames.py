@@ -341,7 +341,8 @@ class Presence(Struct, frozen=True):
 
     Attributes:
         online: whether the robot is online now.
-        how: ``clean``, ``lost`` or ``replaced``: how it came or went.
+        how: how it came or went: ``clean``, with a goodbye of its own, or with one of its node's that it
+            answered; ``lost``, its connection or its node broke down; ``replaced``, by another connection.
         since: from when on, in milliseconds since 1970.
     """
 

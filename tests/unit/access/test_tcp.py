@@ -138,6 +138,23 @@ async def test_an_end_without_a_goodbye_counts_as_a_loss(
     assert closed == [how]
 
 
+@pytest.mark.parametrize(
+    ("turns", "exc", "how"),
+    [(1, None, "clean"), (1, ConnectionResetError(), "lost"), (5, None, "lost")],
+    ids=["ends too", "breaks", "says nothing"],
+)
+async def test_who_ends_the_connection_when_we_said_bye_went_cleanly(
+    node: NodeInMemory, turns: int, exc: Exception | None, how: str
+) -> None:
+    closed: list[str] = []
+    node.node.sessions.close = lambda session, how: closed.append(how)  # type: ignore[method-assign]
+    client = await opened(node)
+    client.link.shutdown()
+    node.turn_wheel(turns)
+    client.link.connection_lost(exc)
+    assert closed == [how]
+
+
 async def test_who_ends_its_half_still_gets_its_answers(node: NodeInMemory) -> None:
     client = await opened(node)
     node.store.commits.shut = True
