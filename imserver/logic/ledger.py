@@ -29,6 +29,7 @@ LEARN_S: Final = 0.5
 EXPIRY_S: Final = 2.0
 FORGET_S: Final = 60.0
 _SEARCHED: Final = 1_000
+_READ_TOGETHER: Final = 200
 SERVER: Final = "server"
 """Who does what nobody asked for."""
 
@@ -62,6 +63,7 @@ class Ledger:
         self._metrics = metrics
         self._clock = clock
         self._ids = ids
+        self._seen = 0
         self.on_noted: Callable[[Act], None] = _ignore
 
     def act(self, kind: ActKind, by: str, **fields: object) -> Act:
@@ -94,13 +96,15 @@ class Ledger:
         Raises:
             StoreUnavailable, StoreFailed: the store cannot be read or written.
         """
+        for newest in await self._administration.acts(before=None, limit=1):
+            self._seen = newest.number
         self.standing.learn(await self._administration.revoked())
         await spool.hand_over(self.perform)
         await self._note_retention(retention)
 
     async def run(self, spool: Spool, settings: AuditSettings, *, shares_store: bool) -> NoReturn:
         """Look for acts in the spool, for tokens that have expired, and for what may be forgotten; of a store
-        that other nodes write to as well, also for what they revoked.
+        that other nodes write to as well, also for what they revoked and for keys that were replaced there.
 
         Raises:
             StoreFailed: a commit's outcome is unknown; the node must stop.
@@ -112,13 +116,33 @@ class Ledger:
             try:
                 await spool.hand_over(self.perform)
                 if shares_store and turn % round(LEARN_S / LOOK_S) == 0:
-                    self.standing.learn(await self._administration.revoked())
+                    await self._learn()
                 if turn % round(EXPIRY_S / LOOK_S) == 0:
                     self.standing.end_ended()
                 if turn % round(FORGET_S / LOOK_S) == 0:
                     await self.forget(settings)
             except StoreUnavailable as exc:
                 _log.warning("acts.put_off", extra={"reason": str(exc)})
+
+    async def _learn(self) -> None:
+        """Take in whose word counts no more by what any node has stored.
+
+        Nodes tell each other, but what they tell may be lost, and who came with a key that was replaced would
+        stay as long as its connection.
+        """
+        self.standing.learn(await self._administration.revoked())
+        newest, page = self._seen, await self._administration.acts(before=None, limit=1)
+        if page:
+            newest = page[0].number
+        while page:
+            for act in page:
+                if act.number > self._seen and act.kind is ActKind.KEY_ROTATED and act.robot:
+                    self.standing.replace_key(act.robot, act.at_ms)
+            oldest = page[-1].number
+            if oldest <= self._seen + 1:
+                break
+            page = await self._administration.acts(before=oldest, limit=_READ_TOGETHER)
+        self._seen = newest
 
     async def forget(self, settings: AuditSettings) -> None:
         """Let go of old acts, and of tokens that have expired."""

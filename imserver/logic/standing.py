@@ -82,21 +82,28 @@ class Standing:
                 self._robots[robot] = max(act.at_ms, self._robots.get(robot, 0))
                 self._end_proofs(robot, _revoked(robot))
             case KeyReplaced():
-                text = f"{robot} has a new key; prove that one"
-                ending = Ending(CloseCode.KEY_REPLACED, text)
-                self._proofs[robot] = _ProofsEnd(act.at_ms, ending)
+                self.replace_key(robot, act.at_ms)
+                return
             case _:
                 return
         self.end_ended()
 
+    def replace_key(self, robot: RobotName, at_ms: int) -> None:
+        """Let proofs by a robot's key that were given until ``at_ms`` count no more; end what that ends."""
+        known = self._proofs.get(robot)
+        if known is None or at_ms > known.until_ms:
+            ending = Ending(CloseCode.KEY_REPLACED, f"{robot} has a new key; prove that one")
+            self._proofs[robot] = _ProofsEnd(at_ms, ending)
+            self.end_ended()
+
     def end_ended(self) -> None:
         """End what was opened on a word that counts no more, and what has expired; forget what may be."""
+        for end in self._watchers:  # first, since what was learned of late is forgotten at once
+            end()
         now_ms = self._clock.now_ms()
         self._tokens = {key: until for key, until in self._tokens.items() if until > now_ms}
         kept_ms = now_ms - _PROOFS_KEPT_MS
-        self._proofs = {r: end for r, end in self._proofs.items() if end.until_ms > kept_ms}
-        for end in self._watchers:
-            end()
+        self._proofs = {r: e for r, e in self._proofs.items() if e.until_ms > kept_ms}
 
     def ending(self, warrant: Warrant) -> Ending | None:
         """Return why a warrant counts no more, or None if it does."""

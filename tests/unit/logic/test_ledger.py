@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from imserver.core.acts import Act, ActKind, RobotEnded, TokenEnded
+from imserver.core.acts import Act, ActKind, KeyReplaced, RecordedAct, RobotEnded, TokenEnded
 from imserver.core.audit_settings import AuditSettings
+from imserver.core.model import Enrolment, RobotRecord
 from imserver.core.settings import RetentionSettings
 from imserver.core.warrant import Warrant
 from imserver.data.memory.store import MemoryStore
@@ -19,6 +20,7 @@ from imserver.protocol.names import RobotName
 from tests.unit.logic.hand_clock import CountedIds, HandClock
 
 R1 = RobotName("r1")
+OLD, NEW = b"o" * 32, b"n" * 32
 IDS = CountedIds()
 """One source for all nodes: an act of an id that was performed is not performed again."""
 
@@ -68,14 +70,93 @@ async def test_a_node_learns_what_another_one_revoked_in_the_store_they_share() 
     clock, store, ended = HandClock(), MemoryStore(), asyncio.Event()
     one, other = ledger_on(store, clock), ledger_on(store, clock)
     other.standing.watch(ended.set)
-    running = asyncio.ensure_future(other.run(Waiting(), AuditSettings(), shares_store=True))
-    await one.perform([end_of_token(clock)])
-    async with asyncio.timeout(5):
+    async with running(other), asyncio.timeout(5):
+        await one.perform([end_of_token(clock)])
         await ended.wait()
     assert other.standing.ending(Warrant(R1, clock.ms, token_id="t")) is not None
-    running.cancel()
+
+
+@contextlib.asynccontextmanager
+async def running(ledger: Ledger) -> AsyncIterator[None]:
+    """Let a ledger look around in a store that it shares."""
+    look = asyncio.ensure_future(ledger.run(Waiting(), AuditSettings(), shares_store=True))
+    yield
+    look.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await running
+        await look
+
+
+async def test_a_node_learns_of_all_keys_that_another_one_replaced_in_the_store_they_share() -> (
+    None
+):
+    clock, store = HandClock(), MemoryStore()
+    one, other = ledger_on(store, clock), ledger_on(store, clock)
+    await other.begin(Waiting(), RetentionSettings())
+    robots = [RobotName(f"r{number}") for number in range(500)]  # more than are read together
+    for robot in robots:
+        await enrol(store, one, robot)
+    proven = [Warrant(robot, clock.ms) for robot in robots]
+    clock.ms += 3_600_000  # told late: it was cut off from the store
+    await one.perform([replaced(clock, robot) for robot in robots])
+    since = [Warrant(robot, clock.ms + 1) for robot in robots]
+    clock.ms += 3_600_000
+    ended: set[RobotName] = set()
+    other.standing.watch(lambda: ended.update(w.robot for w in proven if is_over(other, w)))
+    async with running(other), asyncio.timeout(5):
+        while ended != {*robots}:
+            await asyncio.sleep(0)
+    assert not any(is_over(other, warrant) for warrant in since)
+
+
+async def test_a_key_that_was_replaced_is_learned_of_once() -> None:
+    clock, store, heard = HandClock(), MemoryStore(), list[int]()
+    one, other = ledger_on(store, clock), ledger_on(store, clock)
+    await enrol(store, one, R1)
+    await one.perform([replaced(clock, R1)])
+    await other.begin(Waiting(), RetentionSettings())
+    other.standing.watch(lambda: heard.append(1))
+    async with running(other), asyncio.timeout(5):
+        clock.ms += 1
+        await one.perform([end_of_token(clock)])
+        while not heard:
+            await asyncio.sleep(0)
+    assert other.standing.ending(Warrant(R1, clock.ms - 1)) is None, "nobody had come before"
+    assert len(heard) == 1
+
+
+async def test_acts_that_were_looked_at_are_not_read_again() -> None:
+    clock, store = HandClock(), MemoryStore()
+    ledger, asked = ledger_on(store, clock), list[int | None]()
+    read = store.administration.acts
+
+    async def acts(*, before: int | None, limit: int) -> list[RecordedAct]:
+        asked.append(before)
+        return await read(before=before, limit=limit)
+
+    store.administration.acts = acts  # type: ignore[method-assign]
+    await ledger.begin(Waiting(), RetentionSettings())
+    await ledger.perform([ledger.act(ActKind.CLONE_SEEN, "server") for _ in range(3)])
+    asked.clear()
+    async with running(ledger), asyncio.timeout(5):
+        while len(asked) < 4:
+            await asyncio.sleep(0)
+    assert asked == [None, 3, None, None]
+
+
+def is_over(ledger: Ledger, warrant: Warrant) -> bool:
+    ending = ledger.standing.ending(warrant)
+    return ending is not None and ending.code is CloseCode.KEY_REPLACED
+
+
+async def enrol(store: MemoryStore, ledger: Ledger, robot: RobotName) -> None:
+    act = ledger.act(ActKind.ROBOT_REGISTERED, robot, robot=robot)
+    record = RobotRecord(robot, OLD, act.at_ms)
+    await store.register(record, enrolment=Enrolment(robot, 0, act.at_ms + 1), act=act)
+
+
+def replaced(clock: HandClock, robot: RobotName) -> Act:
+    change = KeyReplaced(OLD, NEW)
+    return Act(f"rotate-{robot}", clock.ms, robot, ActKind.KEY_ROTATED, robot, None, {}, change)
 
 
 async def test_a_change_of_retention_is_on_record_and_no_change_is_not() -> None:
