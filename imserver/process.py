@@ -38,6 +38,7 @@ SWEEP_S = 60.0
 SWITCH_INTERVAL_S = 0.0005
 RETURN_AFTER_MS = 1_000
 GOODBYE_S = 3.0
+JOIN_S = 2.0
 RETURNS_PER_S = 500
 """As many robots are asked to come back in a second after a drain: half of what a node can greet."""
 
@@ -56,9 +57,11 @@ async def serve(settings: Settings, *, on_ready: Callable[[list[str]], None]) ->
     directory = DataDirectory(settings.server.data)
     authority = TokenAuthority(directory.signing_key(settings.server.key))
     opened = await open_store(settings, directory)
-    with _first_of_group(), _signals_left_to_listener():
+    with _first_of_group(), _signals_left_to_listener() as is_told_to_end:
         try:
-            await _run(settings, opened, authority, on_ready=on_ready)
+            await _run(
+                settings, opened, authority, on_ready=on_ready, is_told_to_end=is_told_to_end
+            )
         finally:
             await opened.aclose()
 
@@ -69,6 +72,7 @@ async def _run(
     authority: TokenAuthority,
     *,
     on_ready: Callable[[list[str]], None],
+    is_told_to_end: Callable[[], bool],
 ) -> None:
     async with TaskScope() as scope:
 
@@ -110,7 +114,9 @@ async def _run(
         listener.on_hangup += opened.on_hangup
         _tune_interpreter()
         _fit_to_files(node.door)
-        await listener.serve()
+        await _join_others(node, route)
+        if not is_told_to_end():
+            await listener.serve()
         await _say_goodbyes(node, route)
         scope.cancel_all()
 
@@ -227,6 +233,19 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
             await node.door.wait_empty()
 
 
+async def _join_others(node: Node, route: OpenedRoute) -> None:
+    """Have the other nodes see this one, and hear them, before the first robot comes: whose place is whose
+    is known by that. Without Redis nobody can, and robots are let in all the same."""
+    if route.cluster is None or node.neighbours is None:
+        return
+    try:
+        async with asyncio.timeout(JOIN_S):
+            await route.cluster.attendance.settled()
+            await node.neighbours.wait_connected()
+    except TimeoutError:
+        _log.warning("node.joined_nobody", extra={"waited_s": JOIN_S})
+
+
 async def _say_goodbyes(node: Node, route: OpenedRoute) -> None:
     """Have the other nodes know who is offline now, and what was committed last, before this one is silent.
 
@@ -297,19 +316,21 @@ def _first_of_group() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_left_to_listener() -> Iterator[None]:
+def _signals_left_to_listener() -> Iterator[Callable[[], bool]]:
     """Keep uvicorn, which raises the signals that ended it once more when it is done, from killing us.
 
+    Yields what tells whether a signal has come already: before the listener takes them, nobody else does.
     SIGTERM stays ignored for good: the process is on its way out, and says by its status how it went.
     """
-    interrupted = signal.signal(signal.SIGINT, _ignore)
-    signal.signal(signal.SIGTERM, _ignore)
+    told: set[int] = set()
+
+    def note(number: int, _frame: Any) -> None:
+        told.add(number)
+
+    interrupted = signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
     try:
-        yield
+        yield lambda: bool(told)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, interrupted)
-
-
-def _ignore(_signal: int, _frame: Any) -> None:
-    """Do nothing: the listener has drained already."""

@@ -92,6 +92,7 @@ class Neighbours:
         self._is_resyncing = False
         self._is_due = False
         self._looks_again = False
+        self._has_connected = asyncio.Event()
 
     # What this node tells
 
@@ -170,8 +171,13 @@ class Neighbours:
 
     def on_connected(self) -> None:
         """Look for everything that may have been missed, and tell again what others may have missed."""
+        self._has_connected.set()
         self._tell_all_opened()
         self._look_at_everything()
+
+    async def wait_connected(self) -> None:
+        """Return when notices of others have begun to arrive."""
+        await self._has_connected.wait()
 
     def on_unheard(self) -> None:
         """Have others look for what this node could not tell them."""

@@ -62,7 +62,7 @@ class Attendance(Protocol):
         """Say that a robot is online here no longer."""
 
     async def settled(self) -> None:
-        """Return when other nodes can see what came and went so far, or Redis does not answer."""
+        """Return when others can see this node, and what came and went so far, or Redis does not answer."""
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
         """Return those that are online on other nodes, as far as is known; none if that cannot be asked."""

@@ -70,10 +70,12 @@ class RedisAttendance:
         self._written = 0
         self._is_true = False
         self._wake = asyncio.Event()
-        self._changes = 0
+        self._has_tried = False
+        self._changes = 1  # that the node is there
         self._shown = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._others: list[str] = []
+        self._names: frozenset[str] = frozenset()
         self._burials = Burials(
             redis, self._keys, node=node, claim_ms=self._lease_ms, tell=self._tell_lost
         )
@@ -100,7 +102,7 @@ class RedisAttendance:
         self._wake.set()
 
     async def settled(self) -> None:
-        if self._stamps.answers and self._shown < self._changes:
+        if (self._stamps.answers or not self._has_tried) and self._shown < self._changes:
             shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((self._changes, shown))
             await shown
@@ -109,7 +111,7 @@ class RedisAttendance:
         return await self._stamps.next()
 
     async def elsewhere(self, robots: Sequence[RobotName]) -> set[RobotName]:
-        answers = await self._present(self._others, robots) if robots else {}
+        answers = await self._present(robots) if robots else {}
         return {
             robot
             for present in answers.values()
@@ -118,23 +120,34 @@ class RedisAttendance:
         }
 
     async def holders(self, robot: RobotName) -> list[str]:
-        answers = await self._present(self._others, [robot])
+        answers = await self._present([robot])
         return [node for node, [is_there] in answers.items() if is_there]
 
-    async def _present(
-        self, nodes: Sequence[str], robots: Sequence[RobotName]
-    ) -> dict[str, list[bool]]:
-        """Return, of each node, whether it holds each robot in turn; empty if Redis does not answer."""
-        if not nodes:
-            return {}
+    async def _present(self, robots: Sequence[RobotName]) -> dict[str, list[bool]]:
+        """Return, of each other node, whether it holds each robot in turn; empty if Redis does not answer.
+
+        A node that has come since the last beat holds robots already, so it is asked about as well.
+        """
+        nodes, known = self._others, self._names
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for node in nodes:
-                    pipeline.smismember(self._keys.robots_of(node), list(robots))
-                answers = await pipeline.execute()
+            names, answers = await self._ask_of(nodes, robots)
+            new = [name for name in names if name != self._node and name not in known]
+            if new:
+                nodes, answers = [*nodes, *new], [*answers, *(await self._ask_of(new, robots))[1]]
         except FAILURES:
             return {}
         return dict(zip(nodes, answers, strict=True))
+
+    async def _ask_of(
+        self, nodes: Sequence[str], robots: Sequence[RobotName]
+    ) -> tuple[list[str], list[list[bool]]]:
+        """Return the names of all nodes, and of each of ``nodes`` whether it holds each robot in turn."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.smembers(self._keys.nodes)
+            for node in nodes:
+                pipeline.smismember(self._keys.robots_of(node), list(robots))
+            names, *answers = await pipeline.execute()
+        return _texts(names), answers
 
     async def nodes(self) -> list[NodeRecord]:
         try:
@@ -167,9 +180,11 @@ class RedisAttendance:
         """Beat once, and write who comes and goes until the next beat is due."""
         try:
             await self._beat(scope)
+            self._has_tried = True
             await self._write_until_next_beat()
         except FAILURES as exc:
             _log.warning("route.no_attendance", extra={"reason": str(exc)})
+            self._has_tried = True
             self._is_true = self._stamps.answers = False
             self._show(self._changes)
             await asyncio.sleep(self._beat_s)
@@ -209,7 +224,7 @@ class RedisAttendance:
             await self._redis.mget([self._keys.lease_of(name) for name in names]) if names else []
         )
         alive = [name for name, lease in zip(names, leases, strict=True) if lease is not None]
-        before, self._others = self._others, alive
+        before, self._others, self._names = self._others, alive, frozenset(names)
         self._roster.look(alive, asyncio.get_running_loop().time())
         for name in set(names) - set(alive):
             if self._burials.may_begin(name):

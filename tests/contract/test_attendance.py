@@ -125,6 +125,34 @@ async def test_who_comes_and_goes_is_seen_by_the_others(nodes):
         await seen(three, {R1})
 
 
+async def test_who_comes_by_a_node_that_came_since_the_last_beat_is_seen(server, nodes):
+    one, two, _ = nodes
+    one._beat_s = 60.0
+    async with TaskScope() as scope:
+        scope.spawn(one.run(), name="one")
+        await one.settled()  # its first beat is over
+        two.take(R1)
+        scope.spawn(two.run(), name="two")
+        await two.settled()
+        assert one.others == []
+        assert await one.holders(R1) == ["two"]
+        assert await one.elsewhere([R1, R2]) == {R1}
+        scope.cancel_all()
+
+
+async def test_a_node_is_settled_when_others_can_see_it_or_nobody_can(server, nodes):
+    one, two, _ = nodes
+    two._beat_s = 60.0
+    async with TaskScope() as scope:
+        scope.spawn(one.run(), name="one")
+        await one.settled()
+        assert [node.node for node in await two.nodes()] == ["one", "two"]
+        server.kill()
+        scope.spawn(two.run(), name="two")
+        await two.settled()
+        scope.cancel_all()
+
+
 async def test_nodes_are_listed_with_the_robots_they_hold(nodes):
     async with running(*nodes):
         nodes[0].take(R1, R2)
