@@ -12,7 +12,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from imserver.data.directory import KEY_NAME, DataDirectory
+from imserver.data.directory import KEY_NAME, KEY_RING_NAME, DataDirectory
 from tests.e2e.server_process import ServerProcess
 
 NODES = 3
@@ -23,7 +23,7 @@ class Cluster(ServerProcess):
 
     Who asks where it is reached is told the address of the next node, so that whoever comes in is spread over
     all of them. What is done to the server is done to each node. Its data directory is the first node's; the
-    others have theirs beside it, with the same signing key.
+    others have theirs beside it, with the same signing key, and the same sealing keys if there are any.
     """
 
     def __init__(
@@ -76,7 +76,9 @@ class Cluster(ServerProcess):
         DataDirectory(self.data).signing_key()
         for node in self._nodes[1:]:
             node.data.mkdir(exist_ok=True)
-            shutil.copy(self.data / KEY_NAME, node.data)
+            for keys in (KEY_NAME, KEY_RING_NAME):
+                if (self.data / keys).exists():
+                    shutil.copy(self.data / keys, node.data)
         with ThreadPoolExecutor(len(self._nodes)) as pool:
             list(pool.map(ServerProcess.start, self._nodes))
 

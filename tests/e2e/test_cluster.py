@@ -1,20 +1,25 @@
 """Two nodes on one store: what robots see when a node, or what connects the nodes, goes away."""
 
 import asyncio
-import json
 import re
+import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from imserver.protocol.errors import CloseCode
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import end
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_crash import whole_log
 from tests.e2e.test_presence_and_signals import presence, until_presence
+from tests.e2e.test_rotation import signed
 from tests.e2e.wire import Fleet, Peer
 from tests.mongo_server import MongoSet
 from tests.redis_server import RedisServer, redis_process
@@ -47,9 +52,9 @@ class Robots:
         self._nodes = nodes
         self.fleet = Fleet(nodes[0])
 
-    async def online(self, robot: str, *, node: int) -> Peer:
+    async def online(self, robot: str, *, node: int, **fields: Any) -> Peer:
         self.fleet.server = self._nodes[node]
-        return await self.fleet.online(robot)
+        return await self.fleet.online(robot, **fields)
 
     async def pair(self) -> tuple[Peer, Peer, str]:
         """Return two members of a group, each on a node of its own."""
@@ -66,11 +71,15 @@ async def robots(nodes: tuple[ServerProcess, ...]) -> AsyncIterator[Robots]:
     await robots.fleet.aclose()
 
 
-def is_connected(node: ServerProcess) -> bool:
+def metric(node: ServerProcess, name: str) -> float:
     with urllib.request.urlopen(node.url + "/metrics") as answer:
-        found = re.search(r"^imserver_route_connected (\S+)$", answer.read().decode(), re.M)
+        found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.M)
     assert found is not None, "the metric is there"
-    return float(found[1]) == 1
+    return float(found[1])
+
+
+def is_connected(node: ServerProcess) -> bool:
+    return metric(node, "imserver_route_connected") == 1
 
 
 async def test_without_redis_all_goes_on_and_with_it_again_faster(
@@ -97,11 +106,17 @@ async def test_without_redis_all_goes_on_and_with_it_again_faster(
     assert [entry["seq"] for entry in logs[0]] == list(range(1, sent["seq"] + 1))
 
 
-async def test_a_device_that_comes_by_another_node_ends_its_old_session(robots: Robots) -> None:
-    old = await robots.online("r1", node=0)
-    new = await robots.online("r1", node=1)
-    assert await old.until_closed() == REPLACED
-    assert (await new.request("whoami"))["result"]["robot"] == new.robot
+async def test_without_redis_who_came_with_a_key_that_was_replaced_is_out_on_the_other_node_too(
+    robots: Robots, redis: RedisServer
+) -> None:
+    peer, other, _ = await robots.pair()
+    arm = await robots.online("r1", node=1, device="arm")
+    old, new = await robots.fleet.register("r1"), Ed25519PrivateKey.generate()
+    redis.kill()
+    await peer.request("rotate_key", **signed(peer, old, new))
+    assert await arm.until_closed() == CloseCode.KEY_REPLACED
+    for stays in (peer, other):
+        await stays.settle()
 
 
 async def test_robots_of_a_node_that_dies_go_on_by_another_or_are_told_as_lost(
@@ -124,23 +139,22 @@ async def test_of_robots_that_a_node_sees_off_the_others_learn_from_itself(
 ) -> None:
     one, other, _ = await robots.pair()
     assert await asyncio.to_thread(nodes[1].stop) == 0
-    await until_presence(one, other.robot, online=False)
+    gone = await until_presence(one, other.robot, online=False)
+    assert gone["how"] == "clean", "it was told to go and has answered: nothing is lost"
     assert "route.node_gone" not in nodes[0].stderr(), "nobody else had to tell"
 
 
-async def test_every_node_lists_all_nodes(nodes: tuple[ServerProcess, ...], robots: Robots) -> None:
-    await robots.pair()
-    for node in nodes:
-        async with asyncio.timeout(PATIENCE_S):
-            while [found["robots"] for found in listed(node)] != [1, 1]:
-                await asyncio.sleep(0.05)
-        assert {found["url"] for found in listed(node)} == {each.url for each in nodes}
-
-
-def listed(node: ServerProcess) -> list[dict[str, Any]]:
-    """Return the nodes as a node lists them."""
-    request = urllib.request.Request(f"{node.url}/v1/nodes")
-    request.add_header("Authorization", f"Bearer {node.token('boss', admin=True)}")
-    with urllib.request.urlopen(request) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["nodes"]
-        return found
+@pytest.mark.one_node(reason="a node that never joins the others")
+def test_a_node_that_is_told_to_end_before_it_is_ready_ends(
+    tmp_path: Path, mongo_set: MongoSet
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a Redis that says nothing
+        route = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        serve = [sys.executable, "-m", "imserver", "serve", "--listen", "127.0.0.1:0"]
+        places = ["--data", str(tmp_path), "--store", mongo_set.url(), "--route", route]
+        with subprocess.Popen([*serve, *places], stdout=subprocess.PIPE, text=True) as node:
+            connection, _ = silent.accept()
+            node.terminate()
+            said, _ = node.communicate(timeout=PATIENCE_S)
+            connection.close()
+    assert (node.returncode, said) == (0, "")

@@ -178,7 +178,7 @@ def test_the_commands_send_and_fetch(shared_server: ServerProcess, tmp_path: Pat
     assert "look here" in shared_server.command("tail", conv, "--no-follow", "--json", *url)
 
 
-@pytest.mark.one_node(reason="only the embedded store seals what it keeps")
+@pytest.mark.one_node(reason="it looks for the bytes in the files of the embedded store")
 async def test_a_sealed_file_is_read_after_its_key_is_gone_and_nowhere_on_the_disk(
     start_server: StartServer, tmp_path: Path
 ):

@@ -13,7 +13,9 @@ from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_recovery import imserver
 from tests.e2e.wire import Fleet, Peer
 
-pytestmark = pytest.mark.one_node(reason="only the embedded store seals what it keeps")
+ON_DISK = pytest.mark.one_node(
+    reason="it handles the files of the embedded store, and its keys by the commands for it alone"
+)
 
 SEALING = {"IMSERVER_SEALING_ENABLED": "true", "IMSERVER_LOG_LEVEL": "debug"}
 COUNT = 1_000
@@ -68,6 +70,7 @@ def server(start_server: StartServer, tmp_path: Path) -> ServerProcess:
     return start_server(data=tmp_path / "sealed", environment=SEALING)
 
 
+@ON_DISK
 async def test_nothing_can_be_read_of_a_running_server_a_killed_one_or_a_backup(
     server: ServerProcess, own_fleet: Fleet, start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -92,6 +95,7 @@ async def test_nothing_can_be_read_of_a_running_server_a_killed_one_or_a_backup(
     assert readable(restored) == []
 
 
+@ON_DISK
 async def test_a_key_is_changed_under_way_and_the_old_one_removed(
     server: ServerProcess, own_fleet: Fleet
 ) -> None:
@@ -115,15 +119,20 @@ async def test_a_key_is_changed_under_way_and_the_old_one_removed(
     assert readable(data, server.stderr_path) == []
 
 
-async def test_a_repeated_cid_answers_as_it_would_without_seals(own_fleet: Fleet) -> None:
-    peer = await own_fleet.online("r1")
-    conv = await own_fleet.group(peer)
+async def test_a_repeated_cid_answers_as_it_would_without_seals(
+    server: ServerProcess, own_fleet: Fleet
+) -> None:
+    peer, other = await own_fleet.online("r1"), await own_fleet.online("r2")
+    conv = await own_fleet.group(peer, other)
     first = await peer.request("send", conv=conv, cid="c", body=BODIES[0])
     again = await peer.request("send", conv=conv, cid="c", body=BODIES[0])
     assert (again["seq"], again["dup"]) == (first["seq"], True)
     assert await peer.refused_with("send", conv=conv, cid="c", body=BODIES[1]) == "conflict"
+    assert (await other.until_seq(conv, first["seq"]))[-1]["body"] == BODIES[0]
+    assert b"MARKED-" not in server.stored(), "it is sealed"
 
 
+@ON_DISK
 async def test_a_server_does_not_start_without_the_keys_and_says_what_is_missing(
     server: ServerProcess, own_fleet: Fleet, tmp_path: Path
 ) -> None:

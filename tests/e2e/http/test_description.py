@@ -46,7 +46,7 @@ NO_WAITING = {"IMSERVER_HTTP_STAYS_MAX": "1", "IMSERVER_HTTP_WAIT_MAX_S": "0.01"
 schemathesis.serializer.alias(BYTES, "application/octet-stream")
 
 pytestmark = [
-    pytest.mark.one_node(reason="one node describes its API as another does"),
+    pytest.mark.one_node(reason="each node counts the one stay that is taken before"),
     pytest.mark.process,
     pytest.mark.timeout(3_600 if IS_LONG else 240),
 ]

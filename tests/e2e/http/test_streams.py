@@ -9,10 +9,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e.conftest import StartServer
+from tests.e2e.cluster import Cluster
+from tests.e2e.conftest import ONE_NODE, StartServer
 from tests.e2e.http.conftest import NewRobot
 from tests.e2e.http.robot_over_http import TIMEOUT_S, HttpRobot, said_by, stays_of
 from tests.e2e.server_process import ServerProcess
+from tests.mongo_server import MongoSet
+from tests.redis_server import RedisServer
 from tests.server_sent_events import Said, parsed
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
@@ -147,9 +150,9 @@ async def test_a_flood_of_polls_is_held_back_and_harms_nobody(
 
 
 BODY = "x" * 100_000
-NARROW = pytest.mark.one_node(
-    reason="what a slow reader skips is counted by the node that skips it"
-)
+NARROW = {"IMSERVER_DELIVERY_WRITE_BUFFER_BYTES_MAX": "65536"}
+"""Little is held for a slow reader."""
+
 MANY = 60
 """Together far more than sockets and server hold for a reader that takes nothing."""
 
@@ -179,13 +182,30 @@ class Taken:
 
 
 @pytest.fixture(scope="module")
-def narrow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that holds little for a slow reader."""
-    data = tmp_path_factory.mktemp("narrow") / "data"
-    server = ServerProcess(data, environment={"IMSERVER_DELIVERY_WRITE_BUFFER_BYTES_MAX": "65536"})
+def narrow_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = ServerProcess(tmp_path_factory.mktemp("narrow") / "data", environment=NARROW)
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def narrow_cluster(
+    tmp_path_factory: pytest.TempPathFactory, mongo_set: MongoSet, running_redis: RedisServer
+) -> Iterator[ServerProcess]:
+    data = tmp_path_factory.mktemp("narrow") / "data"
+    cluster = Cluster(data, store=mongo_set.url(), route=running_redis.url, environment=NARROW)
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def narrow_server(request: pytest.FixtureRequest, deployment: str) -> ServerProcess:
+    """A server that holds little for a slow reader."""
+    name = "narrow_node" if deployment == ONE_NODE else "narrow_cluster"
+    server: ServerProcess = request.getfixturevalue(name)
+    return server
 
 
 async def slow_reader(server: ServerProcess, robot: HttpRobot, policy: str, group: str) -> Taken:
@@ -215,7 +235,6 @@ async def slow_reader(server: ServerProcess, robot: HttpRobot, policy: str, grou
     return taken
 
 
-@NARROW
 @pytest.mark.parametrize("policy", ["buffer", "missing"])
 async def test_a_slow_reader_that_wants_all_gets_all(
     narrow_server: ServerProcess, new_robot: NewRobot, policy: str
@@ -225,7 +244,6 @@ async def test_a_slow_reader_that_wants_all_gets_all(
     assert (taken.events, taken.skipped, taken.bye) == (MANY + 2, 0, None)
 
 
-@NARROW
 @pytest.mark.parametrize("policy", ["drop", "latest"])
 async def test_a_slow_reader_that_skips_is_told_how_much_and_so_is_its_operator(
     narrow_server: ServerProcess, new_robot: NewRobot, policy: str
@@ -238,7 +256,6 @@ async def test_a_slow_reader_that_skips_is_told_how_much_and_so_is_its_operator(
     assert await skipped_by(narrow_server) - before == taken.skipped
 
 
-@NARROW
 async def test_a_slow_reader_that_wants_no_hole_is_ended_and_goes_on_when_it_comes_again(
     narrow_server: ServerProcess, new_robot: NewRobot
 ):
@@ -253,8 +270,8 @@ async def test_a_slow_reader_that_wants_no_hole_is_ended_and_goes_on_when_it_com
 
 
 async def skipped_by(server: ServerProcess) -> int:
-    """Return how many events the server has skipped for slow readers."""
-    (count,) = re.findall(
-        r"^imserver_http_events_skipped_total (\S+)$", await metrics(server), re.MULTILINE
-    )
-    return int(float(count))
+    """Return how many events the server, all nodes of it, has skipped for slow readers."""
+    told = [await metrics(node) for node in server.nodes]
+    counts = re.findall(r"^imserver_http_events_skipped_total (\S+)$", "".join(told), re.MULTILINE)
+    assert len(counts) == len(told)
+    return int(sum(map(float, counts)))
