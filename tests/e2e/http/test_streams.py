@@ -150,8 +150,11 @@ async def test_a_flood_of_polls_is_held_back_and_harms_nobody(
 
 
 BODY = "x" * 100_000
-NARROW = {"IMSERVER_DELIVERY_WRITE_BUFFER_BYTES_MAX": "65536"}
-"""Little is held for a slow reader."""
+NARROW = {
+    "IMSERVER_DELIVERY_WRITE_BUFFER_BYTES_MAX": "65536",
+    "IMSERVER_SERVER_PING_INTERVAL_S": "240",
+}
+"""Little is held for a slow reader, and it is not given up, however long it is sent to meanwhile."""
 
 MANY = 60
 """Together far more than sockets and server hold for a reader that takes nothing."""
