@@ -112,11 +112,7 @@ async def _run(
             spawn=spawn,
         )
         listener.on_hangup += opened.on_hangup
-        _tune_interpreter()
-        _fit_to_files(node.door)
-        await _join_others(node, route)
-        if not is_told_to_end():
-            await listener.serve()
+        await _let_in(listener, node, route, is_told_to_end)
         await _say_goodbyes(node, route)
         scope.cancel_all()
 
@@ -231,6 +227,17 @@ async def _drain(node: Node, committing: asyncio.Task[None], timeout_s: float) -
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await node.door.wait_empty()
+
+
+async def _let_in(
+    listener: Listener, node: Node, route: OpenedRoute, is_told_to_end: Callable[[], bool]
+) -> None:
+    """Serve clients until the node is told to end, if it has not been told already."""
+    _tune_interpreter()
+    _fit_to_files(node.door)
+    await _join_others(node, route)
+    if not is_told_to_end():
+        await listener.serve()
 
 
 async def _join_others(node: Node, route: OpenedRoute) -> None:

@@ -161,6 +161,13 @@ class BufferedLink(asyncio.Protocol):
             self._reads = True
             self._transport.resume_reading()
 
+    @property
+    def _is_answered(self) -> bool:
+        """Whether we said goodbye to a client that ends the connection now, before it is given up."""
+        if self._close_by is None or self._connection is None:
+            return False
+        return self._connection.has_said_bye and self._door.wheel.tick < self._close_by
+
     def _end_writing(self) -> None:
         """Write the end, but go on reading (and dropping) for a while.
 

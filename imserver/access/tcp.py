@@ -122,13 +122,12 @@ class TcpLink(BufferedLink):
         return not self._transport.is_closing() and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        is_answered = exc is None and self._is_in_time
+        is_clean = self._is_clean or (exc is None and self._is_answered)
         self._close_by = LOST
         self._door.leave_visitor(self)
         self._door.leave(self)
         if self._connection is not None:
-            has_answered = self._connection.has_said_bye and is_answered
-            self._connection.on_lost(clean=self._is_clean or has_answered)
+            self._connection.on_lost(clean=is_clean)
 
     # Link
 
@@ -304,11 +303,6 @@ class TcpLink(BufferedLink):
     @property
     def _is_overdue(self) -> bool:
         return self._due is not None and self._door.wheel.tick >= self._due
-
-    @property
-    def _is_in_time(self) -> bool:
-        """Whether the client, told goodbye, ends the connection before it is given up."""
-        return self._close_by is not None and self._door.wheel.tick < self._close_by
 
     def _start_closing(self) -> None:
         if self._connection is not None and self._connection.paused:

@@ -124,10 +124,8 @@ class RedisAttendance:
         return [node for node, [is_there] in answers.items() if is_there]
 
     async def _present(self, robots: Sequence[RobotName]) -> dict[str, list[bool]]:
-        """Return, of each other node, whether it holds each robot in turn; empty if Redis does not answer.
-
-        A node that has come since the last beat holds robots already, so it is asked about as well.
-        """
+        """Return, of each other node, also of one that has come since the last beat, whether it holds each
+        robot in turn; empty if Redis does not answer."""
         nodes, known = self._others, self._names
         try:
             names, answers = await self._ask_of(nodes, robots)

@@ -1,9 +1,10 @@
 """The nodes of a cluster, each a real server in a process of its own, which tests may take for one server."""
 
+import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,21 @@ class Cluster(ServerProcess):
         """Run ``imserver ARGUMENTS --data DIR``; what looks into the store, on a copy that was moved out."""
         if arguments[0] != "check":
             return super().command(*arguments)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, self._copied() as store:
             copy = ServerProcess(Path(folder) / "copy")
-            self._run("migrate", "--from", self._store, "--to", str(copy.data))
+            self._run("migrate", "--from", store, "--to", str(copy.data))
             return copy.command(*arguments)
+
+    @contextlib.contextmanager
+    def _copied(self) -> Iterator[str]:
+        """Copy the database, which the nodes go on using, but for the nodes' own leases; return where to."""
+        with MongoClient[Any](self._store) as client:
+            database = client.get_default_database()
+            name = f"{database.name}_copy"
+            for collection in set(database.list_collection_names()) - {"nodes"}:
+                database[collection].aggregate([{"$out": {"db": name, "coll": collection}}])
+            yield self._store.replace(f"/{database.name}?", f"/{name}?")
+            client.drop_database(name)
 
     def kill(self) -> None:
         """End every process with SIGKILL."""
