@@ -39,6 +39,7 @@ async def test_at_most_window_events_are_in_flight_beyond_the_acks(fleet: Fleet)
     slow.acking = False
     conv = await fleet.group(one, slow)
     await one.pipeline(conv, range(100))
+    await slow.until_seq(conv, 10)
     await slow.settle()
     assert seqs(slow, conv) == list(range(1, 11))
     await slow.ack(conv, 4)

@@ -259,6 +259,9 @@ async def test_a_slow_reader_that_skips_is_told_how_much_and_so_is_its_operator(
     assert await skipped_by(narrow_server) - before == taken.skipped
 
 
+@pytest.mark.one_node(
+    reason="the node that ends a reader waits two seconds for it, and sends take longer"
+)
 async def test_a_slow_reader_that_wants_no_hole_is_ended_and_goes_on_when_it_comes_again(
     narrow_server: ServerProcess, new_robot: NewRobot
 ):
