@@ -10,7 +10,6 @@ It does not know how bytes travel (`Link`) nor what a request does (`requests`).
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence, Set
-from time import monotonic
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +18,7 @@ from imserver.access.backlog import Backlog
 from imserver.access.context import Context
 from imserver.access.kept_signals import KeptSignals
 from imserver.access.link import Link
-from imserver.access.paced_reading import TURN_S, PacedReading
+from imserver.access.paced_reading import PacedReading
 from imserver.access.refusals import refusal_of
 from imserver.access.tolls import too_fast
 from imserver.core.errors import Refusal
@@ -33,6 +32,9 @@ from imserver.protocol.session_states import ALLOWED, SessionState
 from imserver.protocol.shared_frame import SharedFrame
 
 _log = logging.getLogger("imserver.connection")
+
+WAITING_A_TURN = 128
+"""Frames that waited and are handled in one turn of the loop."""
 
 _EXPECTED = {
     SessionState.FRESH: "say `hello` (or `register`) first",
@@ -235,14 +237,14 @@ class Connection(PacedReading):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Handle the frames that wait, as far as the client takes the answers and its turn lasts."""
-        ends_s = monotonic() + TURN_S
-        while self._waiting and not self._busy and not self._link.congested:
-            if monotonic() > ends_s:
-                asyncio.get_running_loop().call_soon(self._go_on)
+        """Handle the frames that wait, as far as the client takes the answers, some in each turn of the loop."""
+        for _ in range(WAITING_A_TURN):
+            if not self._waiting or self._busy or self._link.congested:
                 break
             frame, size = self._waiting.next()
             self._handle(frame, size)
+        else:
+            asyncio.get_running_loop().call_soon(self._go_on)
         self.pace()
 
     def _refuse(self, frame: ClientFrame, refusal: Refusal) -> None:
