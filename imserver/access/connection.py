@@ -237,7 +237,7 @@ class Connection(PacedReading):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Handle the frames that wait, as far as the client takes the answers, some in each turn of the loop."""
+        """Handle the frames that wait, as far as the client takes the answers, some in a turn of the loop."""
         for _ in range(WAITING_A_TURN):
             if not self._waiting or self._busy or self._link.congested:
                 break

@@ -131,7 +131,7 @@ class WebSocketLink(BufferedLink):
         """Take in frames until this client's turn is over, and of compressed ones, which may hold a lot, no
         more than the session shell takes; the rest is held."""
         ends_s, at = monotonic() + TURN_S, 0
-        while at < len(data):
+        while at < len(data) and not websocket.eof_sent:
             if type(self.form) is DeflateForm and self._is_paused:
                 self._held = data[at:]
                 return

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
+from pymongo import MongoClient
 
 from imserver.verify import read_data_directory, verify
 from tests.chaos.fleet import ClientProcess, Fleet
@@ -202,6 +203,9 @@ def _counts(nodes: tuple[ServerProcess, ...]) -> dict[str, int]:
 def _judge(folder: Path, node: ServerProcess, store: str) -> list[str]:
     log = folder / "log"
     log.mkdir()
+    with MongoClient[Any](store) as client:
+        # All have ended, and nobody waits here for the leases of those that were killed.
+        client.get_default_database()["nodes"].delete_many({})
     shutil.copy(node.data / "server.key", log)
     command = [sys.executable, "-m", "imserver", "migrate", "--from", store, "--to", str(log)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -62,11 +62,12 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
 
 
 def blind_to_reserved_bits(
-    data: bytes, first_byte: int, *, bytes_max: int
+    data: bytes, first_byte: int, *, start: int, bytes_max: int, most: int
 ) -> tuple[list[bytes], int]:
     """Take frames as the short cut does, but with any of the reserved bits."""
-    plain = bytes((data[0] & 0x8F,)) + data[1:] if data else data
-    return TAKE(plain, first_byte, bytes_max=bytes_max)
+    plain = bytearray(data)
+    plain[start : start + 1] = bytes(byte & 0x8F for byte in plain[start : start + 1])
+    return TAKE(bytes(plain), first_byte, start=start, bytes_max=bytes_max, most=most)
 
 
 TAKE = whole_frames.take
@@ -76,7 +77,7 @@ def test_a_short_cut_that_takes_what_it_should_leave_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(whole_frames, "take", blind_to_reserved_bits)
-    found = run(Streams(), 20_000, seed=SEED + 1).finding  # one that is found where it shrinks well
+    found = run(Streams(), 20_000, seed=SEED + 2).finding  # one that is found where it shrinks well
     assert found is not None and found.error.startswith("Breach")
     assert len(b"".join(found.given.pieces)) <= 40, "one frame is enough to show it"
 

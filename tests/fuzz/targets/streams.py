@@ -7,8 +7,10 @@ is: see `reading`.
 
 import asyncio
 import random
+from collections import deque
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, cast, get_args
 
 from websockets.frames import Opcode
 
@@ -195,6 +197,10 @@ class Shell:
         """Take in a message."""
         self.messages.append(bytes(message))
 
+    def on_messages(self, messages: Sequence[bytes]) -> None:
+        """Take in messages that came at once."""
+        self.messages.extend(map(bytes, messages))
+
     def on_other_frames(self, count: int) -> None:
         """Take in that frames came that are no messages."""
 
@@ -211,6 +217,22 @@ class Shell:
     def on_lost(self, *, clean: bool) -> None:
         """Take in the end."""
         self.lost += 1
+
+
+class Loop:
+    """Stands where the event loop stands, for what is put off to its next turn."""
+
+    def __init__(self) -> None:
+        self._due: deque[Callable[[], object]] = deque()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Note what is to be called."""
+        self._due.append(callback)
+
+    def turn(self) -> None:
+        """Call it, until nothing more is put off."""
+        while self._due:
+            self._due.popleft()()
 
 
 class Pipe(asyncio.Transport):
@@ -240,6 +262,12 @@ class Pipe(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.is_over
 
+    def pause_reading(self) -> None:
+        """Wait for what is read already to be taken in."""
+
+    def resume_reading(self) -> None:
+        """Go on."""
+
 
 _DOOR: Final[Any] = SimpleNamespace(
     context=SimpleNamespace(limits=Limits(frame_bytes_max=BYTES_MAX, body_bytes_max=BYTES_MAX - 1)),
@@ -257,8 +285,14 @@ def observed(codec: str, pieces: tuple[bytes, ...]) -> Reading:
     link._websocket = Messages(bytes_max=BYTES_MAX)
     link._connection = shell  # type: ignore[assignment]
     link.form = FORMS[CODECS[codec].name]
-    for piece in pieces:
-        link.data_received(piece)
+    loop = Loop()
+    asyncio._set_running_loop(cast(Any, loop))
+    try:
+        for piece in pieces:
+            link.data_received(piece)
+            loop.turn()
+    finally:
+        asyncio._set_running_loop(None)
     link.flush()
     pongs, close = _answers(b"".join(pipe.written))
     if (close is not None) is not pipe.is_over:
