@@ -2,13 +2,16 @@
 own, since whoever calls knows better what to do when Redis does not answer.
 
 A connection that the peer has just reset may be used once more before anybody is told. What uvloop says then
-is a `RuntimeError`, which the driver passes on; here it becomes the error that it is.
+is a `RuntimeError`, which the driver passes on. And where one task gives a connection up while another is
+about to use it, as the two of a subscription may, the driver trips over what it has cleared itself, with an
+`AttributeError`. Here both become the error that they are.
 
 The URL of a Redis Cluster names some of its servers: redis+cluster://HOST:PORT,HOST:PORT. They tell the
 others.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio import Redis, RedisCluster
@@ -77,12 +80,24 @@ def plain_spoken(kind: type[AbstractConnection]) -> type[AbstractConnection]:
         async def send_packed_command(
             self, command: bytes | str | Iterable[bytes], *args: Any, **options: Any
         ) -> None:
-            try:
+            with _plainly(self):
                 await super().send_packed_command(command, *args, **options)
-            except RuntimeError as exc:
-                raise RedisGone(f"the connection is closed: {exc}") from exc
+
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            with _plainly(self):
+                return await super().read_response(*args, **options)
 
     return PlainSpoken
+
+
+@contextlib.contextmanager
+def _plainly(connection: AbstractConnection) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, AttributeError) as exc:
+        if isinstance(exc, AttributeError) and connection.is_connected:
+            raise
+        raise RedisGone(f"the connection is closed: {exc}") from exc
 
 
 def is_cluster(url: str) -> bool:
