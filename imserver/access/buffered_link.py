@@ -1,7 +1,7 @@
-"""The outbound half of a link: what is queued in one turn of the loop goes out in one write, and whether the
-client takes it is noticed. And whether the client is read from.
+"""What links of all transports share: what is queued in one turn of the loop goes out in one write, whether
+the client takes it is noticed, and whether it is read from is told to the transport once.
 
-Transports derive from it. What a goodbye looks like, and everything inbound, is theirs.
+Transports derive from it. What a goodbye looks like, and how frames are taken in, is theirs.
 """
 
 import asyncio
@@ -16,9 +16,6 @@ from imserver.protocol.shared_frame import Form
 
 CLOSE_TIMEOUT_S: Final = 5.0
 DRAIN_RETRY_MS: Final = 1_000
-FRAMES_AT_ONCE: Final = 32
-"""Frames between two looks at whether that time is over."""
-
 ENOUGH_BYTES: Final = 128 * 1024
 """So much does not wait for more: what a write costs by itself is little beside moving these."""
 

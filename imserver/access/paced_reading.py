@@ -15,6 +15,9 @@ from imserver.protocol.session_states import SessionState
 TURN_S: Final = 0.001
 """How long frames that one client sent at once are taken in before everybody else has a turn."""
 
+FRAMES_AT_ONCE: Final = 32
+"""Frames between two looks at whether that time is over."""
+
 REQUEST_BYTES_MAX = 1024 * 1024
 """Bytes of one connection's requests that wait for their turn or their answer; beyond, reading pauses."""
 

@@ -15,16 +15,11 @@ from time import monotonic
 
 from msgspec import Struct
 
-from imserver.access.buffered_link import (
-    CLOSE_TIMEOUT_S,
-    FRAMES_AT_ONCE,
-    LOST,
-    BufferedLink,
-)
+from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
 from imserver.access.connection import Connection
 from imserver.access.door import Door
 from imserver.access.handshake import TurnedAway
-from imserver.access.paced_reading import TURN_S
+from imserver.access.paced_reading import FRAMES_AT_ONCE, TURN_S
 from imserver.access.strangers import answer_to
 from imserver.protocol.codec import BY_SUBPROTOCOL, JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode

@@ -21,17 +21,12 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 
 from imserver.access import whole_frames
-from imserver.access.buffered_link import (
-    CLOSE_TIMEOUT_S,
-    FRAMES_AT_ONCE,
-    LOST,
-    BufferedLink,
-)
+from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
 from imserver.access.connection import Connection
 from imserver.access.deflate import DeflateForm, Inflate, deflate_form
 from imserver.access.door import Door
 from imserver.access.messages import Messages, NotUtf8, TooManyFragments
-from imserver.access.paced_reading import TURN_S
+from imserver.access.paced_reading import FRAMES_AT_ONCE, TURN_S
 from imserver.access.sign_of_life import Asked
 from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK, Codec

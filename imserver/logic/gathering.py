@@ -17,8 +17,13 @@ import math
 from typing import Final
 
 GATHER_S: Final = 0.002
+"""The longest that a commit waits for more, in seconds."""
+
 MANY: Final = 16
+"""A commit of fewer events is followed by the next one at once."""
+
 HASTY_COMMITS: Final = 7
+"""Commits that wait for nobody after one that waited in vain."""
 
 
 class Gathering:

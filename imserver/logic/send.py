@@ -302,7 +302,7 @@ def checked_name(conv: str) -> ConversationName:
 def _check_frame(frame: Send) -> None:
     if frame.kind != MESSAGE:
         _check_kind(frame.kind)
-    if frame.cid[:1] == SERVER_CID_PREFIX:
+    if frame.cid.startswith(SERVER_CID_PREFIX):
         raise Refusal(
             ErrorCode.BAD_FRAME, f"cids that begin with {SERVER_CID_PREFIX!r} are the server's own"
         )
