@@ -63,7 +63,8 @@ class Succession(TopologyListener):
         if before is not None:
             now_s = asyncio.get_running_loop().time()
             for scope, began_s in self._calls.items():
-                scope.reschedule(max(now_s, began_s + NOTICE_S))
+                if not scope.expired():  # by the succession before
+                    scope.reschedule(max(now_s, began_s + NOTICE_S))
 
     def opened(self, event: TopologyOpenedEvent) -> None:
         """Do nothing: nobody waits as yet."""
