@@ -3,6 +3,7 @@ as quick, and what shares its bytes."""
 
 import asyncio
 import hashlib
+import io
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from pymongo import MongoClient
 
 from imserver.core.files import SEGMENT_BYTES
@@ -67,8 +69,8 @@ async def append(robot: HttpRobot, file: str, content: bytes, offset: int) -> ht
     return await robot.ask("PATCH", f"/files/{file}", content=content[offset:], headers=headers)
 
 
-async def uploaded(robot: HttpRobot, content: bytes) -> str:
-    file = await upload(robot, len(content))
+async def uploaded(robot: HttpRobot, content: bytes, **said: str) -> str:
+    file = await upload(robot, len(content), **said)
     assert (await append(robot, file, content, 0)).status_code == 204
     return file
 
@@ -168,3 +170,14 @@ async def test_of_two_nodes_that_are_given_the_same_bytes_at_once_both_or_one_fi
             assert (await append(first, file, content, offset)).status_code == 204
         for each in (file, *beside):
             await assert_whole(robots, each, content)
+
+
+async def test_a_picture_has_the_same_thumbnail_by_each_node(
+    robots: tuple[HttpRobot, ...],
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (1_000, 500), "red").save(out, "PNG")
+    file = await uploaded(robots[0], out.getvalue(), filetype="image/png")
+    small = [await robot.ask("GET", f"/files/{file}/thumbnail") for robot in robots]
+    assert [answer.status_code for answer in small] == [200, 200]
+    assert small[0].content == small[1].content
