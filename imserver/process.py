@@ -209,7 +209,7 @@ def _tune_interpreter() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 100, 50)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 

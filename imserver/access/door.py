@@ -12,7 +12,10 @@ from websockets.typing import Origin
 from imserver.access.context import Context
 from imserver.access.flusher import Flusher
 from imserver.access.handshake import Judge, TurnedAway
-from imserver.access.wheel import AT_ONCE, TICK_S, Timed, Wheel
+from imserver.access.wheel import AT_ONCE, REST_S, TICK_S, Timed, Wheel
+
+NEVER: Final = 2**62
+"""A tick that does not come."""
 
 VISITORS_RESERVE: Final = 256
 FILES_RESERVE: Final = 64
@@ -30,10 +33,16 @@ class Registered(Timed, Protocol):
 
 
 class Visitor(Protocol):
-    """A connection that has not become a session's."""
+    """A connection that has not become a session's.
+
+    Attributes:
+        look_at: the tick of the wheel from which on it is to be asked each second.
+    """
+
+    look_at: int
 
     def check_deadline(self) -> None:
-        """Give up if what it is to bring is overdue."""
+        """Give up if what it is to bring is overdue, or the node stops."""
 
 
 class Door:
@@ -112,18 +121,19 @@ class Door:
 
     def on_timer(self) -> float:
         """Look at the deadlines of the visitors; called by the wheel."""
-        self._unchecked = list(self._visitors)
+        tick = NEVER if self._draining else self.wheel.tick
+        self._unchecked = [visitor for visitor in self._visitors if visitor.look_at <= tick]
         self._check_some()
         return TICK_S
 
     def _check_some(self) -> None:
-        """Look at a few deadlines, the rest in later turns of the loop: a thousand may be over at once."""
+        """Look at a few deadlines, the rest later: a thousand may be over at once."""
         for _ in range(min(AT_ONCE, len(self._unchecked))):
             visitor = self._unchecked.pop()
             if visitor in self._visitors:
                 visitor.check_deadline()
         if self._unchecked:
-            asyncio.get_running_loop().call_soon(self._check_some)
+            asyncio.get_running_loop().call_later(REST_S, self._check_some)
 
     def leave(self, link: Registered) -> None:
         """Let a link go whose transport is closed."""

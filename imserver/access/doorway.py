@@ -1,4 +1,4 @@
-"""Accepts connections from a listening socket: a few in each turn of the loop, and not when files run out.
+"""Accepts connections from a listening socket: a few at a time, and not when files run out.
 
 The loop's own server would take all that wait in one turn, thousands in a storm, while everybody inside
 waits; and without a free descriptor it would try again at once, for ever.
@@ -14,8 +14,11 @@ from typing import Any, Final
 from imserver.access.overflow import Overflow
 from imserver.access.tls import Handshakes
 
-ACCEPTS_A_TURN: Final = 8
-LOOKS_A_TURN: Final = 128
+ACCEPTS_AT_ONCE: Final = 8
+REST_S: Final = 0.002
+"""How long those who are inside are served in between."""
+
+LOOKS_AT_ONCE: Final = 128
 """Connections of which most are turned away at once."""
 
 UNSENT_BYTES_MAX: Final = 16 * 1024
@@ -69,9 +72,9 @@ class Doorway:
 
     def _accept(self) -> None:
         taken_in = 0
-        for _ in range(LOOKS_A_TURN):
-            if taken_in == ACCEPTS_A_TURN:
-                return
+        for _ in range(LOOKS_AT_ONCE):
+            if taken_in == ACCEPTS_AT_ONCE:
+                break
             try:
                 connection, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -88,6 +91,7 @@ class Doorway:
             taken_in += 1
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             self._spawn(self._attach(connection), "doorway.attach")
+        self._wait(REST_S)
 
     async def _attach(self, connection: socket.socket) -> None:
         try:
@@ -104,5 +108,8 @@ class Doorway:
         if not self._is_exhausted:
             self._is_exhausted = True
             _log.error("connections.not_accepted", extra={"reason": exc.strerror})
+        self._wait(PAUSE_S)
+
+    def _wait(self, pause_s: float) -> None:
         self._loop.remove_reader(self._listening.fileno())
-        self._pause = self._loop.call_later(PAUSE_S, self.open)
+        self._pause = self._loop.call_later(pause_s, self.open)

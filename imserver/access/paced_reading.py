@@ -15,9 +15,6 @@ from imserver.protocol.session_states import SessionState
 TURN_S: Final = 0.001
 """How long frames that one client sent at once are taken in before everybody else has a turn."""
 
-FRAMES_AT_ONCE: Final = 32
-"""Frames between two looks at whether that time is over."""
-
 REQUEST_BYTES_MAX = 1024 * 1024
 """Bytes of one connection's requests that wait for their turn or their answer; beyond, reading pauses."""
 
@@ -76,6 +73,11 @@ class PacedReading:
     def paused(self) -> bool:
         """Whether the client is not read from at present, for reasons of ours or its own."""
         return self._paused
+
+    @property
+    def rest_s(self) -> float:
+        """For how many seconds no more of its frames are to be taken in; 0 for none."""
+        return self._toll.rest_s
 
     @property
     def is_idle(self) -> bool:

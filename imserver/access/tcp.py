@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from imserver.access.buffered_link import CLOSE_TIMEOUT_S, LOST, BufferedLink
 from imserver.access.connection import Connection
-from imserver.access.door import Door
+from imserver.access.door import NEVER, Door
 from imserver.access.handshake import TurnedAway
-from imserver.access.paced_reading import FRAMES_AT_ONCE, TURN_S
+from imserver.access.paced_reading import TURN_S
 from imserver.access.strangers import answer_to
+from imserver.access.tolls import FRAMES_AT_ONCE
 from imserver.protocol.codec import BY_SUBPROTOCOL, JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.length_prefix import (
@@ -62,7 +63,6 @@ class TcpLink(BufferedLink):
     """One connection to the raw TCP port; a `Link` for its session shell once the preface is in."""
 
     __slots__ = (
-        "_due",
         "_frames",
         "_has_ended",
         "_heard",
@@ -71,6 +71,7 @@ class TcpLink(BufferedLink):
         "_is_leaving",
         "_preface",
         "_quiet",
+        "look_at",
     )
 
     form: TcpForm
@@ -85,7 +86,7 @@ class TcpLink(BufferedLink):
         self._is_leaving = False
         self._is_clean = False
         self._is_held = False
-        self._due: int | None = None
+        self.look_at = NEVER
 
     # asyncio.Protocol
 
@@ -94,7 +95,7 @@ class TcpLink(BufferedLink):
         if not self._door.enter_visitor(self, self._host):
             self._transport.close()
             return
-        self._due = self._door.wheel.due(self._door.hello_timeout_s)
+        self.look_at = self._door.wheel.due(self._door.hello_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
@@ -147,7 +148,7 @@ class TcpLink(BufferedLink):
     # Deadlines
 
     def check_deadline(self) -> None:
-        """Give up on a stranger whose preface is overdue; called each second."""
+        """Give up on a stranger whose preface is overdue."""
         if self._door.draining or self._is_overdue:
             self._transport.close()
 
@@ -194,7 +195,7 @@ class TcpLink(BufferedLink):
     # Coming in
 
     def _take_preface(self, preface: bytes, rest: bytes) -> None:
-        self._due = None
+        self.look_at = NEVER
         self._preface = b""
         if preface not in PREFACES:
             self.write(answer_to(preface))
@@ -226,9 +227,8 @@ class TcpLink(BufferedLink):
         if why is not None:
             self._turn_away(why)
             return
-        context = self._door.context
-        self._connection = Connection(self, self.form.codec, context, self._vouched)
-        context.metrics.accepted.inc()
+        self._connection = Connection(self, self.form.codec, self._door.context, self._vouched)
+        self._door.context.metrics.accepted.inc()
         self._take()
 
     def _turn_away(self, why: TurnedAway) -> None:
@@ -284,7 +284,7 @@ class TcpLink(BufferedLink):
     def _leave(self) -> None:
         """The client says no more: close once it has its answers."""
         self._is_leaving = True
-        self._due = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
+        self.look_at = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
         self._close_when_answered()
 
     def _close_when_answered(self) -> None:
@@ -297,7 +297,7 @@ class TcpLink(BufferedLink):
 
     @property
     def _is_overdue(self) -> bool:
-        return self._due is not None and self._door.wheel.tick >= self._due
+        return self._door.wheel.tick >= self.look_at
 
     def _start_closing(self) -> None:
         if self._connection is not None and self._connection.paused:

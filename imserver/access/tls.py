@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from imserver.access.door import Door
+from imserver.access.door import NEVER, Door
 from imserver.core.errors import InvalidSettings
 from imserver.core.server_settings import ServerSettings
 from imserver.protocol.proof import ROBOT_URI
@@ -81,10 +81,12 @@ class Handshakes:
 
 
 class _Stranger:
-    """A connection in its handshake, among the visitors."""
+    """A connection in its handshake, which has a deadline of its own, among the visitors."""
+
+    look_at = NEVER
 
     def check_deadline(self) -> None:
-        """Leave the deadline to the handshake, which has one of its own."""
+        """Leave it to the handshake."""
 
 
 def names_in(certificate: Mapping[str, Any] | None) -> frozenset[str]:

@@ -4,6 +4,9 @@ A connection counts down a share of frames and bytes that it may take in without
 rates cost nearly nothing per frame; when the share is used up, it is charged. Who is then beyond a rate is
 not read from until it is within again. What comes all the same, in the read that was under way or over other
 connections, is refused when it would have to wait for longer than a pause may last.
+
+A burst that is allowed is no burst of work for all that: beyond the first few, the frames of a connection
+are taken in no faster than `PEAK` times its robot's rate, those that are refused among them.
 """
 
 import math
@@ -20,6 +23,14 @@ SHARE_S: Final = 0.002
 """A share is what the slowest rate allows in this time; with low rates it is
 nothing, and each frame is charged."""
 
+PEAK: Final = 10
+"""How much faster than its rate a robot's frames are taken in, within its burst. Source of the idea: the peak
+cell rate beside the sustainable one, ITU-T I.371."""
+
+FRAMES_AT_ONCE: Final = 32
+"""Frames that are taken in without a look at anything but them."""
+
+_TOLERANCE_S: Final = 0.005
 _FRAMES_MAX: Final = 128
 _BYTES_MAX: Final = 256 * 1024
 
@@ -30,6 +41,8 @@ class Tolls:
     Attributes:
         share_frames: frames that a connection takes in before it is charged.
         share_bytes: bytes that it takes in before it is charged.
+        peak_s: time that each of a robot's frames takes at its fastest; 0 without a limit.
+        tolerance_s: so much of that time is not waited for.
         pause_s_max: longest time for which a client is not read from.
         refusals_max: refusals one after the other after which a connection is closed.
     """
@@ -44,10 +57,17 @@ class Tolls:
         self._addresses = Rates(addresses, burst_s=settings.burst_s)
         self.share_frames = _share([rate.units_per_s for rate in limited], _FRAMES_MAX)
         self.share_bytes = _share([rate.bytes_per_s for rate in limited], _BYTES_MAX)
+        self.peak_s = 1 / (PEAK * robots.units_per_s) if robots.units_per_s else 0.0
+        self.tolerance_s = max(_TOLERANCE_S, FRAMES_AT_ONCE * self.peak_s)
         if not limited:
             self.share_frames = self.share_bytes = 2**62
         self.pause_s_max = settings.pause_s_max
         self.refusals_max = settings.refusals_max
+
+    @property
+    def now_s(self) -> float:
+        """The time, in seconds since some moment."""
+        return self._clock.monotonic_s()
 
     def wait_s(self, robot: str | None, address: str) -> float:
         """Return the seconds until a robot and its address are within their rates; 0 if they are."""
@@ -100,6 +120,7 @@ class Toll:
     __slots__ = (
         "_address",
         "_bytes_given",
+        "_even_s",
         "_frames_given",
         "_tolls",
         "bytes_left",
@@ -115,12 +136,20 @@ class Toll:
         self.robot: str | None = None
         self.refused = 0
         self.is_held = False
+        self._even_s = 0.0
         self._give(tolls.share_frames, tolls.share_bytes)
 
     @property
     def hold_s(self) -> float:
         """Seconds for which the client is not to be read from now; 0 for none."""
-        return min(self._tolls.wait_s(self.robot, self._address), self._tolls.pause_s_max)
+        wait_s = min(self._tolls.wait_s(self.robot, self._address), self._tolls.pause_s_max)
+        return max(wait_s, self.rest_s)
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds for which nothing is to be taken in of what was read already; 0 for none."""
+        ahead_s = self._even_s - self._tolls.now_s if self._even_s else 0.0
+        return ahead_s if ahead_s > self._tolls.tolerance_s else 0.0
 
     @property
     def is_exhausted(self) -> bool:
@@ -142,6 +171,8 @@ class Toll:
         tolls = self._tolls
         frames = self._frames_given - self.frames_left - 1
         earlier = self._bytes_given - self.bytes_left - size
+        if self.robot is not None:
+            self._even_s = max(self._even_s, tolls.now_s) + (frames + 1) * tolls.peak_s
         wait_s = tolls.charge(self.robot, self._address, frames, earlier)
         if wait_s > tolls.pause_s_max:
             self._give(0, 0)

@@ -26,8 +26,9 @@ from imserver.access.connection import Connection
 from imserver.access.deflate import DeflateForm, Inflate, deflate_form
 from imserver.access.door import Door
 from imserver.access.messages import Messages, NotUtf8, TooManyFragments
-from imserver.access.paced_reading import FRAMES_AT_ONCE, TURN_S
+from imserver.access.paced_reading import TURN_S
 from imserver.access.sign_of_life import Asked
+from imserver.access.tolls import FRAMES_AT_ONCE
 from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK, Codec
 from imserver.protocol.errors import CloseCode, ErrorCode
@@ -67,7 +68,7 @@ FORMS: Final = {codec.name: WebSocketForm(codec) for codec in (MSGPACK, JSON)}
 class WebSocketLink(BufferedLink):
     """One WebSocket connection; a `Link` for its session shell."""
 
-    __slots__ = ("_asked", "_heard", "_held", "_pinged", "_surplus", "_websocket")
+    __slots__ = ("_asked", "_heard", "_held", "_next_turn", "_pinged", "_surplus", "_websocket")
 
     form: WebSocketForm | DeflateForm
 
@@ -77,6 +78,7 @@ class WebSocketLink(BufferedLink):
         self._asked: Asked | None = None
         self._heard = True
         self._held = b""
+        self._next_turn: asyncio.TimerHandle | None = None
         self._pinged = False
         self._surplus = 0
 
@@ -127,13 +129,13 @@ class WebSocketLink(BufferedLink):
         more than the session shell takes; the rest is held."""
         ends_s, at = monotonic() + TURN_S, 0
         while at < len(data) and not websocket.eof_sent:
-            if type(self.form) is DeflateForm and self._is_paused:
+            is_full = type(self.form) is DeflateForm and self._is_paused
+            rest_s = self._connection.rest_s if at and self._connection is not None else 0.0
+            if is_full or rest_s or (at and monotonic() > ends_s):
                 self._held = data[at:]
-                return
-            if at and monotonic() > ends_s:
-                self._held = data[at:]
-                self._stop_reading()
-                asyncio.get_running_loop().call_soon(self._take_held)
+                if not is_full:
+                    self._stop_reading()
+                    self._take_held_in(rest_s)
                 return
             at = self._take_some(websocket, data, at)
 
@@ -150,7 +152,18 @@ class WebSocketLink(BufferedLink):
         self._parse(websocket, data[at : at + PARSED_BYTES_AT_ONCE])
         return at + PARSED_BYTES_AT_ONCE
 
+    def _take_held_in(self, after_s: float) -> None:
+        if self._next_turn is None:
+            self._next_turn = asyncio.get_running_loop().call_later(after_s, self._take_held)
+
+    def _go_on_reading(self) -> None:
+        if self._held:
+            self._take_held_in(0)
+        else:
+            super()._go_on_reading()
+
     def _take_held(self) -> None:
+        self._next_turn = None
         held, self._held = self._held, b""
         if held and self._websocket is not None and not self._websocket.eof_sent:
             self._take(self._websocket, held)
@@ -174,6 +187,7 @@ class WebSocketLink(BufferedLink):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._close_by = LOST
+        self._held = b""
         self._door.leave(self)
         if self._connection is not None and self._websocket is not None:
             self._connection.on_lost(clean=_is_clean(self._websocket))
@@ -187,12 +201,6 @@ class WebSocketLink(BufferedLink):
             self._websocket.send_close(code, _clipped(reason))
             self._write_protocol_data(self._websocket.data_to_send())
         self._start_closing()
-
-    def resume_reading(self) -> None:
-        if self._held:
-            asyncio.get_running_loop().call_soon(self._take_held)
-        else:
-            super().resume_reading()
 
     # Deadlines
 
@@ -295,17 +303,13 @@ class WebSocketLink(BufferedLink):
             self._start_closing()
 
     def _write_protocol_data(self, writes: list[bytes]) -> None:
-        for data in writes:
-            if data:
-                self.write(data)
+        for data in filter(None, writes):
+            self.write(data)
 
     def _start_closing(self) -> None:
         if self._close_by is None:
             self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
-            if self._held:
-                asyncio.get_running_loop().call_soon(self._take_held)
-            else:
-                self._go_on_reading()  # for the client's own goodbye
+            self._go_on_reading()  # for the client's own goodbye
         self.flush()
         if self._websocket is None or self._websocket.close_rcvd is not None:
             self._transport.close()

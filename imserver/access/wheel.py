@@ -8,11 +8,16 @@ Source of the idea: Varghese and Lauck, "Hashed and hierarchical timing wheels",
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
-TICK_S = 1.0
-AT_ONCE = 8
-"""Deadlines that are acted upon in one turn of the loop."""
+TICK_S: Final = 1.0
+AT_ONCE: Final = 8
+"""Deadlines that are acted upon in one go, if no tick has very many."""
+
+REST_S: Final = 0.002
+"""How long everybody else is served in between."""
+
+_RESTS: Final = 250  # in a tick: half of it
 
 _TICKS = 128
 
@@ -57,18 +62,19 @@ class Wheel:
                 due = loop.time()  # the process was paused: deadlines start anew, not all at once
             await asyncio.sleep(due - loop.time())
             for _ in self._turn():
-                await asyncio.sleep(0)
+                await asyncio.sleep(REST_S)
 
     def _turn(self) -> Iterator[None]:
         """Act on what is due, and pause after so many, since thousands may be due in one tick."""
         self.tick += 1
         slot = self.tick % _TICKS
         members, self._slots[slot] = self._slots[slot], []
+        at_once = max(AT_ONCE, len(members) // _RESTS)
         for number, timed in enumerate(members, 1):
             after_s = timed.on_timer()
             if after_s is not None:
                 self.add(timed, after_s)
-            if number % AT_ONCE == 0:
+            if number % at_once == 0:
                 yield
 
 

@@ -52,6 +52,7 @@ class HttpLink(HttpToolsProtocol):
     Attributes:
         stay: the answer that takes its time, if one does, and hears of time and loss.
         body_bytes: so much has come of the body of the last request.
+        look_at: the tick from which on time matters: of one that says nothing, its deadline, else at once.
     """
 
     def __init__(self, door: Door, **uvicorn: Any) -> None:
@@ -71,6 +72,7 @@ class HttpLink(HttpToolsProtocol):
         self._stalled_ticks = 0
         self._closes_at: int | None = None
         self.stay: Stay | None = None
+        self.look_at = 0
         self._is_lost = False
 
     @property
@@ -91,6 +93,7 @@ class HttpLink(HttpToolsProtocol):
             return
         self._is_inside = True
         self._begin_head()
+        self.look_at = self._head_due
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the connection go."""
@@ -122,6 +125,7 @@ class HttpLink(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Take in the begin of a request."""
         super().on_message_begin()
+        self.look_at = 0
         self.scope[LINK] = self  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
@@ -171,7 +175,7 @@ class HttpLink(HttpToolsProtocol):
             self._turn_away(*(self._fault or _NO_HTTP))
 
     def check_deadline(self) -> None:
-        """Give up on what does not end: a head, a body, an answer that is not taken; called each second."""
+        """Give up on what does not end: a head, a body, an answer that is not taken."""
         is_given_up = self.stay is not None and not self.stay.on_tick()
         if is_given_up or self._has_stalled():
             self._door.context.metrics.closed_slow.inc()
@@ -186,8 +190,12 @@ class HttpLink(HttpToolsProtocol):
             if tick >= self._closes_at:
                 self.transport.close()
         elif self._in_head:
-            if tick >= self._head_due and not is_answering and not self._unsent_bytes:
+            if is_answering or self._unsent_bytes:
+                return
+            if tick >= self._head_due:
                 self.transport.abort()
+            elif self.stay is None:
+                self.look_at = self._head_due
         elif not self.flow.read_paused and tick >= self._body_due + self._body_s():
             self._give_up_body(cycle)
 
@@ -260,6 +268,7 @@ class HttpLink(HttpToolsProtocol):
             # Closed while the client still writes, the connection would be reset, and our words with it.
             self.transport.write_eof()
             self._closes_at = self._door.wheel.due(CLOSE_TIMEOUT_S)
+            self.look_at = 0
         else:
             self.transport.close()
 

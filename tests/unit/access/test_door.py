@@ -35,3 +35,34 @@ async def test_no_more_are_let_in_than_there_may_be_open_files(
     async with running(Settings(access=AccessSettings(connections_max=1_000))) as node:
         assert node.door.fit(files_max) is fits
         assert node.door.connections_max == connections_max
+
+
+class Guest:
+    """Counts how often it is asked."""
+
+    def __init__(self, look_at: int) -> None:
+        self.look_at = look_at
+        self.asked = 0
+
+    def check_deadline(self) -> None:
+        self.asked += 1
+
+
+async def test_a_visitor_is_not_asked_before_time_matters_to_it() -> None:
+    async with running() as node:
+        quiet, busy = Guest(node.door.wheel.tick + 3), Guest(0)
+        for guest in (quiet, busy):
+            assert node.door.enter_visitor(guest, "192.0.2.7")
+        node.turn_wheel(2)
+        assert (quiet.asked, busy.asked) == (0, 2)
+        node.turn_wheel(2)
+        assert (quiet.asked, busy.asked) == (2, 4)
+
+
+async def test_every_visitor_is_asked_when_the_node_stops() -> None:
+    async with running() as node:
+        quiet = Guest(node.door.wheel.tick + 3)
+        assert node.door.enter_visitor(quiet, "192.0.2.7")
+        node.door.drain()
+        node.turn_wheel()
+        assert quiet.asked == 1

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.frames import Close, Opcode
 
+from imserver.access.tolls import FRAMES_AT_ONCE
+from imserver.core.rate_settings import RateSettings
 from imserver.core.settings import Settings
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import MSGPACK
@@ -26,18 +28,20 @@ PINGS = [MSGPACK.encode(frames.Ping(number)) for number in range(MANY)]
 
 @pytest.fixture
 async def node() -> AsyncIterator[NodeInMemory]:
-    async with running() as node:
+    unlimited = RateSettings(robot_frames_per_s=0, address_frames_per_s=0)
+    async with running(Settings(rates=unlimited)) as node:
         yield node
 
 
-async def flooded(node: NodeInMemory, door: str) -> RawClient | TcpClient:
+async def flooded(node: NodeInMemory, door: str, *, count: int = MANY) -> RawClient | TcpClient:
     """Return a client whose pings came in one read, the first turn of which is over."""
+    pings = PINGS[:count]
     if door == "tcp":
         client = await tcp_client.opened(node)
-        client.link.data_received(b"".join(map(framed, PINGS)))
+        client.link.data_received(b"".join(map(framed, pings)))
         return client
     raw = await raw_client.opened(node)
-    raw.feed(b"".join(map(message, PINGS)))
+    raw.feed(b"".join(map(message, pings)))
     return raw
 
 
@@ -115,6 +119,34 @@ async def test_a_client_that_goes_in_the_middle_is_gone(node: NodeInMemory, door
     for _ in range(16):
         await client.tick()
     assert len(node.node.sessions) == 0 and len(node.door) == 0
+
+
+@pytest.mark.parametrize("door", ["websocket", "tcp"])
+async def test_a_burst_that_is_allowed_is_taken_in_little_by_little(door: str) -> None:
+    saved_up = RateSettings(robot_frames_per_s=1, burst_s=1_000)
+    async with running(Settings(rates=saved_up)) as node:
+        client = await flooded(node, door, count=4 * FRAMES_AT_ONCE)
+        for _ in range(100):
+            await client.tick()
+        first = answered(client)
+        assert first == list(range(len(first))) and len(first) <= FRAMES_AT_ONCE + 1
+        assert not client.transport.reading
+        await rested(node, client)
+        assert len(first) < len(answered(client)) < 4 * FRAMES_AT_ONCE
+        for _ in range(4):
+            await rested(node, client)
+        assert answered(client) == list(range(4 * FRAMES_AT_ONCE))
+
+
+async def rested(node: NodeInMemory, client: RawClient | TcpClient) -> None:
+    """Let the time pass that a client has to wait; timers run by the loop's clock and come too late."""
+    connection = client.link._connection
+    assert connection is not None
+    node.clock.s += connection.rest_s
+    if isinstance(client, RawClient):
+        client.link._take_held()
+    connection._release()
+    await client.tick()
 
 
 async def test_what_waited_for_the_store_takes_turns_too() -> None:

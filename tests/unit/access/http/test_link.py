@@ -332,6 +332,7 @@ class Waiting:
 
 async def test_an_answer_that_takes_its_time_hears_of_each_second_and_of_the_loss(http: RawHttp):
     waiting = Waiting()
+    await http.feed(head())
     http.link.stay = waiting
     await http.pass_time(3)
     http.transport.close()
@@ -341,6 +342,7 @@ async def test_an_answer_that_takes_its_time_hears_of_each_second_and_of_the_los
 
 async def test_an_answer_that_is_over_hears_nothing(http: RawHttp):
     waiting = Waiting()
+    await http.feed(head())
     http.link.stay = waiting
     http.link.stay = None
     await http.pass_time(3)
@@ -348,6 +350,7 @@ async def test_an_answer_that_is_over_hears_nothing(http: RawHttp):
 
 
 async def test_an_answer_may_give_its_connection_up(http: RawHttp):
+    await http.feed(head())
     http.link.stay = Waiting(keeps_on=False)
     await http.pass_time(1)
     assert http.transport.is_aborted()
