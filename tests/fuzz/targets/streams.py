@@ -186,6 +186,7 @@ class Shell:
     """Stands where the session's shell stands, and keeps what the link hands on."""
 
     paused = False
+    rest_s = 0.0
     state = SessionState.OPEN
 
     def __init__(self) -> None:
