@@ -116,6 +116,7 @@ async def _open_mongo(settings: Settings, directory: DataDirectory) -> OpenedSto
         store.aclose,
         work={
             "lease": store.leases.run,
+            "pulse": store.pulse.run,
             "sealing": store.sealing.run,
             "file key": key.run,
             "transactions": store.abandoned.run,

@@ -3,12 +3,12 @@
 So a batch of one is committed at once when the node is idle, and batches grow by themselves under load;
 after a commit of many, `Gathering` lets those who were answered go together again. What is more than a
 batch waits in a `FairQueue`, each robot behind itself, and a robot may have no more waiting than is still
-free: so it is the robot that floods that waits and is refused, and the others hardly notice. Cursors ride
-along with the next commit, or go alone when none came for a while.
+free: so it is the robot that floods that waits and is refused, and the others hardly notice.
 
 After each commit, in this order: every sender gets its outcome, then the committed events are published,
-conversation by conversation. Nothing is published before its commit, and a commit that failed with an
-unknown outcome ends the node: `run` raises, nothing is tried again.
+conversation by conversation, then the cursors are written that have waited for long enough, in a commit of
+their own: what is stored does not wait for them. Nothing is published before its commit, and a commit that
+failed with an unknown outcome ends the node: `run` raises, nothing is tried again.
 """
 
 import asyncio
@@ -155,7 +155,7 @@ class Committer:
     def move_cursor(
         self, robot: RobotName, device: DeviceName, conv: ConversationName, seq: int
     ) -> None:
-        """Note how far a device has come; written with the next commit, soon."""
+        """Note how far a device has come; written soon."""
         cursors = self._cursors.get(robot)
         if cursors is None:
             cursors = self._cursors[robot] = {}
@@ -208,10 +208,16 @@ class Committer:
         if pause is not None:
             await pause
         await self._gather()
-        batch, cursors = self._take_batch(), self._take_cursors()
-        if batch or cursors:
-            self._writing = cursors
-            await self._write(batch, cursors)
+        batch, self._writing = self._take_batch(), self._take_cursors()
+        try:
+            if batch:
+                await self._write(batch)
+            if self._writing:
+                await self._write_cursors(self._writing)
+        except StoreFailed:
+            self._draining = True
+            refuse(self._queue.entries() + self._arrived, _UNKNOWN)
+            raise
         self._writing = ()
         if self._settled is not None:
             self._settled.set_result(None)
@@ -243,21 +249,18 @@ class Committer:
         is_full = len(self._arrived) >= BATCH_EVENTS_MAX or self._waiting_bytes >= BATCH_BYTES_MAX
         return not (is_full or self._queue or self._draining)
 
-    async def _write(self, batch: list[Entry], cursors: list[Cursor]) -> None:
+    async def _write(self, batch: list[Entry]) -> None:
         began_s = self._clock.monotonic_s()
         appends = [append for append, _ in batch]
         try:
-            outcomes = await self._log.append(appends, cursors)
+            outcomes = await self._log.append(appends, [])
         except StoreUnavailable as exc:
             _log.warning("commit.unavailable", extra={"events": len(batch), "reason": str(exc)})
             self._metrics.unavailable.inc(len(batch))
-            if not self._draining:
-                self._keep_cursors(cursors)
             refuse(batch, _UNAVAILABLE)
             return
         except StoreFailed:
-            self._draining = True
-            refuse(batch + self._queue.entries() + self._arrived, _UNKNOWN)
+            refuse(batch, _UNKNOWN)
             raise
         self._metrics.commit_seconds.observe(self._clock.monotonic_s() - began_s)
         self._metrics.commit_events.observe(len(batch))
@@ -269,6 +272,14 @@ class Committer:
                 entry[1].on_outcome(outcome)
         self.announce(appends, outcomes)
         self._gathering.on_answers(len(batch), self._clock.monotonic_s())
+
+    async def _write_cursors(self, cursors: Sequence[Cursor]) -> None:
+        try:
+            await self._log.append([], cursors)
+        except StoreUnavailable as exc:
+            _log.warning("cursors.put_off", extra={"cursors": len(cursors), "reason": str(exc)})
+            for cursor in () if self._draining else cursors:
+                self.move_cursor(cursor.robot, cursor.device, cursor.conv, cursor.seq)
 
     def _count_others(self, outcomes: Sequence[Outcome], stored: int) -> None:
         """Count outcomes of which ``stored`` are of events that were newly stored."""
@@ -324,12 +335,6 @@ class Committer:
             for robot, cursors in taken.items()
             for (device, conv), seq in cursors.items()
         ]
-
-    def _keep_cursors(self, cursors: Sequence[Cursor]) -> None:
-        for cursor in cursors:
-            newer = self._cursors.get(cursor.robot, {}).get((cursor.device, cursor.conv), 0)
-            if newer < cursor.seq:
-                self.move_cursor(cursor.robot, cursor.device, cursor.conv, cursor.seq)
 
 
 async def when_awaited(way: WayIn, append: Append) -> Outcome:

@@ -17,7 +17,7 @@ ACK_LIMIT_S = 15.0
 
 
 class Silence(NamedTuple):
-    """A time in which nothing may be acked, on the monotonic clock."""
+    """A time, on the monotonic clock, in which nothing may be acked that was asked for in it."""
 
     name: str
     since_s: float
@@ -54,7 +54,7 @@ class Scene:
         self.journal.note("finding", name, text)
 
     def silent(self, name: str, *, since_s: float) -> None:
-        """Note that from a moment until now nothing may have been acked."""
+        """Note that from a moment until now nothing could be stored."""
         self.silences.append(Silence(name, since_s, time.monotonic()))
 
     def allowed_s(self, usual_s: float) -> float:

@@ -1,6 +1,5 @@
 """What a run comes to, in numbers: the one source of the report's three forms."""
 
-import bisect
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,11 +9,11 @@ from tests.chaos.fault import S
 from tests.chaos.journal import Entry, Journal
 from tests.chaos.recovery import Recovery, recoveries_of
 from tests.chaos.run import Outcome
+from tests.chaos.scene import Silence
+from tests.chaos.second_opinion import Ack
 from tests.chaos.setting import Setting
 
 WITNESSES_MAX = 20
-ON_THEIR_WAY_S = 0.5
-"""Acks that were written before a failure may be read by a busy robot this much later."""
 
 
 class FaultRow(Struct):
@@ -104,7 +103,7 @@ def summarise(
     """Return the summary of a run; notes a finding for each recovery that took too long."""
     ok_times = sorted(ack.t for ack in outcome.acks)
     recoveries = recoveries_of(journal, outcome.acks, outcome.lines, shown=outcome.shown)
-    _check_silences(outcome, journal, ok_times)
+    check_silences(outcome.silences, outcome.acks, journal)
     findings = [f"{entry.name}: {entry.text}" for entry in journal.of("finding")]
     restarts = [r.took_s for r in recoveries if r.entry.start]
     ran = [r.took_s - r.entry.waited_s for r in recoveries if r.entry.start]
@@ -154,15 +153,16 @@ def summarise(
     )
 
 
-def _check_silences(outcome: Outcome, journal: Journal, ok_times: list[float]) -> None:
-    """Note a finding for each time in which nothing may have been acked, and something was."""
-    for silence in outcome.silences:
-        since_s = silence.since_s + ON_THEIR_WAY_S * outcome.plan.slack
-        until_s = max(since_s, silence.until_s)
-        acks = bisect.bisect(ok_times, until_s) - bisect.bisect(ok_times, since_s)
-        if acks:
-            late = f"{acks} sends were acked when nothing could be stored"
-            journal.note("finding", silence.name, late)
+def check_silences(silences: list[Silence], acks: list[Ack], journal: Journal) -> None:
+    """Note a finding for each time in which nothing could be stored, and something was asked for and acked.
+
+    What was asked for before may have been stored before, and its ack have taken long.
+    """
+    for silence in silences:
+        those = [ack for ack in acks if silence.since_s <= ack.asked_t <= ack.t < silence.until_s]
+        if those:
+            acked = f"{len(those)} sends were acked when nothing could be stored"
+            journal.note("finding", silence.name, acked)
 
 
 def _counts(journal: Journal) -> dict[str, int]:

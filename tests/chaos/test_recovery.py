@@ -1,4 +1,4 @@
-"""How long sends took to go on is told of the slowest robot and the slowest conversation."""
+"""How long sends took to go on is told of the slowest; what was acked without being stored is told, too."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ import pytest
 
 from tests.chaos.journal import Entry, Journal
 from tests.chaos.recovery import recoveries_of
+from tests.chaos.scene import Silence
 from tests.chaos.second_opinion import Ack
+from tests.chaos.summary import check_silences
 
 LINES = frozenset({"r1", "r2", "g/dock"})
 
@@ -79,3 +81,16 @@ def test_where_one_ack_is_enough_the_first_counts(journal: Journal) -> None:
     told = acks(entry.t, (-1.0, 0.5, "r1"), (1.0, 16.0, "r2"))
     [recovery] = recoveries_of(journal, told, LINES, shown={})
     assert recovery.took_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "came_s", "count"),
+    [(1.0, 2.0, 1), (-1.0, 2.0, 0), (1.0, 6.0, 0), (6.0, 7.0, 0)],
+    ids=["within", "asked for before", "acked behind it", "behind it"],
+)
+def test_what_is_asked_for_while_nothing_can_be_stored_must_not_be_acked_then(
+    journal: Journal, asked_s: float, came_s: float, count: int
+) -> None:
+    t = journal.began_s
+    check_silences([Silence("kill", t, t + 5.0)], acks(t, (asked_s, came_s, "r1")), journal)
+    assert len(journal.of("finding")) == count

@@ -118,8 +118,22 @@ class TestLostAnswers:
         mongo_set.fail(["update"], times=1_000, errorCode=20, namespace="faults.cursors")
         assert all(map(is_new, await one.append([event("m")], [cursor(2)])))
         mongo_set.fail(["update"], times=0)
-        await one.append([event("n")], [])
-        assert await one.acked(DOCK) == {R1: 2}
+        await one.append([], [cursor(1, robot=R2)])
+        assert await one.acked(DOCK) == {R1: 2, R2: 1}
+
+    async def test_events_do_not_wait_for_cursors_that_cannot_be_written(
+        self, mongo_set: MongoSet, nodes
+    ) -> None:
+        one, _ = nodes
+        await one.append([created()], [])
+        mongo_set.fail(["update"], times=1_000, errorCode=20, namespace="faults.cursors")
+        moving = asyncio.create_task(one.append([], [cursor(1)]))
+        await asyncio.sleep(0)
+        assert all(map(is_new, await one.append([event("m")], [])))
+        assert not moving.done()
+        mongo_set.fail(["update"], times=0)
+        await moving
+        assert await one.acked(DOCK) == {R1: 1}
 
 
 class TestTwoNodes:
@@ -256,7 +270,7 @@ class TestTwoNodes:
     async def test_a_halt_reaches_the_other_nodes(self, nodes) -> None:
         doubtful, other = nodes
         await store_all(other, events(5, LINE))
-        doubtful._pulse.is_behind = True
+        doubtful.pulse.is_behind = True
         assert await doubtful.note_loss(LINE, 9)
         assert await doubtful.append([event("x", LINE)], []) == [Halted(9)]
         await other.append([event("y", LINE)], [])

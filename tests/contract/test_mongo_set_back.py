@@ -1,14 +1,17 @@
 """A database that was set back to a backup is recognised until somebody has accepted what is lost."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo import MongoClient
 
 from imserver.core.acts import Act, ActKind
 from imserver.data.mongo.loss import accept_loss
 from imserver.data.mongo.pulse import remembered_in
 from imserver.data.mongo.store import MongoStore
+from tests.contract.records import LINE, event
 from tests.mongo_server import MongoSet
 
 ACT = Act("a1", 1, "boss", ActKind.LOSS_ACCEPTED)
@@ -18,7 +21,7 @@ async def is_behind(url: str, mark: Path) -> bool:
     """Start a node and stop it; return whether it found the database behind what it remembers."""
     store = await MongoStore.open(url, mark=mark)
     await store.aclose()
-    return store._pulse.is_behind
+    return store.pulse.is_behind
 
 
 async def test_it_is_recognised_at_every_start_and_no_more_once_the_loss_is_accepted(
@@ -48,6 +51,24 @@ async def test_a_backup_from_between_two_beats_is_recognised_after_a_stop_in_goo
         await store.aclose()
         meta.replace_one({"_id": "pulse"}, backup)
     assert await is_behind(url, mark)
+
+
+async def test_the_database_counts_on_while_a_node_appends(
+    mongo_set: MongoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imserver.data.mongo.pulse._BEAT_S", 0.0)
+    url, mark = mongo_set.url("setback"), tmp_path / "mark"
+    mongo_set.empty(url)
+    store = await MongoStore.open(url, mark=mark)
+    beating, before = asyncio.create_task(store.pulse.run()), remembered_in(mark)
+    for count in (1, 2):
+        await store.append([event(f"c{count}", LINE)], [])
+        async with asyncio.timeout(10):
+            while remembered_in(mark) < before + count:
+                await asyncio.sleep(0.01)
+    beating.cancel()
+    await store.aclose()
+    assert remembered_in(mark) == before + 3, "and once at its end"
 
 
 async def test_a_node_that_remembers_nothing_finds_nothing_amiss(

@@ -16,7 +16,6 @@ from client_sdk.inbox import Inbox
 from client_sdk.outbox import Outbox
 from imserver.access.websocket import WebSocketLink
 from imserver.core.errors import StoreUnavailable
-from imserver.core.model import Cursor
 from imserver.data.memory.store import MemoryStore
 from imserver.logic import committer, groups, history, resumption
 from imserver.logic.committer import Committer
@@ -70,20 +69,20 @@ def _foresee(log: Any, batch: Sequence[Any]) -> list[Any]:
 _write = Committer._write
 
 
-async def _ack_before_commit(self: Committer, batch: list[Any], cursors: list[Cursor]) -> None:
+async def _ack_before_commit(self: Committer, batch: list[Any]) -> None:
     for (_, waiter), outcome in zip(batch, _foresee(self._log, batch), strict=True):
         waiter.on_outcome(outcome)
-    await _write(self, [(append, _Deaf()) for append, _ in batch], cursors)
+    await _write(self, [(append, _Deaf()) for append, _ in batch])
 
 
-async def _deliver_before_commit(self: Committer, batch: list[Any], cursors: list[Cursor]) -> None:
+async def _deliver_before_commit(self: Committer, batch: list[Any]) -> None:
     publish = self.publish
     appends = [append for append, _ in batch]
     for run in committer._runs(appends, _foresee(self._log, batch)):
         publish(run)
     self.publish = lambda _run: None
     try:
-        await _write(self, batch, cursors)
+        await _write(self, batch)
     finally:
         self.publish = publish
 

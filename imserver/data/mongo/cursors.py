@@ -5,7 +5,8 @@ device is offered again what it acked), and an event that is stored is not to be
 not be. Those that could not be written are kept, and go with the next ones.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from pymongo import UpdateOne
@@ -26,23 +27,25 @@ class Cursors:
         self._database = database
         self._appender = appender
         self._kept: list[Cursor] = []
+        self._turn = asyncio.Lock()
 
-    async def move(self, cursors: Iterable[Cursor]) -> None:
+    async def move(self, cursors: Sequence[Cursor]) -> None:
         """Write cursors, and those kept from before, as `EventLog.append` promises.
 
         Raises:
             StoreUnavailable: they are kept for the next time.
         """
-        self._kept += cursors
-        if not self._kept:
+        if not cursors:
             return
-        try:
-            await self._database.until_known(self._write)
-        except StoreUnavailable:
-            if len(self._kept) > _KEPT_MAX:
-                self._kept.clear()  # their devices ack again
-            raise
-        self._kept.clear()
+        async with self._turn:
+            self._kept += cursors
+            try:
+                await self._database.until_known(self._write)
+            except StoreUnavailable:
+                if len(self._kept) > _KEPT_MAX:
+                    self._kept.clear()  # their devices ack again
+                raise
+            self._kept.clear()
 
     async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         """Return the furthest cursor of each robot's devices."""

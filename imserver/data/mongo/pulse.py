@@ -8,19 +8,23 @@ that out lets the pulse stand still and its file be, so that it is found out aga
 ``accept-loss``.
 """
 
+import asyncio
 import contextlib
+import logging
 import secrets
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from pymongo import ReturnDocument
 
 from imserver.core.errors import StoreUnavailable
+from imserver.core.tasks import heed_cancellation
 from imserver.data.mongo.database import Database, Session
 
 _BEAT_S: Final = 60.0
 _END_S: Final = 2.0
 _DIGITS_MAX: Final = 20
+_log: Final = logging.getLogger(__name__)
 
 
 class Pulse:
@@ -33,25 +37,35 @@ class Pulse:
     def __init__(self, database: Database, mark: Path | None) -> None:
         self._database = database
         self._mark = mark
-        self._due_s = 0.0
+        self._has_appended = asyncio.Event()
         self.is_behind = False
 
-    async def begin(self, session: Session, now_s: float) -> None:
+    async def begin(self, session: Session) -> None:
         """Compare the database with what this node remembers."""
         remembered = 0 if self._mark is None else remembered_in(self._mark)
         # By a write, since a primary that was deposed unawares may answer a read with what was before.
         self.is_behind = await self._count("starts", session) < remembered
         if not self.is_behind:
-            await self.beat(session, now_s)
+            await self._beat(session)
 
-    def is_due(self, now_s: float) -> bool:
-        """Tell whether it is time for the next beat, on a stopwatch in seconds."""
-        return not self.is_behind and now_s >= self._due_s
+    def on_appended(self) -> None:
+        """Take in that this node has appended something."""
+        self._has_appended.set()
 
-    async def beat(self, session: Session, now_s: float) -> None:
-        """Count on, and remember it."""
-        self._due_s = now_s + _BEAT_S
-        self._remember(await self._count("n", session))
+    async def run(self) -> NoReturn:
+        """Count on every minute in which something was appended, until cancelled."""
+        while True:
+            heed_cancellation()
+            await asyncio.sleep(_BEAT_S)
+            await self._has_appended.wait()
+            self._has_appended.clear()
+            if self.is_behind:
+                continue
+            try:
+                async with self._database.session() as session:
+                    await self._beat(session)
+            except StoreUnavailable as exc:
+                _log.info("store.pulse_missed", extra={"reason": str(exc)})
 
     async def end(self) -> None:
         """Count on once more: a backup from before the last minute's events is then behind, too."""
@@ -59,7 +73,11 @@ class Pulse:
             return
         with contextlib.suppress(StoreUnavailable):
             async with self._database.session(_END_S) as session:
-                await self.beat(session, self._due_s)
+                await self._beat(session)
+
+    async def _beat(self, session: Session) -> None:
+        """Count on, and remember it."""
+        self._remember(await self._count("n", session))
 
     async def _count(self, what: str, session: Session) -> int:
         """Count one of something, and return the pulse as it is then."""

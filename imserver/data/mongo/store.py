@@ -49,13 +49,12 @@ _log: Final = logging.getLogger(__name__)
 
 
 class _Call:
-    """A call of `append` that waits for its batch."""
+    """Events of a call of `append` that wait for their batch."""
 
-    __slots__ = ("cursors", "error", "events", "outcomes")
+    __slots__ = ("error", "events", "outcomes")
 
-    def __init__(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> None:
+    def __init__(self, events: Sequence[Append]) -> None:
         self.events = events
-        self.cursors = cursors
         self.outcomes: list[Outcome] | None = None
         self.error: StoreUnavailable | None = None
 
@@ -73,11 +72,12 @@ class MongoStore:
         file_key: where the key of sealed files is kept.
         sealing: how its bodies are sealed; `MongoSealing.run` brings all of them under the current key.
         leases: this node's word that it is here; `Leases.run` keeps it.
+        pulse: by which a database that was set back is recognised; `Pulse.run` has it beat.
     """
 
     def __init__(self, database: Database, pulse: Pulse, bodies: Bodies) -> None:
         self.counts, self._bodies = MongoCounts(), bodies
-        self._database, self._pulse = database, pulse
+        self._database, self.pulse = database, pulse
         self._records = Records(database)
         self._appender = Appender(database, self._records, bodies, self.counts)
         self.on_overtaken: Callable[[ConversationName], None] = _ignore
@@ -131,7 +131,7 @@ class MongoStore:
         try:
             await store.sealing.begin()
             async with database.session() as session:
-                await pulse.begin(session, asyncio.get_running_loop().time())
+                await pulse.begin(session)
                 halted = await database.conversations.count_documents(
                     {"seen": {"$exists": True}}, session=session, hint="halted"
                 )
@@ -153,7 +153,16 @@ class MongoStore:
 
     async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
         self._check()
-        call = _Call(events, cursors)
+        outcomes = await self._append(events) if events else []
+        try:
+            await self._cursors.move(cursors)
+        except StoreUnavailable:
+            if not events:
+                raise
+        return outcomes
+
+    async def _append(self, events: Sequence[Append]) -> list[Outcome]:
+        call = _Call(events)
         self._waiting.append(call)
         async with self._turn:
             while call.outcomes is None and call.error is None:
@@ -161,6 +170,7 @@ class MongoStore:
         if call.error is not None:
             raise StoreUnavailable(str(call.error)) from call.error
         assert call.outcomes is not None
+        self.pulse.on_appended()
         return call.outcomes
 
     async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
@@ -217,7 +227,7 @@ class MongoStore:
             return True
 
         self._check()
-        if not self._pulse.is_behind:
+        if not self.pulse.is_behind:
             return False
         async with self._turn:
             self._appender.logs.forget()
@@ -235,7 +245,7 @@ class MongoStore:
         async with self._turn:
             if not self._is_released:
                 self._is_released = True
-                await self._pulse.end()
+                await self.pulse.end()
                 await self.leases.end()
                 await self._database.aclose()
 
@@ -259,8 +269,7 @@ class MongoStore:
     async def _commit(self, calls: list[_Call]) -> None:
         events = [event for call in calls for event in call.events]
         try:
-            outcomes = await self._appender.append(events) if events else []
-            await self._move([cursor for call in calls for cursor in call.cursors], bool(events))
+            outcomes = await self._appender.append(events)
         except StoreUnavailable as exc:
             for call in calls:
                 call.error = exc
@@ -274,17 +283,6 @@ class MongoStore:
             for call in calls:
                 call.outcomes = outcomes[: len(call.events)]
                 del outcomes[: len(call.events)]
-
-    async def _move(self, cursors: list[Cursor], beside_events: bool) -> None:
-        now_s = asyncio.get_running_loop().time()
-        try:
-            await self._cursors.move(cursors)
-            if beside_events and self._pulse.is_due(now_s):
-                async with self._database.session() as session:
-                    await self._pulse.beat(session, now_s)
-        except StoreUnavailable:
-            if not beside_events:
-                raise
 
 
 def _ignore(_conv: ConversationName) -> None:

@@ -308,7 +308,9 @@ async def test_nobody_waits_for_a_failed_store_in_vain() -> None:
         await tier.committer.append(line("b"))
 
 
-async def test_cursors_wait_for_the_timer_and_then_ride_with_events(tier: LogicTier) -> None:
+async def test_cursors_wait_for_the_timer_and_then_go_behind_the_events(tier: LogicTier) -> None:
+    ledger = Ledger()
+    tier.committer.publish = ledger.publish
     await tier.committer.append(line("a"))
     tier.committer.move_cursor(R1, MAIN, LINE, 1)
     await tier.committer.append(line("b"))
@@ -317,12 +319,14 @@ async def test_cursors_wait_for_the_timer_and_then_ride_with_events(tier: LogicT
     submit(tier, Ledger(), line("c"))
     await tier.settle()
     tier.committer._on_flush_due()
-    submit(tier, Ledger(), line("d"))
+    submit(tier, ledger, line("d"))
+    for _ in range(2):
+        tier.store.commits.let_one()
+        await tier.settle()
+    assert ledger.heard[-2:] == [("outcome", 4), ("published", (LINE, [4]))]
+    assert tier.store.calls[-1] == ([], [Cursor(R1, MAIN, LINE, 1)])
+    assert len(tier.store.commits) == 1, "who is answered did not wait for them"
     tier.store.commits.open()
-    await tier.settle()
-    events, moved = tier.store.calls[-1]
-    assert [append.cid for append in events] == ["d"]
-    assert moved == [Cursor(R1, MAIN, LINE, 1)]
 
 
 async def test_cursors_go_alone_when_no_event_comes() -> None:

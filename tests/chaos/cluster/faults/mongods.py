@@ -42,8 +42,7 @@ async def _take_away_all(
         await asyncio.to_thread(away, member)
     since_s = time.monotonic()
     await asyncio.sleep(for_s)
-    if away == cluster.mongo.kill:  # who stands still holds up answers for what was stored before
-        cluster.silent(name, since_s=since_s)
+    cluster.silent(name, since_s=since_s)
     for member in members:
         await asyncio.to_thread(back, member)
     await cluster.primary()
