@@ -10,8 +10,9 @@ The URL of a Redis Cluster names some of its servers: redis+cluster://HOST:PORT,
 others.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio import Redis, RedisCluster
@@ -71,6 +72,20 @@ def connect_one(url: str, *, deadline_s: float = DEADLINE_S) -> Redis:
     pool = client.connection_pool
     pool.connection_class = plain_spoken(pool.connection_class)
     return client
+
+
+@contextlib.asynccontextmanager
+async def closing(client: Redis) -> AsyncIterator[Redis]:
+    """Close a client's connections at the end of the body, also if that is cancelled while it is under way:
+    the driver closes each in a task of its own, and leaves those open that had not begun."""
+    try:
+        yield client
+    finally:
+        try:
+            await client.aclose()
+        except asyncio.CancelledError:
+            await client.aclose()
+            raise
 
 
 def plain_spoken(kind: type[AbstractConnection]) -> type[AbstractConnection]:

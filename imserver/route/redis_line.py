@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from imserver.core.tasks import TaskScope
 from imserver.route.carrier import ignore
 from imserver.route.metrics import RouteMetrics
+from imserver.route.redis_client import closing
 from imserver.route.redis_publisher import Publisher
 from imserver.route.redis_subscriber import Subscriber
 
@@ -57,9 +58,6 @@ class RedisLine:
         self.subscriber.on_payload, self.subscriber.on_dropped = self.on_payload, self.on_dropped
         self.subscriber.on_subscribed = self.on_subscribed
         self.subscriber.on_trouble = self.on_trouble
-        try:
-            async with TaskScope() as scope:
-                scope.spawn(self.publisher.run(), name="route.publish")
-                scope.spawn(self.subscriber.run(), name="route.subscribe")
-        finally:
-            await self._redis.aclose()
+        async with closing(self._redis), TaskScope() as scope:
+            scope.spawn(self.publisher.run(), name="route.publish")
+            scope.spawn(self.subscriber.run(), name="route.subscribe")

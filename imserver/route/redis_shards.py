@@ -20,7 +20,7 @@ from imserver.core.tasks import TaskScope, heed_cancellation
 from imserver.route.backoff import Backoff
 from imserver.route.carrier import ignore
 from imserver.route.metrics import RouteMetrics
-from imserver.route.redis_client import connect_one, server_url, server_urls
+from imserver.route.redis_client import closing, connect_one, server_url, server_urls
 from imserver.route.redis_line import RedisLine
 from imserver.route.slots import PARTITIONS, partition_of, slot_of, tagged, untagged
 
@@ -116,7 +116,7 @@ class RedisShards:
             heed_cancellation()
             url = known[(self._asked + number) % len(known)]
             try:
-                async with connect_one(url) as redis:
+                async with closing(connect_one(url)) as redis:
                     shards = await redis.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
                 return self._masters(shards, asked=url)
             except (RedisError, OSError) as exc:
