@@ -88,7 +88,9 @@ async def test_without_its_store_a_server_says_so_and_recovers_by_itself(
         await peer.send(conv, 1)
         servers.stop_member(0)
         assert await peer.refused_with("send", conv=conv, cid="x", body=2) == "unavailable"
-        assert answer_of(fleet.server, "/readyz")[0] == 503
+        not_ready = (503, "store: it cannot be read or written now\n")
+        assert [answer_of(fleet.server, "/readyz") for _ in range(2)] == [not_ready] * 2
+        assert fleet.server.stderr().count("readiness.lost") == 1, "the log says why"
         servers.start_member(0)
         servers.wait_for_primary()
         assert (await peer.send(conv, 2, cid="x"))["seq"] == 3
