@@ -238,6 +238,46 @@ async def test_a_node_that_cannot_read_its_ring_again_tells_readers_and_goes_on(
         await assert_whole(one, 5)
 
 
+async def test_a_key_that_another_node_has_just_begun_to_use_is_lacked_and_no_damage(
+    url: str, ring: KeyRingFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Nodes(url) as nodes:
+        one = await nodes.open(ring, busy=False)
+        await fill(one, 3)
+        others = KeyRingFile(tmp_path / "others.keys", random_bytes=os.urandom)
+        shutil.copy(ring.path, others.path)
+        new = others.rotate(now_ms=2)
+        await store_all(await nodes.open(others, busy=False), [marked(3)])
+        with pytest.raises(StoreUnavailable, match=f"key {new}, which was not found in"):
+            await whole_log(one)
+        assert "sealing.broken" not in caplog.text
+        shutil.copy(others.path, ring.path)
+        one._bodies._read_s = float("-inf")
+        await assert_whole(one, 4)
+
+
+async def test_a_key_that_the_store_does_not_know_is_damage(url: str, ring: KeyRingFile) -> None:
+    async with Nodes(url) as nodes:
+        store = await nodes.open(ring)
+        await fill(store, 3)
+        with MongoClient[Any](url) as client:
+            events = client.get_default_database().events
+            other = {"sealed": 1, "body": (1).to_bytes(4, "big") + bytes(80)}
+            events.update_one({"cid": "c1"}, {"$set": other})
+        with pytest.raises(StoreUnavailable):
+            await store.read_one(DOCK, 3)  # it may be new
+        with pytest.raises(SealBroken, match="the body of g/dock 3"):
+            await _once_it_is_known(store)
+
+
+async def _once_it_is_known(store: MongoStore) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(StoreUnavailable):
+                await store.read_one(DOCK, 3)
+            await asyncio.sleep(0.01)
+
+
 async def test_a_key_that_a_node_may_still_seal_with_is_not_removed(
     url: str, ring: KeyRingFile
 ) -> None:

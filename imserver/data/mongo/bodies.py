@@ -10,11 +10,15 @@ from imserver.core.key_ring import KeyId
 from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.mongo.plan import Insert
 from imserver.data.mongo.rows import Document, conv_of, event_of
-from imserver.data.sealing import EventSeal, key_number, key_of, refused
+from imserver.data.sealing import PLAIN, EventSeal, key_number, key_of, refused
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 
 _READ_AGAIN_S: Final = 1.0
+_LOOKS: Final = 2
+"""One of the store's word may have been under way when a key was met; the next one was not."""
+
+_UNKNOWN_MAX: Final = 1_000
 _log: Final = logging.getLogger(__name__)
 
 
@@ -22,7 +26,8 @@ class Bodies:
     """Seals and opens bodies with the ring in a file; without one, they stand as they were sent.
 
     Another node may seal with a key that this one was not told of yet. It is looked for in the file, where
-    an operator brings new keys before the first node is told to use them.
+    an operator brings new keys before the first node is told to use them. A key that is not there is lacked,
+    as long as the store may know it; what is sealed with one that the store does not know either is damaged.
 
     Attributes:
         seal: what seals and opens them, or None.
@@ -41,6 +46,14 @@ class Bodies:
         self.words: Collection[str] = ()
         self.is_out = False
         self._read_s = float("-inf")
+        self._unknown: dict[KeyId, int] = {}
+
+    def note_words(self, words: Collection[str]) -> None:
+        """Take in what the store says that bodies are sealed with."""
+        self.words = words
+        self._unknown = {key: n + 1 for key, n in self._unknown.items() if key not in words}
+        if self.seal is not None:
+            self.seal.strict = PLAIN not in words
 
     def require_in(self) -> None:
         """Return if this node may store anything.
@@ -103,7 +116,11 @@ class Bodies:
         if now_s - self._read_s > _READ_AGAIN_S:
             self._read_s = now_s
             self._read_ring(self._keys, seal)
-        if key not in seal.ring.ids and key in self.words:
+        if key in seal.ring.ids:
+            return
+        if len(self._unknown) > _UNKNOWN_MAX:
+            self._unknown.clear()
+        if key in self.words or self._unknown.setdefault(key, 0) < _LOOKS:
             raise StoreUnavailable(
                 f"bodies are sealed with key {key}, which was not found in {self._keys.path}: give every "
                 "node the ring that has it"

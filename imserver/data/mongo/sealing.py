@@ -191,7 +191,7 @@ class MongoSealing:
             _log.error(
                 "sealing.passed", extra={"key": own, "advice": "tell this node of the new key"}
             )
-        self._note(state.words | {own})
+        self._bodies.note_words(state.words | {own})
         self._bodies.is_out = self._bodies.seal is None and bool(state.required)
         self._bodies.require_in()
 
@@ -213,9 +213,9 @@ class MongoSealing:
                 return words
 
         try:
-            self._note(await self._database.until_known(write))
+            self._bodies.note_words(await self._database.until_known(write))
         except DuplicateKeyError:  # of two that made the document one was faster
-            self._note(await self._database.until_known(write))
+            self._bodies.note_words(await self._database.until_known(write))
 
     async def _require_alike(self, key: str, session: Session) -> None:
         for node in await self._leases.others(session):
@@ -225,11 +225,6 @@ class MongoSealing:
                     f"server {node.name} has this store open {does}: nodes that seal and nodes that do not "
                     "cannot serve together. Stop all of them, and start each with the same key ring"
                 )
-
-    def _note(self, words: frozenset[str]) -> None:
-        self._bodies.words = words
-        if self._bodies.seal is not None:
-            self._bodies.seal.strict = PLAIN not in words
 
     async def _admit_with(self, ring: KeyRing) -> None:
         await self._admit(ring.ids, ring.current)
@@ -339,7 +334,7 @@ class MongoSealing:
 
         words = await self._database.until_known(write)
         if words is not None:  # else the next look tells
-            self._note(words)
+            self._bodies.note_words(words)
 
 
 def _require_keys(state: State, ids: Collection[KeyId]) -> None:
