@@ -16,7 +16,11 @@ from imserver.access.tls import Handshakes
 
 ACCEPTS_AT_ONCE: Final = 8
 REST_S: Final = 0.002
-"""How long those who are inside are served in between."""
+"""How long those who are inside are served in between, before so many more."""
+
+ACCEPTS_AT_MOST: Final = 32
+"""Where the rest took longer because there is much to do, more are taken at once: else who is to be turned
+away would wait for it where nobody sees it."""
 
 LOOKS_AT_ONCE: Final = 128
 """Connections of which most are turned away at once."""
@@ -51,6 +55,7 @@ class Doorway:
         self._overflow = overflow
         self._pause: asyncio.TimerHandle | None = None
         self._is_exhausted = False
+        self._rests_since_s = 0.0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -71,9 +76,9 @@ class Doorway:
         self._listening.close()
 
     def _accept(self) -> None:
-        taken_in = 0
+        taken_in, most = 0, self._accepts()
         for _ in range(LOOKS_AT_ONCE):
-            if taken_in == ACCEPTS_AT_ONCE:
+            if taken_in == most:
                 break
             try:
                 connection, _ = self._listening.accept()
@@ -93,6 +98,11 @@ class Doorway:
             self._spawn(self._attach(connection), "doorway.attach")
         self._wait(REST_S)
 
+    def _accepts(self) -> int:
+        rested_s = self._loop.time() - self._rests_since_s
+        accepts = int(ACCEPTS_AT_ONCE * rested_s / REST_S)
+        return min(max(accepts, ACCEPTS_AT_ONCE), ACCEPTS_AT_MOST)
+
     async def _attach(self, connection: socket.socket) -> None:
         try:
             if self._tls is not None:
@@ -111,5 +121,6 @@ class Doorway:
         self._wait(PAUSE_S)
 
     def _wait(self, pause_s: float) -> None:
+        self._rests_since_s = self._loop.time()
         self._loop.remove_reader(self._listening.fileno())
         self._pause = self._loop.call_later(pause_s, self.open)
