@@ -1,7 +1,7 @@
 """The log of a shared store, with a cache beside it for what many nodes read at the same time.
 
-Only `read_after` looks there: when many readers have missed the same, each node would ask the store for the
-same pages. Everything else goes to the store as it is.
+Only `read_after`, and with it `read_page`, looks there: when many readers have missed the same, each node
+would ask the store for the same pages. Everything else goes to the store as it is.
 
 Why it is never wrong, whatever the cache answers:
 
@@ -28,6 +28,7 @@ from imserver.data.cache import Cache
 from imserver.data.cache_metrics import CacheCounts
 from imserver.data.cached_block import Place, block_of, joined, seal, unseal
 from imserver.data.cached_page import Page, Wanted
+from imserver.data.packing import Packing
 from imserver.data.store import BoundsOfLogs, EventLog
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
@@ -37,7 +38,7 @@ EPOCHS_MAX: Final = 100_000
 _USUAL_BYTES: Final = 256
 
 
-class CachedLog:
+class CachedLog(Packing):
     """An `EventLog` over another one.
 
     Args:

@@ -13,6 +13,7 @@ RULES: Final = {
     "gap": "seq that are missing in a log",
     "duplicate_cid": "cids that stand more than once in a conversation",
     "dangling_ref": "events that refer to none before them",
+    "mismatched_row": "rows that say something else than the event in them",
     "broken_seal": "bodies whose seal is broken: changed, or moved from another row",
     "not_sealed": "bodies that are not sealed, where all the others are",
     "event_without_conversation": "logs that belong to no conversation",

@@ -27,6 +27,7 @@ from imserver.core.model import (
 )
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.packed_events import PackedEvents
 
 
 class EventLog(Protocol):
@@ -60,6 +61,12 @@ class EventLog(Protocol):
         """Return the events that follow seq ``after``, in order and without gaps: at most ``limit``, and
         as many as fit in ``bytes_max`` of bodies, but at least one if there is one. Where those that follow
         were let go (see `trim`), the page begins at the floor."""
+
+    async def read_page(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> PackedEvents | None:
+        """Return the same events as `read_after` in the form in which `deliver` carries them, for who passes
+        them on and need not look at them; None if there are none."""
 
     async def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int

@@ -28,7 +28,8 @@ from imserver.logic.tail import Tail, TailFrame, Tails, body_bytes, bytes_of
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import GROUP_CREATED, SERVER_KINDS, Event
 from imserver.protocol.names import RobotName, is_group
-from imserver.protocol.server_frames import RETENTION, Deliver, Error, Gap, Head
+from imserver.protocol.packed_events import PackedEvents
+from imserver.protocol.server_frames import RETENTION, Deliver, Error, Gap, Head, PackedDeliver
 from imserver.protocol.shared_frame import SharedFrame
 
 if TYPE_CHECKING:
@@ -268,19 +269,19 @@ class Delivery:
         self._spawn(self._load_page(reader.conversation, reader.sent, count), "delivery.page")
 
     async def _load_page(self, conversation: Conversation, after: int, count: int) -> None:
-        events: list[Event] = []
+        page: PackedEvents | None = None
         is_damaged = False
         try:
-            events = await self._log.read_after(
+            page = await self._log.read_page(
                 conversation.name, after, limit=count, bytes_max=self._page_bytes_max
             )
-            if events and events[0].seq > after + 1:
+            if page is not None and page.first > after + 1:
                 await self._conversations.learn_log(conversation)
         except STORE_TROUBLE as exc:
             is_damaged = isinstance(exc, StoreCorrupt)
             _log.error("page.failed", extra={"conv": conversation.name, "reason": str(exc)})
         readers = self._loads.pop((conversation.name, after, count))
-        shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
+        shared = None if page is None else _shared(conversation, page)
         for reader in readers:
             reader.loading = False
             reader.session.loads -= 1
@@ -290,12 +291,13 @@ class Delivery:
             if conversation.floor > after + 1:
                 self._feed_behind_gap(reader)
                 continue
-            if not events or events[0].seq != after + 1:
+            if page is None or shared is None or page.first != after + 1:
                 reader.session.peer.close(CloseCode.RESTART, "the log could not be read; come back")
                 continue
-            self._give_page(reader, shared, events)
+            self._give_page(reader, shared, page)
             reader.session.feed_waiting(self.feed)
-        self._pages.add(shared, events, head=conversation.head)
+        if page is not None and shared is not None:
+            self._pages.add(shared, page, head=conversation.head)
 
     def _feed_behind_gap(self, reader: Reader) -> None:
         """Go on with a reader whose page was let go while it was read."""
@@ -309,16 +311,15 @@ class Delivery:
         self._drop(reader)
         reader.session.feed_waiting(self.feed)
 
-    def _give_page(self, reader: Reader, shared: SharedFrame, events: list[Event]) -> None:
-        last = events[-1].seq
+    def _give_page(self, reader: Reader, shared: SharedFrame, page: PackedEvents) -> None:
+        last = page.last
         if reader.until is not None and last > reader.until:
             last = reader.until
-            events = events[: last - reader.sent]
+            events = page.events[: last - reader.sent]
             if not events:
                 return
-            shared = SharedFrame(
-                Deliver(reader.conversation.name, reader.conversation.epoch, events)
-            )
+            conversation = reader.conversation
+            shared = SharedFrame(Deliver(conversation.name, conversation.epoch, events))
         if reader.session.peer.push(shared):
             reader.sent = last
         reader.session.behind[reader] = None
@@ -339,6 +340,10 @@ def _parts(events: list[Event], bytes_max: int) -> list[list[Event]]:
         parts[-1].append(event)
         size += weight
     return parts
+
+
+def _shared(conversation: Conversation, page: PackedEvents) -> SharedFrame:
+    return SharedFrame(PackedDeliver(conversation.name, conversation.epoch, page.packed))
 
 
 def _damaged(reader: Reader) -> Error:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from imserver.logic.tail import TailFrame, bytes_of, cut
-from imserver.protocol.events import Event
-from imserver.protocol.server_frames import Deliver
+from imserver.logic.tail import TailFrame, cut
+from imserver.protocol.packed_events import PackedEvents
+from imserver.protocol.server_frames import PackedDeliver
 from imserver.protocol.shared_frame import SharedFrame
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ class Pages:
         """The memory that all pages take, about."""
         return self._bytes
 
-    def add(self, shared: SharedFrame, events: list[Event], *, head: int) -> None:
-        """Keep a page, the frame ``shared`` of ``events``, of a log that ends at ``head`` now; best when it
-        has been encoded."""
-        size = bytes_of(shared, events)
-        if not events or size > self._bytes_max:
+    def add(self, shared: SharedFrame, page: PackedEvents, *, head: int) -> None:
+        """Keep ``page``, in its frame ``shared``, of a log that ends at ``head`` now; best when it has been
+        encoded."""
+        size = size_of(shared, page)
+        if size > self._bytes_max:
             return
-        if size < WORTH_BYTES and events[-1].seq < head:
+        if size < WORTH_BYTES and page.last < head:
             return
-        page: Deliver = shared.frame  # type: ignore[assignment]
-        key = (page.conv, page.epoch, events[0].seq)
+        frame: PackedDeliver = shared.frame  # type: ignore[assignment]
+        key = (frame.conv, frame.epoch, page.first)
         self._forget(key)
-        self._frames[key] = TailFrame(events[0].seq, events[-1].seq, shared, size)
+        self._frames[key] = TailFrame(page.first, page.last, shared, size)
         self._bytes += size
         while self._bytes > self._bytes_max:
             self._forget(next(iter(self._frames)))
@@ -65,3 +65,9 @@ class Pages:
         frame = self._frames.pop(key, None)
         if frame is not None:
             self._bytes -= frame.bytes_held
+
+
+def size_of(shared: SharedFrame, page: PackedEvents) -> int:
+    """Estimate the memory that ``page`` and its frame ``shared`` take with one encoding, in bytes."""
+    size = len(memoryview(page.packed))
+    return size + (shared.bytes_encoded or size)

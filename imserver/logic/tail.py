@@ -11,7 +11,7 @@ from collections import deque
 from msgspec import Struct
 
 from imserver.protocol.events import Event
-from imserver.protocol.server_frames import Deliver
+from imserver.protocol.server_frames import Deliver, PackedDeliver
 from imserver.protocol.shared_frame import SharedFrame
 
 
@@ -90,7 +90,7 @@ def cut(frame: TailFrame, seq: int, count_max: int) -> TailFrame:
     """Return the part of a frame that follows ``seq``, with at most ``count_max`` events."""
     if frame.first == seq + 1 and frame.last - seq <= count_max:
         return frame
-    whole: Deliver = frame.shared.frame  # type: ignore[assignment]
+    whole: Deliver | PackedDeliver = frame.shared.frame  # type: ignore[assignment]
     start = seq + 1 - frame.first
     events = whole.events[start : start + count_max]
     part = Deliver(conv=whole.conv, epoch=whole.epoch, events=events)

@@ -14,7 +14,7 @@ from imserver.protocol import bodies
 from imserver.protocol.client_frames import ClientFrame
 from imserver.protocol.events import Event
 from imserver.protocol.limits import BODY_DEPTH_MAX
-from imserver.protocol.server_frames import Deliver, Ok, ServerFrame, SignalValue
+from imserver.protocol.server_frames import Deliver, Ok, PackedDeliver, ServerFrame, SignalValue
 
 SUBPROTOCOL_MSGPACK: Final = "imserver.v1.msgpack"
 SUBPROTOCOL_JSON: Final = "imserver.v1.json"
@@ -153,8 +153,9 @@ class JsonCodec(_Reader):
 
     def encode(self, frame: Struct) -> bytes:
         match frame:
-            case Deliver():
-                frame = structs.replace(frame, events=_events_for_json(frame.events))
+            case Deliver() | PackedDeliver():
+                events = _events_for_json(frame.events)
+                frame = Deliver(frame.conv, frame.epoch, events)
             case Ok() if frame.events is not None:
                 frame = structs.replace(frame, events=_events_for_json(frame.events))
             case SignalValue():

@@ -8,6 +8,7 @@ from imserver.protocol.client_frames import RequestId
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import SEQ_MAX, Event, Millis, Role, Seq
 from imserver.protocol.limits import Limits
+from imserver.protocol.packed_events import unpacked
 
 CloseNumber = Annotated[int, Meta(ge=1000, le=4999)]
 EventSeq = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
@@ -146,6 +147,23 @@ class Deliver(Frame, tag="deliver", frozen=True, gc=False):
     conv: str
     epoch: str
     events: list[Event]
+
+
+class PackedDeliver(Frame, tag="deliver", frozen=True, gc=False, rename={"packed": "events"}):
+    """The same frame, for who has its events encoded already; only ever sent.
+
+    Attributes:
+        packed: a MessagePack array of the events.
+    """
+
+    conv: str
+    epoch: str
+    packed: Raw
+
+    @property
+    def events(self) -> list[Event]:
+        """The events, decoded anew each time."""
+        return unpacked(self.packed)
 
 
 class SignalValue(Frame, tag="signal", frozen=True, gc=False):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import apsw
+import msgpack
 
 Place: TypeAlias = tuple[str, int, str, str]
 """Conversation, seq, sender and cid of an event."""
@@ -17,9 +18,8 @@ SELECT c.name, e.seq, e.sender, e.cid FROM events e JOIN conversations c ON c.id
 """
 _FLOORS = "SELECT name, floor FROM conversations"
 _MEMBERS = "SELECT c.name, m.robot FROM members m JOIN conversations c ON c.id = m.conv"
-_CHANGES = f"""
-SELECT c.name, e.seq, e.kind, e.body FROM events e JOIN conversations c ON c.id = e.conv
-WHERE e.kind IN {CHANGES} ORDER BY e.key
+_PACKED = """
+SELECT c.name, e.seq, e.packed FROM events e JOIN conversations c ON c.id = e.conv ORDER BY e.key
 """
 
 
@@ -47,7 +47,11 @@ def read_sqlite(data: Path) -> RawStore:
             floors=dict(_all(db, _FLOORS)),
             log=_all(db, _LOG),
             members=set(_all(db, _MEMBERS)),
-            changes=_all(db, _CHANGES),
+            changes=[
+                (conv, seq, event["kind"], msgpack.packb(event["body"]))
+                for conv, seq, packed in db.execute(_PACKED)
+                if (event := msgpack.unpackb(packed, strict_map_key=False))["kind"] in CHANGES
+            ],
         )
     finally:
         db.close()

@@ -16,6 +16,7 @@ from tests.contract.records import (
     R1,
     R2,
     YARD,
+    body_of,
     created,
     deleted,
     event,
@@ -162,9 +163,14 @@ class EventLogContract:
         assert await store.append([], []) == []
 
     @pytest.mark.parametrize(
-        "body", [b"", bytes(range(256)), b"\x00" * 5, b"\xff\xfe", b"x" * 262_144]
+        "body",
+        [
+            *(b"\xc0", b"\x00", b"\xff", b"\xc4\x00", b"\xc4\x02\xff\xfe", b"\x91\xc4\x01\xd5"),
+            *(b"\xc5\x01\x00" + bytes(range(256)), b"\xd9\x01a", body_of(262_144)),
+        ],
+        ids=lambda body: bytes(body[:8]).hex(),
     )
-    async def test_any_bytes_come_back_as_they_were(self, store: Store, body: bytes) -> None:
+    async def test_any_body_comes_back_byte_for_byte(self, store: Store, body: bytes) -> None:
         await store_all(store, [event("a", LINE, body=body), event("b", LINE, body=body)])
         assert [bytes(entry.body) for entry in await whole_log(store, LINE)] == [body, body]
         assert stored((await store.append([event("a", LINE, body=body)], []))[0]).dup
@@ -214,16 +220,37 @@ class EventLogContract:
     async def test_a_page_holds_what_fits_in_its_bytes(
         self, store: Store, bytes_max, count
     ) -> None:
-        await store_all(store, [event(f"c{number}", LINE, body=b"x" * 100) for number in range(5)])
+        await store_all(
+            store, [event(f"c{number}", LINE, body=body_of(100)) for number in range(5)]
+        )
         after = await store.read_after(LINE, 1, limit=10, bytes_max=bytes_max)
         before = await store.read_before(LINE, 5, limit=10, bytes_max=bytes_max)
         assert seqs(after) == [2, 3, 4][:count]
         assert seqs(before) == [2, 3, 4][-count:]
 
+    @pytest.mark.parametrize(("limit", "bytes_max"), [(1, 0), (3, 1_000), (40, 1_000), (9, 250)])
+    async def test_a_page_can_be_had_as_it_is_delivered(
+        self, store: Store, limit: int, bytes_max: int
+    ) -> None:
+        asked = [event(f"c{n}", LINE, body=body_of(100), ref=n or None) for n in range(20)]
+        await store_all(store, asked)
+        for after in (0, 3, 18, 19):
+            plain = await store.read_after(LINE, after, limit=limit, bytes_max=bytes_max)
+            page = await store.read_page(LINE, after, limit=limit, bytes_max=bytes_max)
+            assert page is not None
+            assert (page.first, page.last) == (plain[0].seq, plain[-1].seq)
+            assert page.events == plain
+
+    async def test_there_is_no_page_where_there_are_no_events(self, store: Store) -> None:
+        await store_all(store, events(3, LINE))
+        assert await store.read_page(LINE, 3, limit=10, bytes_max=EVERYTHING) is None
+        assert await store.read_page(DOCK, 0, limit=10, bytes_max=EVERYTHING) is None
+        assert await store.read_page(LINE, 0, limit=0, bytes_max=EVERYTHING) is None
+
     async def test_a_page_ends_before_the_first_body_that_does_not_fit(self, store: Store) -> None:
         sizes = [10, 10, 5000, 10]
         await store_all(
-            store, [event(f"c{n}", LINE, body=b"x" * size) for n, size in enumerate(sizes)]
+            store, [event(f"c{n}", LINE, body=body_of(size)) for n, size in enumerate(sizes)]
         )
         assert seqs(await store.read_after(LINE, 0, limit=10, bytes_max=100)) == [1, 2]
         assert seqs(await store.read_before(LINE, 5, limit=10, bytes_max=100)) == [4]

@@ -33,6 +33,15 @@ KEY = bytes(range(32))
 EVERYTHING = 2**40
 
 
+def body_of(size: int, fill: bytes = b"x") -> bytes:
+    """Return a body of ``size`` bytes, at least 1."""
+    if size == 1:
+        return b"\xc0"
+    if size <= 32:
+        return bytes((0xA0 | (size - 1),)) + fill * (size - 1)
+    return b"\xc6" + (size - 5).to_bytes(4) + (fill * size)[: size - 5]
+
+
 def event(
     cid: str,
     conv: ConversationName = DOCK,

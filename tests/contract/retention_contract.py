@@ -11,6 +11,7 @@ from tests.contract.records import (
     MAIN,
     R1,
     YARD,
+    body_of,
     created,
     cursor,
     event,
@@ -40,6 +41,9 @@ class RetentionContract:
         assert await whole_log(store, LINE) == log[7:]
         assert await store.read_one(LINE, 7) is None
         assert await store.read_one(LINE, 8) == log[7]
+        page = await store.read_page(LINE, 2, limit=3, bytes_max=EVERYTHING)
+        assert page is not None
+        assert (page.first, page.last, page.events) == (8, 10, log[7:10])
 
     async def test_the_floor_is_told_with_the_conversation_and_to_its_members(
         self, store: Store
@@ -57,7 +61,7 @@ class RetentionContract:
         assert floors == [6, 11, 16, 18, 18]
 
     async def test_one_step_takes_few_large_events_but_one_at_least(self, store: Store) -> None:
-        body = bytes(400_000)
+        body = body_of(400_000)
         await store_all(store, [event(f"c{n}", LINE, body=body) for n in range(8)])
         floor = await store.trim(LINE, 8, limit=MANY)
         assert 2 <= floor <= 8
@@ -132,10 +136,11 @@ class RetentionContract:
         asked = [structs.replace(event(f"c{n}", LINE), ts=ts) for n, ts in enumerate(times)]
         await store.append(asked, [])
         assert await store.first_kept(LINE, Keep(since_ms=500)) == 3
+        assert await store.first_kept(LINE, Keep(since_ms=500, events=2)) == 4
 
     async def test_the_newest_are_kept_by_size(self, store: Store) -> None:
         sizes = [100, 100, 500, 10, 10]
-        asked = [event(f"c{n}", LINE, body=bytes(size)) for n, size in enumerate(sizes)]
+        asked = [event(f"c{n}", LINE, body=body_of(size)) for n, size in enumerate(sizes)]
         await store.append(asked, [])
         found = [
             await store.first_kept(LINE, Keep(body_bytes=size)) for size in (0, 10, 25, 519, 520)

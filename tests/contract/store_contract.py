@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ _appends = st.one_of(
         _convs,
         sender=st.sampled_from([R1, R2]),
         kind=st.sampled_from(["message", "edit"]),
-        body=st.binary(max_size=3),
+        body=st.binary(max_size=3).map(msgspec.msgpack.encode),
         ref=st.none() | st.integers(1, 2),
     ),
     st.builds(change, _cids, st.just(Created(members={R1: Role.OWNER}, open=False)), _convs),

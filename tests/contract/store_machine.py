@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -64,7 +65,7 @@ _appends = st.one_of(
         _convs,
         sender=st.sampled_from(ROBOTS),
         kind=st.sampled_from(["message", "edit"]),
-        body=st.binary(max_size=3),
+        body=st.binary(max_size=3).map(msgspec.msgpack.encode),
         ref=st.none() | st.integers(1, 3),
     ),
     st.builds(change, _cids, _changes, _groups, sender=st.sampled_from(ROBOTS)),

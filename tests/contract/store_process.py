@@ -15,7 +15,7 @@ from imserver.core.errors import ImserverError
 from imserver.core.model import Cursor
 from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.sqlite.store import SqliteStore
-from tests.contract.records import LINE, cursor, event, seqs, whole_log
+from tests.contract.records import LINE, body_of, cursor, event, seqs, whole_log
 
 BATCH = 20
 BALLAST_BYTES = 1024 * 1024
@@ -73,7 +73,7 @@ async def reseal(path: Path, keys: Path) -> None:
 
 
 async def _append(store: SqliteStore, number: int, *, with_cursors: bool = False) -> bool:
-    batch = [event(f"{number}-{n}", LINE, body=bytes(1000)) for n in range(BATCH)]
+    batch = [event(f"{number}-{n}", LINE, body=body_of(1000)) for n in range(BATCH)]
     moved: list[Cursor] = [cursor((number + 1) * BATCH, LINE)] if with_cursors else []
     try:
         outcomes = await store.append(batch, moved)

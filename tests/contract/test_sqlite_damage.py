@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from imserver.core.errors import StoreCorrupt
@@ -61,7 +62,7 @@ async def crime(tmp_path: Path) -> Crime:
         await store.ensure_robot(robot(name))
     log = []
     for number in range(EVENTS):
-        body = random.randbytes(300 if number % 20 else 9_000)
+        body = msgspec.msgpack.encode(random.randbytes(300 if number % 20 else 9_000))
         [outcome] = await store.append([event(f"c{number}", LINE, body=body)], [])
         log.append(stored(outcome).event)
         if number == EVENTS // 2:

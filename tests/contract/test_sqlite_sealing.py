@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from msgspec import Raw, structs
 
 from imserver.core.errors import KeyRingUnusable, SealBroken, SealingKeyMissing
 from imserver.core.key_ring import KeyRing, SealingKey
@@ -24,8 +25,10 @@ from imserver.data.sqlite.check import check
 from imserver.data.sqlite.file import load_page_checksums
 from imserver.data.sqlite.keys import count_uses, keys_required, remove_key, unseal, wipe
 from imserver.data.sqlite.resealing import Resealing
+from imserver.data.sqlite.rows import as_sealed, pack, pack_sealed, unpack
 from imserver.data.sqlite.store import SqliteStore
 from imserver.data.sqlite.writer import StoreHealth, Writer
+from imserver.protocol.events import Event
 from tests.contract.records import DOCK, EVERYTHING, LINE, R1, R2, YARD, created, event, store_all
 from tests.contract.records import whole_log as log_of
 from tests.contract.resealing import resealing
@@ -191,7 +194,7 @@ async def test_the_old_ciphertext_is_wiped_with_the_old_key(tmp_path) -> None:
     async with opened(path, OLD) as store:
         await fill(store, 100)
         await resealed(store, path, OLD)
-    before = str(sql(path, "SELECT hex(body) FROM events WHERE cid = 'c7'"))
+    before = str(sql(path, "SELECT hex(packed) FROM events WHERE cid = 'c7'"))
     async with opened(path, OLD, NEW) as store:
         await resealed(store, path, NEW)
         files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
@@ -237,20 +240,36 @@ async def test_a_store_is_not_opened_without_the_key_that_it_is_sealed_with(tmp_
 
 
 FORGERIES = {
-    "a flipped bit": "UPDATE events SET body = CAST(substr(body, 1, 40) || x'00' || substr(body, 42)"
-    " AS BLOB) WHERE cid = 'c10'",
-    "a body of another row": "UPDATE events SET body = (SELECT body FROM events WHERE cid = 'c12')"
-    " WHERE cid = 'c10'",
-    "another sender": "UPDATE events SET sender = 'r2' WHERE cid = 'c10'",
-    "another cid": "UPDATE events SET cid = 'c10x' WHERE cid = 'c10'",
-    "another kind": "UPDATE events SET kind = 'redact' WHERE cid = 'c10'",
-    "another time": "UPDATE events SET ts = ts + 1 WHERE cid = 'c10'",
-    "another ref": "UPDATE events SET ref = 1 WHERE cid = 'c10'",
-    "a key that is not there": "UPDATE events SET body = CAST(x'00000000' || substr(body, 5) AS BLOB)"
-    " WHERE cid = 'c10'",
-    "a body that is not sealed": "UPDATE events SET body = x'a3666f78', sealed = NULL"
-    " WHERE cid = 'c10'",
+    "a flipped bit": lambda event, _: body(event, event.body[:39] + b"\0" + event.body[40:]),
+    "a body of another row": lambda event, other: body(event, other.body),
+    "another sender": lambda event, _: structs.replace(event, sender="r2"),
+    "another cid": lambda event, _: structs.replace(event, cid="c10x"),
+    "another kind": lambda event, _: structs.replace(event, kind="redact"),
+    "another time": lambda event, _: structs.replace(event, ts=event.ts + 1),
+    "another ref": lambda event, _: structs.replace(event, ref=1),
+    "a key that is not there": lambda event, _: body(event, bytes(4) + event.body[4:]),
+    "a body that is not sealed": lambda event, _: structs.replace(event, body=Raw(b"\xa3fox")),
 }
+
+
+def body(event: Event, sealed: bytes) -> Event:
+    return structs.replace(event, body=Raw(sealed))
+
+
+def forge(path: Path, forgery: str) -> None:
+    """Do to the row of c10 what somebody might who can write the file."""
+    db = apsw.Connection(str(path))
+    event, other = (
+        as_sealed(unpack(packed))
+        for (packed,) in db.execute("SELECT packed FROM events WHERE cid IN ('c10', 'c12')")
+    )
+    plain = forgery == "a body that is not sealed"
+    event, other = (structs.replace(e, body=bytes(e.body)) for e in (event, other))  # to be cut
+    forged = FORGERIES[forgery](event, other)
+    packed = pack(forged) if plain else pack_sealed(forged, bytes(forged.body))
+    update = "UPDATE events SET packed = ?, sealed = iif(?, NULL, sealed) WHERE cid = 'c10'"
+    db.execute(update, (packed, plain))
+    db.close()
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -258,7 +277,7 @@ async def test_what_somebody_did_to_a_row_is_refused_by_name(tmp_path, forgery) 
     path = tmp_path / "store.db"
     async with opened(path, NEW) as store:
         await fill(store, 100)
-    sql(path, FORGERIES[forgery])
+    forge(path, forgery)
     async with opened(path, NEW) as store:
         assert len(await store.read_after(DOCK, 0, limit=6, bytes_max=EVERYTHING)) == 6
         with pytest.raises(SealBroken, match="the body of g/dock 7"):
@@ -276,7 +295,7 @@ async def test_a_forged_first_body_makes_a_repeated_cid_a_conflict_and_harms_no_
     path = tmp_path / "store.db"
     async with opened(path, NEW) as store:
         await fill(store, 100)
-    sql(path, FORGERIES["a flipped bit"])
+    forge(path, "a flipped bit")
     async with opened(path, NEW) as store:
         again, new = await store.append([marked(10), marked(100)], [])
         assert isinstance(again, Mismatch)
@@ -291,7 +310,7 @@ async def test_a_body_that_cannot_be_opened_does_not_keep_the_others_from_a_new_
     path = tmp_path / "store.db"
     async with opened(path, OLD) as store:
         await fill(store, 100)
-    sql(path, FORGERIES["a flipped bit"])
+    forge(path, "a flipped bit")
     caplog.set_level("INFO")
     async with opened(path, OLD, NEW) as store, resealing(store):
         await until(lambda: "sealing.resealed" in caplog.messages)

@@ -35,6 +35,7 @@ from imserver.data.memory.store import MemoryStore
 from imserver.data.store import Administration, Boots
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.packed_events import PackedEvents
 from tests.simulation.administration import SimAdministration, SimBoots
 from tests.simulation.timeline import Timeline
 from tests.simulation.trace import Trace
@@ -254,6 +255,13 @@ class SimStore:
     ) -> list[Event]:
         self.disk.trace.counts["pages read"] += 1
         read = self.memory.read_after
+        return await self._read(lambda: read(conv, after, limit=limit, bytes_max=bytes_max))
+
+    async def read_page(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> PackedEvents | None:
+        self.disk.trace.counts["pages read"] += 1
+        read = self.memory.read_page
         return await self._read(lambda: read(conv, after, limit=limit, bytes_max=bytes_max))
 
     async def read_before(

@@ -228,17 +228,17 @@ def _ack_all_that_was_sent(self: Sessions, session: Any, conv: str, seq: int) ->
     )
 
 
-def _lose_last_page(self: Delivery, reader: Any, shared: Any, events: list[Any]) -> None:
-    if events[-1].seq == reader.goal:
+def _lose_last_page(self: Delivery, reader: Any, shared: Any, page: Any) -> None:
+    if page.last == reader.goal:
         reader.sent = reader.goal
         reader.session.behind[reader] = None
     else:
-        _give_page(self, reader, shared, events)
+        _give_page(self, reader, shared, page)
 
 
-def _give_page_twice(self: Delivery, reader: Any, shared: Any, events: list[Any]) -> None:
+def _give_page_twice(self: Delivery, reader: Any, shared: Any, page: Any) -> None:
     reader.session.peer.push(shared)
-    _give_page(self, reader, shared, events)
+    _give_page(self, reader, shared, page)
 
 
 _flush = WebSocketLink.flush

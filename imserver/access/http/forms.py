@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from imserver.access.http.shapes import Goodbye, Hole, in_json
 from imserver.protocol import bodies
-from imserver.protocol.server_frames import Deliver, Head, SignalValue
+from imserver.protocol.server_frames import Deliver, Head, PackedDeliver, SignalValue
 
 _encode = msgspec.json.Encoder().encode
 _SEPARATORS: Final = (
@@ -55,7 +55,7 @@ class EventStream:
 
     def encode(self, frame: Struct) -> bytes:
         match frame:
-            case Deliver():
+            case Deliver() | PackedDeliver():
                 return b"".join(
                     b"id: %d\ndata: %b\n\n" % (event.seq, _line(event))
                     for event in in_json(frame.events)
@@ -85,7 +85,7 @@ class JsonLines:
 
     def encode(self, frame: Struct) -> bytes:
         match frame:
-            case Deliver():
+            case Deliver() | PackedDeliver():
                 return b"".join(_line(event) + b"\n" for event in in_json(frame.events))
             case SignalValue():
                 return _tagged("signal", _signal(frame))

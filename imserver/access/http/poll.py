@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from imserver.access.http.visit import Visit
 from imserver.protocol.events import Event
-from imserver.protocol.server_frames import Deliver
+from imserver.protocol.server_frames import Deliver, PackedDeliver
 from imserver.protocol.shared_frame import SharedFrame
 
 
@@ -49,7 +49,7 @@ class Poll(Visit):
         frame = shared.frame
         if self.congested:
             return False
-        if isinstance(frame, Deliver):
+        if isinstance(frame, Deliver | PackedDeliver):
             self.events = frame.events[: self._limit]
             self._woken.set()
         return True

@@ -36,6 +36,7 @@ from imserver.core.model import (
 from imserver.data.enrolments import check_enrolment
 from imserver.data.memory.administration import MemoryAdministration, MemoryBoots
 from imserver.data.memory.files import MemoryFiles
+from imserver.data.packing import Packing
 from imserver.data.store import Administration, Boots
 from imserver.protocol.bodies import is_same
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event, Role
@@ -68,7 +69,7 @@ class _Log:
         return min(max(seq - self.floor, 0), len(self.events))
 
 
-class MemoryStore:
+class MemoryStore(Packing):
     """A `Store` that forgets everything at its end.
 
     ``in_doubt``: as a store is whose process died, it believes that events may have been lost.

@@ -9,6 +9,7 @@ from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.rows import Document, between, place
+from imserver.data.packing import Packing
 from imserver.data.store import Bounds
 from imserver.protocol.events import AMENDING_KINDS, REDACT, Event
 from imserver.protocol.names import ConversationName
@@ -25,7 +26,7 @@ _SIZE: Final[Document] = {
 """How many bytes a body had when it was sent."""
 
 
-class Reader:
+class Reader(Packing):
     """Reads logs; methods are as in the port."""
 
     def __init__(self, database: Database, records: Records, bodies: Bodies) -> None:

@@ -96,7 +96,7 @@ class MongoStore:
         self._appender.logs.on_fence = self.sealing.look
 
         self.note_head = self._appender.logs.note_head
-        self.read_after = self._reader.read_after
+        self.read_after, self.read_page = self._reader.read_after, self._reader.read_page
         self.read_before = self._reader.read_before
         self.read_one = self._reader.read_one
         self.amendments = self._reader.amendments

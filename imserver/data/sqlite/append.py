@@ -42,9 +42,17 @@ from imserver.core.model import (
     Stored,
     Taken,
 )
-from imserver.data.sealing import EventSeal, key_number, refused
+from imserver.data.sealing import EventSeal, key_number
 from imserver.data.sqlite.file import SEQ_BITS, extended_code
-from imserver.data.sqlite.rows import decode_events, encode_json
+from imserver.data.sqlite.rows import (
+    amends,
+    as_sealed,
+    encode_json,
+    opened,
+    pack,
+    pack_sealed,
+    unpack_all,
+)
 from imserver.data.sqlite.statements import load_statements
 from imserver.protocol.bodies import is_same
 from imserver.protocol.events import Event, Role
@@ -59,7 +67,7 @@ _ROWS: Final = (*range(1, _ANY_ROWS_MAX + 1), 256)
 _Values: TypeAlias = list[str | int | bytes | None]
 _LOGS_MAX: Final = 100_000
 _log: Final = logging.getLogger(__name__)
-_conv_ids: Final = msgspec.json.Decoder(list[int]).decode
+_cids: Final = msgspec.json.Decoder(list[tuple[int, str, str]]).decode
 
 STATEMENTS: Final = len(_ROWS) + len(_SQL)
 """How many statements a connection should keep prepared."""
@@ -77,8 +85,8 @@ def _form(name: str, values_a_row: int) -> _Form:
     return _Form(values_a_row, {rows: f"{_SQL[name]} {', '.join([row] * rows)}" for rows in _ROWS})
 
 
-_PLAIN: Final = _form("add_events", 7)
-_SEALED: Final = _form("add_sealed_events", 8)
+_PLAIN: Final = _form("add_events", 6)
+_SEALED: Final = _form("add_sealed_events", 7)
 
 
 class RepeatedCid(Exception):
@@ -167,12 +175,13 @@ class LogAppender:
                 event.body,
             )
             entry = Event(seq, event.ts, sender, cid, kind, Raw(body), ref)
+            amended = None if ref is None else amends(kind, ref)
+            row = (log.base + seq, sender, cid, amended, len(body))
             if self._seal is None:
-                values += (log.base + seq, event.ts, sender, cid, kind, ref, body)
+                values += (*row, pack(entry))
             else:
                 sealed = self._seal.seal(event.conv, entry)
-                key = key_number(sealed)
-                values += (log.base + seq, event.ts, sender, cid, kind, ref, key, sealed)
+                values += (*row, key_number(sealed), pack_sealed(entry, sealed))
             outcomes.append(Stored(log.epoch, entry, False))  # noqa: FBT003 - a field, not a switch
             if check_first:
                 stored[log.id, sender, cid] = entry
@@ -237,30 +246,22 @@ class LogAppender:
     def _stored_already(self, run: Run) -> dict[tuple[int, str, str], Event]:
         asked = [(log.id, event.sender, event.cid) for log, event in run]
         row: Any = self._db.execute(_SQL["stored_already"], (encode_json(asked),)).fetchone()
-        text, rows, bodies = row
-        convs = _conv_ids(text)
+        text, packed = row
+        found = _cids(text)
         names = {log.id: event.conv for log, event in run}
-        events = decode_events(
-            rows,
-            bodies,
-            lambda number, event: self._opened(names[convs[number]], event),
-            strict=self._seal is not None and self._seal.strict,
-        )
         return {
-            (conv, event.sender, event.cid): event
-            for conv, event in zip(convs, events, strict=True)
+            cid: self._opened(names[cid[0]], event)
+            for cid, event in zip(found, unpack_all(len(found), packed), strict=True)
         }
 
     def _opened(self, conv: ConversationName, event: Event) -> Event:
         """Open a body; one that is damaged stays as it is, so that none that is sent is the same, and nobody
         else's event in the call suffers."""
         try:
-            if self._seal is None:
-                raise refused(conv, event)
-            return self._seal.open(conv, event)
+            return opened(conv, event, self._seal)
         except SealBroken as exc:
             _log.error("sealing.broken", extra={"reason": str(exc)})
-            return event
+            return as_sealed(event)
 
     def _add_singly(self, log: Log | None, event: Append) -> Outcome:
         change = event.change

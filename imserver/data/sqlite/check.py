@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import apsw
 import msgspec
-from msgspec import Raw
 
 from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
-from imserver.core.key_ring import KeyRing
+from imserver.core.key_ring import OVERHEAD, KeyId, KeyRing
 from imserver.data.directory import FILES_NAME
 from imserver.data.disk.files import flaws
-from imserver.data.findings import RULES, WITNESSES_MAX, Finding, Report
-from imserver.data.sealing import EventSeal, key_of
+from imserver.data.findings import RULES, WITNESSES_MAX, Finding, Report, Tally
+from imserver.data.sealing import EventSeal, key_number, key_of
 from imserver.data.sqlite.file import (
     damaged_pages,
     extended_code,
@@ -25,9 +24,10 @@ from imserver.data.sqlite.file import (
     lost_commits,
     open_for_reading,
 )
-from imserver.data.sqlite.resealing import uses
+from imserver.data.sqlite.rows import amends, as_sealed, sealed_body, unpack
 from imserver.data.sqlite.statements import load_statements
 from imserver.protocol.events import Event
+from imserver.protocol.names import ConversationName
 
 _SQL: Final = load_statements(__package__, "check.sql")
 _DAMAGE_MAX: Final = 100
@@ -39,7 +39,7 @@ _SQL_RULES: Final = [rule for rule in RULES if rule in _SQL]
 def check(path: Path, ring: KeyRing | None = None) -> Report:
     """Look through the store in the file ``path``, in time linear in its size. Blocks.
 
-    With a ``ring``, every body that is sealed is opened.
+    With a ``ring``, bodies that are sealed with its keys are opened.
 
     Raises:
         StoreCorrupt: the file is not a store, or is too damaged to be read at all.
@@ -57,8 +57,9 @@ def check(path: Path, ring: KeyRing | None = None) -> Report:
         with db:  # one snapshot for all questions
             conversations, events = _row(db, "totals")
             findings += [finding for rule in _SQL_RULES for finding in _broken(db, rule)]
-            seals, unopened = _broken_seals(db, ring)
-            findings += seals
+            rows = _Rows(ring)
+            rows.check(db)
+            findings += rows.tally.findings()
         findings += _file_findings(db, path.with_name(FILES_NAME))
     except apsw.Error as exc:
         if is_damage(exc):
@@ -67,7 +68,7 @@ def check(path: Path, ring: KeyRing | None = None) -> Report:
     finally:
         db.close()
     version = apsw.sqlite_lib_version()
-    return Report(str(path), version, conversations, events, tuple(findings), unopened)
+    return Report(str(path), version, conversations, events, tuple(findings), rows.unopened)
 
 
 def _file_findings(db: apsw.Connection, folder: Path) -> list[Finding]:
@@ -111,26 +112,52 @@ def _broken(db: apsw.Connection, rule: str) -> list[Finding]:
     return [Finding(rule, RULES[rule], count, texts)]
 
 
-def _broken_seals(db: apsw.Connection, ring: KeyRing | None) -> tuple[list[Finding], int]:
-    """Return what is wrong with the sealed bodies, and how many could not be looked into."""
-    if ring is None:
-        return [], sum(uses(db).keys.values())
-    seal = EventSeal(ring)
-    places: list[str] = []
-    broken = unopened = 0
-    rows: Iterable[Any] = db.execute(_SQL["sealed_bodies"])
-    for conv, seq, ts, sender, cid, kind, ref, key, body in rows:
-        if key_of(key) not in ring.ids:
-            unopened += 1
-            continue
+class _Rows:
+    """One look through the rows of events: at what stands packed in them, and at their seals.
+
+    Attributes:
+        tally: what is wrong with them.
+        unopened: how many bodies are sealed with keys that are not in the ring.
+    """
+
+    def __init__(self, ring: KeyRing | None) -> None:
+        self._seal = None if ring is None else EventSeal(ring)
+        self.tally = Tally()
+        self.unopened = 0
+
+    def check(self, db: apsw.Connection) -> None:
+        """Look through all of them."""
+        rows: Iterable[Any] = db.execute(_SQL["rows"])
+        for conv, *columns, packed in rows:
+            try:
+                event = unpack(packed)
+            except StoreCorrupt:
+                self.tally.add("mismatched_row", f"{conv}: {columns[0]}")
+                continue
+            self._check(conv, tuple(columns), event)
+
+    def _check(self, conv: str, columns: tuple[Any, ...], event: Event) -> None:
+        seq, ref = columns[0], event.ref
+        sealed = sealed_body(event)
+        key = None if sealed is None else key_number(sealed)
+        size = len(bytes(event.body)) if sealed is None else len(sealed) - OVERHEAD
+        amended = amends(event.kind, ref)
+        if columns != (event.seq, event.sender, event.cid, amended, key, size):
+            self.tally.add("mismatched_row", f"{conv}: {seq}")
+        if ref is not None and not 1 <= ref < seq:
+            self.tally.add("dangling_ref", f"{conv}: {seq} refers to {ref}")
+        named = columns[4]
+        if sealed is not None and named is not None:
+            self._check_seal(conv, seq, key_of(named), as_sealed(event))
+
+    def _check_seal(self, conv: str, seq: int, key: KeyId, event: Event) -> None:
+        if self._seal is None or key not in self._seal.ring.ids:
+            self.unopened += 1
+            return
         try:
-            seal.open(conv, Event(seq, ts, sender, cid, kind, Raw(body), ref))
+            self._seal.open(ConversationName(conv), event)
         except SealBroken:
-            broken += 1
-            places += [f"{conv}: {seq}"] if broken <= WITNESSES_MAX else []
-    if not broken:
-        return [], unopened
-    return [Finding("broken_seal", RULES["broken_seal"], broken, tuple(places))], unopened
+            self.tally.add("broken_seal", f"{conv}: {seq}")
 
 
 def _row(db: apsw.Connection, name: str, values: dict[str, int] | None = None) -> Any:

@@ -30,14 +30,6 @@ FROM (
   )
 ) LEFT JOIN conversations ON id = conv;
 
--- name: dangling_ref
-SELECT count(*),
-  json_group_array(name || ': ' || seq || ' refers to ' || ref) FILTER (WHERE nth <= :limit)
-FROM (
-  SELECT conv, seq, ref, row_number() OVER () AS nth FROM events
-  WHERE ref IS NOT NULL AND (ref < 1 OR ref >= seq)
-) LEFT JOIN conversations ON id = conv;
-
 -- name: not_sealed
 -- Counts only where the store says that all bodies are sealed.
 SELECT count(*), json_group_array(name || ': ' || seq) FILTER (WHERE nth <= :limit)
@@ -47,9 +39,9 @@ FROM (
     AND (SELECT value FROM meta WHERE name = 'sealed_with') NOT LIKE '%plain%'
 ) LEFT JOIN conversations ON id = conv;
 
--- name: sealed_bodies
-SELECT coalesce(name, 'conversation ' || conv), seq, ts, sender, cid, kind, ref, sealed, body
-FROM events LEFT JOIN conversations ON id = conv WHERE sealed IS NOT NULL ORDER BY key;
+-- name: rows
+SELECT coalesce(name, 'conversation ' || conv), seq, sender, cid, amends, sealed, body_bytes, packed
+FROM events LEFT JOIN conversations ON id = conv ORDER BY key;
 
 -- name: event_without_conversation
 SELECT count(*), json_group_array('event ' || key) FILTER (WHERE nth <= :limit)

@@ -1,7 +1,7 @@
 """Gives out a store's file whole, as it lies there: the raw log for who judges the server from outside.
 
 Reads only, in one snapshot, beside a running server if there is one. It does not share the code by which
-the server reads, and believes in no rule that the rows might break.
+the server reads, but for the form of a row, and believes in no rule that the rows might break.
 """
 
 import contextlib
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from imserver.core.errors import SealingKeyMissing, StoreCorrupt, StoreUnavailable
 from imserver.core.key_ring import KeyRing
 from imserver.core.model import Cursor
 from imserver.data.sealing import EventSeal, key_of
 from imserver.data.sqlite.file import is_damage, lost_commits, open_for_reading
+from imserver.data.sqlite.rows import as_sealed, unpack
 from imserver.data.sqlite.statements import load_statements
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
@@ -53,8 +54,8 @@ class StoreDump:
         """
         names = {header.id: header.conv for header in self.conversations()}
         rows: Iterable[Any] = self._db.execute(_SQL["events"])
-        for conv, seq, ts, sender, cid, kind, ref, key, body in rows:
-            event = Event(seq, ts, sender, cid, kind, Raw(body), ref)
+        for conv, key, packed in rows:
+            event = unpack(packed)
             if key is None:
                 yield conv, event
             elif self._seal is None:
@@ -62,7 +63,8 @@ class StoreDump:
                     f"bodies are sealed with key {key_of(key)}; name the key ring with --keys"
                 )
             else:
-                yield conv, self._seal.open(ConversationName(names.get(conv, "")), event)
+                name = ConversationName(names.get(conv, ""))
+                yield conv, self._seal.open(name, as_sealed(event))
 
     def cursors(self) -> Iterator[Cursor]:
         """Yield all cursors."""

@@ -5,7 +5,7 @@ SELECT id, name, epoch, floor FROM conversations;
 
 -- name: events
 -- In the order of the file: each log together, in order of seq.
-SELECT conv, seq, ts, sender, cid, kind, ref, sealed, body FROM events ORDER BY key;
+SELECT conv, sealed, packed FROM events ORDER BY key;
 
 -- name: cursors
 SELECT robot, device, coalesce(name, 'conversation ' || conv), seq

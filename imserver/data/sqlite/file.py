@@ -34,7 +34,7 @@ from imserver.data.sqlite.wal_index import WriterConnection
 Durability: TypeAlias = Literal["full", "os"]
 """``full``: a commit outlives a power cut. ``os``: it outlives the process, not the machine."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 SEQ_BITS: Final = 38
 """How far the conversation's id is shifted in ``events.key``; see the schema."""
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import apsw
-from msgspec import structs
+from msgspec import Raw, structs
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.file_settings import FileSettings
 from imserver.core.files import FileRecord
-from imserver.core.key_ring import sealed_with
+from imserver.core.key_ring import OVERHEAD, sealed_with
 from imserver.data.directory import DataDirectory
 from imserver.data.disk.content import DiskContent
 from imserver.data.moving import Row, Sealing, Size, in_steps
@@ -29,8 +29,10 @@ from imserver.data.sqlite.file import (
     open_for_writing,
 )
 from imserver.data.sqlite.resealing import words_of
+from imserver.data.sqlite.rows import amends, as_sealed, pack, pack_sealed, unpack
 from imserver.data.sqlite.statements import load_statements
 from imserver.data.sqlite.wal import find_damage
+from imserver.protocol.events import Event
 
 _SQL: Final = load_statements(__package__, "moving.sql")
 _DRAFT: Final = "moving"
@@ -113,7 +115,7 @@ class SqliteRows:
     async def rows(self, table: str) -> AsyncIterator[list[Row]]:
         """Yield the rows of a table; see `Source.rows`."""
         async for step in self._steps(f"read_{table}"):
-            yield step
+            yield list(map(_event_out, step)) if table == "events" else step
 
     async def files(self) -> AsyncIterator[list[FileRecord]]:
         """Yield the files; see `Source.files`."""
@@ -121,6 +123,8 @@ class SqliteRows:
             yield [FileRecord(*row) for row in step]
 
     async def put(self, table: str, rows: Sequence[Row]) -> None:
+        if table == "events":
+            rows = list(map(_event_in, rows))
         self._db.executemany(_SQL[f"put_{table}"], rows)
 
     async def put_files(self, files: Sequence[FileRecord]) -> list[FileRecord]:
@@ -170,6 +174,23 @@ class SqliteRows:
 
     def _put_meta(self, name: str, value: str) -> None:
         self._db.execute(_SQL["put_meta"], (name, value))
+
+
+def _event_out(row: Row) -> Row:
+    conv, key, packed = row
+    event = unpack(packed)
+    if key is not None:
+        event = as_sealed(event)
+    fields = (event.sender, event.cid, event.kind, event.ref)
+    return (conv, event.seq, event.ts, *fields, key, bytes(event.body))
+
+
+def _event_in(row: Row) -> Row:
+    conv, seq, ts, sender, cid, kind, ref, key, body = row
+    event = Event(seq, ts, sender, cid, kind, Raw(body), ref)
+    packed = pack(event) if key is None else pack_sealed(event, body)
+    size = len(body) - (0 if key is None else OVERHEAD)
+    return (conv, seq, sender, cid, amends(kind, ref), size, key, packed)
 
 
 def _make_room(directory: DataDirectory) -> None:

@@ -30,7 +30,7 @@ SELECT name, robot, role, since FROM members JOIN conversations ON id = conv;
 SELECT name, robot, device, seq FROM cursors JOIN conversations ON id = conv;
 
 -- name: read_events
-SELECT name, seq, ts, sender, cid, kind, ref, sealed, body
+SELECT name, sealed, packed
 FROM conversations CROSS JOIN events ON key > id << 38 AND key < (id + 1) << 38
 ORDER BY name, key;
 
@@ -72,8 +72,8 @@ INSERT INTO cursors (conv, robot, device, seq)
 VALUES ((SELECT id FROM conversations WHERE name = ?1), ?2, ?3, ?4);
 
 -- name: put_events
-INSERT INTO events (key, ts, sender, cid, kind, ref, sealed, body)
-VALUES (((SELECT id FROM conversations WHERE name = ?1) << 38) + ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
+INSERT INTO events (key, sender, cid, amends, body_bytes, sealed, packed)
+VALUES (((SELECT id FROM conversations WHERE name = ?1) << 38) + ?2, ?3, ?4, ?5, ?6, ?7, ?8);
 
 -- name: put_file_refs
 -- Elsewhere a reference may outlive its file.

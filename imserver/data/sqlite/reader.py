@@ -1,4 +1,4 @@
-"""Reads of an embedded store, for its reading threads: one statement an answer, decoded from JSON."""
+"""Reads of an embedded store, for its reading threads: nearly always one statement an answer."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,17 @@ from typing import Any, Final, TypeAlias
 
 import apsw
 import msgspec
+from msgspec import Raw
 
 from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.model import ConversationRecord, GroupSummary, Keep, Membership, RobotRecord
-from imserver.data.sealing import EventSeal, refused
+from imserver.data.sealing import EventSeal
 from imserver.data.sqlite.file import SEQ_BITS, is_damage, open_for_reading
-from imserver.data.sqlite.rows import decode_events, encode_json
+from imserver.data.sqlite.rows import encode_json, opened, unpack_all
 from imserver.data.sqlite.statements import load_statements
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.packed_events import PackedEvents, array, pack
 
 _Values: TypeAlias = Mapping[str, str | int | None]
 
@@ -35,6 +37,8 @@ class _RobotRow(msgspec.Struct):
 
 _log: Final = logging.getLogger(__name__)
 _LOG_END: Final = 1 << SEQ_BITS
+_AGES_AT_ONCE: Final = 1_000
+_AGES_BYTES: Final = 4 * 1024 * 1024
 _SQL: Final = load_statements(__package__, "reads.sql")
 _robot = msgspec.json.Decoder(_RobotRow).decode
 _robots = msgspec.json.Decoder(list[_RobotRow]).decode
@@ -84,14 +88,19 @@ class Reader(ReadingConnection):
     def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
     ) -> list[Event]:
-        after = min(max(after, 0), _LOG_END)
-        values: _Values = {
-            "conv": conv,
-            "after": after,
-            "limit": max(limit, 0),
-            "bytes_max": bytes_max,
-        }
-        return self._page("page_after", conv, values)
+        values = _span_after(conv, after, limit=limit, bytes_max=bytes_max)
+        return self._events("page_after", conv, values)
+
+    def read_page(
+        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
+    ) -> PackedEvents | None:
+        values = _span_after(conv, after, limit=limit, bytes_max=bytes_max)
+        count, sealed, first, last, packed = self._row("page_after", values)
+        if not count:
+            return None
+        if sealed or self._seal is not None:
+            return pack(self._opened(conv, unpack_all(count, packed)))
+        return PackedEvents(first, last, Raw(array(count, packed)))
 
     def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
@@ -103,25 +112,29 @@ class Reader(ReadingConnection):
             "limit": max(limit, 0),
             "bytes_max": bytes_max,
         }
-        return self._page("page_before", conv, values)
+        return self._events("page_before", conv, values)
 
     def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         values = {"conv": conv, "seqs": encode_json(seqs)}
         return {
             event.ref: event
-            for event in self._page("amendments", conv, values)
+            for event in self._events("amendments", conv, values)
             if event.ref is not None  # always, by the query; here for the type
         }
 
     def first_kept(self, conv: ConversationName, keep: Keep) -> int:
         values: _Values = {
             "conv": conv,
-            "since_ms": keep.since_ms,
             "events": keep.events,
             "body_bytes": keep.body_bytes,
         }
         row = self._row("first_kept", values)
-        return 0 if row is None else int(row[0])
+        if row is None:
+            return 0
+        first, floor, head = map(int, row)
+        if keep.since_ms is None:
+            return first
+        return max(first, self._first_since(conv, keep.since_ms, floor, head))
 
     def robot(self, name: RobotName) -> RobotRecord | None:
         row = self._row("robot", {"name": name})
@@ -149,18 +162,26 @@ class Reader(ReadingConnection):
     def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return _acked(self._text("acked", {"conv": conv}))
 
-    def _page(self, name: str, conv: ConversationName, values: _Values) -> list[Event]:
-        rows, bodies = self._row(name, values)
-        strict = self._seal is not None and self._seal.strict
-        return decode_events(
-            rows, bodies, lambda _, event: self._opened(conv, event), strict=strict
-        )
+    def _first_since(self, conv: ConversationName, since_ms: int, first: int, head: int) -> int:
+        """Return the seq of the first event from ``first`` on that is not older, at most the head's."""
+        while first < head:
+            limits = {"limit": _AGES_AT_ONCE, "bytes_max": _AGES_BYTES}
+            count, *_, packed = self._row("page_after", _span_after(conv, first - 1, **limits))
+            if not count:
+                break
+            for event in unpack_all(count, packed):
+                if event.ts >= since_ms:
+                    return min(event.seq, head)
+                first = event.seq + 1
+        return head
 
-    def _opened(self, conv: ConversationName, event: Event) -> Event:
+    def _events(self, name: str, conv: ConversationName, values: _Values) -> list[Event]:
+        count, *_, packed = self._row(name, values)
+        return self._opened(conv, unpack_all(count, packed))
+
+    def _opened(self, conv: ConversationName, events: list[Event]) -> list[Event]:
         try:
-            if self._seal is None:
-                raise refused(conv, event)
-            return self._seal.open(conv, event)
+            return [opened(conv, event, self._seal) for event in events]
         except SealBroken as exc:
             _log.error("sealing.broken", extra={"path": str(self._path), "reason": str(exc)})
             raise
@@ -171,3 +192,12 @@ class Reader(ReadingConnection):
 
     def _row(self, name: str, values: _Values) -> Any:
         return self.row(_SQL[name], values)
+
+
+def _span_after(conv: ConversationName, after: int, *, limit: int, bytes_max: int) -> _Values:
+    return {
+        "conv": conv,
+        "after": min(max(after, 0), _LOG_END),
+        "limit": max(limit, 0),
+        "bytes_max": bytes_max,
+    }

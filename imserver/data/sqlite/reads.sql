@@ -1,33 +1,30 @@
--- What the store is asked. Every answer is one row, its lists gathered into JSON and one blob: see
--- sqlite_rows.py.
+-- What the store is asked. Every answer is one row: its lists are gathered into JSON, its events into one blob,
+-- and before it stand how many they are and the first one's seq; see rows.py.
 
 -- name: page_after
--- The events that follow :after, at most :limit, until their bodies exceed :bytes_max; one at least. The
--- first query looks at lengths only, which SQLite knows without reading a body; how far a page reaches is summed
--- up event by event only where not all of them fit into it, since that takes longer than reading them.
+-- The events that follow :after, at most :limit, until their bodies exceed :bytes_max; one at least. Keys of a
+-- log have no gaps, so that where a page ends at most is known beforehand. How far one reaches whose bodies are too
+-- large is summed up event by event.
 WITH
-  log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
-  sizes AS NOT MATERIALIZED (
-    SELECT key, body_bytes AS bytes FROM log CROSS JOIN events
-    WHERE key > base + :after AND key < base + (1 << 38)
-    ORDER BY key LIMIT :limit
+  log AS (
+    SELECT base + max(:after, floor - 1) AS before, base + max(:after, floor - 1) + :limit AS furthest
+    FROM (SELECT id << 38 AS base, floor FROM conversations WHERE name = :conv)
   ),
   sums AS (
-    SELECT key, row_number() OVER so_far AS row, sum(bytes) OVER so_far AS bytes FROM sizes
+    SELECT key, row_number() OVER so_far AS row, sum(body_bytes) OVER so_far AS bytes
+    FROM log CROSS JOIN events WHERE key > before AND key <= furthest
     WINDOW so_far AS (ORDER BY key ROWS UNBOUNDED PRECEDING)
   ),
   span AS (
-    SELECT
-      min(key) AS first,
-      iif(sum(bytes) <= :bytes_max, max(key),
+    SELECT before,
+      iif(
+        (SELECT sum(body_bytes) FROM events WHERE key > before AND key <= furthest) <= :bytes_max, furthest,
         (SELECT max(key) FROM sums WHERE bytes <= :bytes_max OR row = 1)) AS last
-    FROM sizes
+    FROM log
   )
-SELECT
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
-    iif(sealed IS NULL, length(body), -length(body)))),
-  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
-FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
+SELECT count(*), count(sealed), min(key) & 274877906943, max(key) & 274877906943,
+  CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
+FROM span CROSS JOIN events WHERE key > before AND key <= last;
 
 -- name: page_before
 -- The same backwards: the last :limit events before :before, counted in bytes from the newest.
@@ -49,34 +46,26 @@ WITH
       max(key) AS last
     FROM sizes
   )
-SELECT
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
-    iif(sealed IS NULL, length(body), -length(body)))),
-  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
+SELECT count(*), CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
 -- name: amendments
--- For each seq of the JSON array :seqs that was amended, the deciding event; `ref` says what it amends.
+-- For each seq of the JSON array :seqs that was amended, the deciding event; its `ref` says what it amends.
 WITH
   log AS (SELECT id FROM conversations WHERE name = :conv),
   deciding AS (
     SELECT coalesce(
-      (SELECT max(key) FROM events
-       WHERE conv = log.id AND ref = asked.value AND kind = 'redact' AND kind IN ('edit', 'redact')),
-      (SELECT max(key) FROM events
-       WHERE conv = log.id AND ref = asked.value AND kind = 'edit' AND kind IN ('edit', 'redact'))
+      (SELECT max(key) FROM events WHERE conv = log.id AND amends = -asked.value),
+      (SELECT max(key) FROM events WHERE conv = log.id AND amends = asked.value)
     ) AS key
     FROM log CROSS JOIN json_each(:seqs) AS asked
   )
-SELECT
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
-    iif(sealed IS NULL, length(body), -length(body)))),
-  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
+SELECT count(*), CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
 FROM deciding CROSS JOIN events USING (key);
 
 -- name: first_kept
 -- Each rule names a seq, null where it keeps everything; the highest counts. The sizes are summed up from the
--- newest event backwards.
+-- newest event backwards. How old events are stands in them alone: `page_after` goes through the old ones.
 WITH
   log AS (
     SELECT id << 38 AS base, floor,
@@ -88,9 +77,6 @@ WITH
   rules AS (
     SELECT
       head - :events + 1 AS by_count,
-      iif(:since_ms IS NULL, NULL, coalesce(
-        (SELECT key - base FROM events WHERE key >= base + floor AND key <= base + head AND ts >= :since_ms
-         ORDER BY key LIMIT 1), head)) AS by_age,
       iif(:body_bytes IS NULL, NULL, coalesce(
         (SELECT min(key) - base FROM (
            SELECT key, sum(body_bytes) OVER (ORDER BY key DESC ROWS UNBOUNDED PRECEDING) AS bytes
@@ -98,7 +84,7 @@ WITH
          WHERE bytes <= :body_bytes), head)) AS by_size
     FROM log
   )
-SELECT min(head, max(floor, coalesce(by_count, 0), coalesce(by_age, 0), coalesce(by_size, 0)))
+SELECT min(head, max(floor, coalesce(by_count, 0), coalesce(by_size, 0))), floor, head
 FROM log, rules;
 
 -- name: robot

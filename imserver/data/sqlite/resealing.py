@@ -22,13 +22,13 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
 import apsw
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from imserver.core.errors import KeyRingUnusable, SealBroken, SealingKeyMissing
 from imserver.core.key_ring import KeyId
 from imserver.data.sealing import PLAIN, EventSeal, key_of, number_of
+from imserver.data.sqlite.rows import as_sealed, pack, pack_sealed, unpack
 from imserver.data.sqlite.statements import load_statements
-from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 
 _SQL: Final = load_statements(__package__, "resealing.sql")
@@ -154,11 +154,11 @@ class Resealing:
             return Progress(is_done=True, looked_at=0, part=1.0)
         number = None if self._unseal else number_of(KeyId(target))
         changed = [
-            (number, body, row.key)
+            (number, packed, row.key)
             for row in rows
-            if row.sealed != number and (body := self._anew(row)) is not None
+            if row.sealed != number and (packed := self._anew(row)) is not None
         ]
-        db.executemany(_SQL["put_body"], changed)
+        db.executemany(_SQL["put_packed"], changed)
         self._put_meta(db, "resealed", f"{target} {rows[-1].key}")
         return Progress(is_done=False, looked_at=len(rows), part=rows[-1].key / self._last_key(db))
 
@@ -198,24 +198,24 @@ class Resealing:
         found: Iterable[Any] = db.execute(_SQL["rows_after"], {"after": place, "limit": _STEP_ROWS})
         for row in map(_Row._make, found):
             rows.append(row)
-            size += len(row.body)
+            size += len(row.packed)
             if size > _STEP_BYTES:
                 break
         return rows
 
     def _anew(self, row: "_Row") -> bytes | None:
-        """Return the row's body as it is to be stored, or None if it cannot be opened."""
-        event = row.event()
+        """Return the row's event as it is to be stored, or None if its body cannot be opened."""
+        event = unpack(row.packed)
         try:
             if row.sealed is not None and self._seal is not None:
-                event = self._seal.open(row.conv, event)
+                event = self._seal.open(row.conv, as_sealed(event))
         except SealBroken as exc:
             _log.error("sealing.broken", extra={"reason": str(exc)})
             self._broken.add(key_of(row.sealed or 0))
             return None
         if self._unseal or self._seal is None:
-            return bytes(event.body)
-        return self._seal.seal(row.conv, event)
+            return pack(event)
+        return pack_sealed(event, self._seal.seal(row.conv, event))
 
     def _finish(self, db: apsw.Connection, target: str) -> None:
         was_plain = PLAIN in words_of(db) and target != PLAIN
@@ -241,17 +241,8 @@ class Resealing:
 class _Row(NamedTuple):
     key: int
     conv: ConversationName
-    seq: int
-    ts: int
-    sender: str
-    cid: str
-    kind: str
-    ref: int | None
     sealed: int | None
-    body: bytes
-
-    def event(self) -> Event:
-        return Event(self.seq, self.ts, self.sender, self.cid, self.kind, Raw(self.body), self.ref)
+    packed: bytes
 
 
 def words_of(db: apsw.Connection) -> set[str]:

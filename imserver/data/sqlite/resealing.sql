@@ -11,12 +11,12 @@ DELETE FROM meta WHERE name = ?;
 
 -- name: rows_after
 -- Events that follow :after in the order of the file, whatever they are sealed with.
-SELECT key, name, seq, ts, sender, cid, kind, ref, sealed, body
+SELECT key, name, sealed, packed
 FROM events JOIN conversations ON id = conv
 WHERE key > :after ORDER BY key LIMIT :limit;
 
--- name: put_body
-UPDATE events SET sealed = ?, body = ? WHERE key = ?;
+-- name: put_packed
+UPDATE events SET sealed = ?, packed = ? WHERE key = ?;
 
 -- name: uses
 -- How many bodies are sealed with each key; null are those that are not sealed. The key of files, which is

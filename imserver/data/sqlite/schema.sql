@@ -1,4 +1,4 @@
--- The tables of an embedded store. Rows of text, numbers and MessagePack bodies: readable with any
+-- The tables of an embedded store. Rows of text, numbers and events in MessagePack: readable with any
 -- SQLite shell. Every table is strict, so that a value of a wrong type is refused where it is written.
 
 CREATE TABLE meta (
@@ -29,25 +29,28 @@ CREATE TABLE conversations (
 -- the SDK makes them, then all go to the end of the index, and a commit writes a few of its pages, however
 -- many robots it serves and however long the logs are. With the sender first it was a page for each robot.
 --
--- `sealed` is null where the body stands as it is, or the number of the key that it is sealed with; the body is
--- then 44 bytes longer. `body_bytes` is the size of what was sent; SQLite tells it without reading the body.
+-- `packed` is the event as it goes over the wire: a page of a log is what its rows hold, one after the other.
+-- Beside it stands only what is looked for. It is the last column, so that SQLite reads nothing of it to tell
+-- how large bodies are.
+--
+-- `amends` is the seq of the message that an edit changes, that of a redaction below zero, and null for any other
+-- event. `sealed` is null where the body stands as it is, or the number of the key that it is sealed with.
+-- `body_bytes` is the size of the body that was sent.
 CREATE TABLE events (
   key    INTEGER PRIMARY KEY,
   conv   INTEGER NOT NULL AS (key >> 38) VIRTUAL,
   seq    INTEGER NOT NULL AS (key & 274877906943) VIRTUAL,
-  ts     INTEGER NOT NULL,
   sender TEXT    NOT NULL,
   cid    TEXT    NOT NULL,
-  kind   TEXT    NOT NULL,
-  ref    INTEGER,
+  amends INTEGER,
   sealed INTEGER,
-  body   BLOB    NOT NULL,
-  body_bytes INTEGER NOT NULL AS (length(body) - iif(sealed IS NULL, 0, 44)) VIRTUAL
+  body_bytes INTEGER NOT NULL,
+  packed BLOB    NOT NULL
 ) STRICT;
 
 CREATE UNIQUE INDEX events_by_cid ON events (cid, sender, conv);
 
-CREATE INDEX events_that_amend ON events (conv, ref, kind) WHERE kind IN ('edit', 'redact');
+CREATE INDEX events_that_amend ON events (conv, amends) WHERE amends IS NOT NULL;
 
 CREATE TABLE members (
   conv  INTEGER NOT NULL REFERENCES conversations,

@@ -22,7 +22,6 @@ from imserver.core.model import (
     Cursor,
     Enrolment,
     GroupSummary,
-    Keep,
     Membership,
     Outcome,
     RobotRecord,
@@ -31,12 +30,12 @@ from imserver.data.sealing import EventSeal
 from imserver.data.sqlite.administration import SqliteAdministration, SqliteBoots
 from imserver.data.sqlite.file import SCHEMA_VERSION, Durability, StoreLock
 from imserver.data.sqlite.files import SqliteFiles
+from imserver.data.sqlite.log_reads import LogReads
 from imserver.data.sqlite.reader import Reader
 from imserver.data.sqlite.sealing import StoreSealing
 from imserver.data.sqlite.threads import Threads
 from imserver.data.sqlite.writer import StoreHealth, Writer
 from imserver.data.store import Administration, Boots
-from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
 P = ParamSpec("P")
@@ -46,7 +45,7 @@ _READERS: Final = 2
 _log: Final = logging.getLogger(__name__)
 
 
-class SqliteStore:
+class SqliteStore(LogReads):
     """A `Store` in one SQLite file. Made by `open`.
 
     Attributes:
@@ -112,26 +111,6 @@ class SqliteStore:
 
     async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
         return await self._write(Writer.append, events, cursors)
-
-    async def read_after(
-        self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
-    ) -> list[Event]:
-        return await self._read(Reader.read_after, conv, after, limit=limit, bytes_max=bytes_max)
-
-    async def read_before(
-        self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
-    ) -> list[Event]:
-        return await self._read(Reader.read_before, conv, before, limit=limit, bytes_max=bytes_max)
-
-    async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
-        page = await self.read_after(conv, seq - 1, limit=1, bytes_max=0)
-        return page[0] if page and page[0].seq == seq else None
-
-    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        return await self._read(Reader.amendments, conv, seqs)
-
-    async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
-        return await self._read(Reader.first_kept, conv, keep)
 
     async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
         return await self._write(Writer.trim, conv, below, limit=limit)

@@ -13,21 +13,18 @@ FROM conversations WHERE name = ?;
 INSERT INTO conversations (name, epoch, open, created_ms) VALUES (?, ?, ?, ?);
 
 -- name: add_events
--- Ends with one group of seven parameters for each row. OR ROLLBACK: a cid that is stored already undoes the
+-- Ends with one group of six parameters for each row. OR ROLLBACK: a cid that is stored already undoes the
 -- whole transaction, which needs no journal of the statement as ABORT does, a third of its time.
-INSERT OR ROLLBACK INTO events (key, ts, sender, cid, kind, ref, body) VALUES
+INSERT OR ROLLBACK INTO events (key, sender, cid, amends, body_bytes, packed) VALUES
 
 -- name: add_sealed_events
--- The same with groups of eight, the last but one being the number of the key that seals the body.
-INSERT OR ROLLBACK INTO events (key, ts, sender, cid, kind, ref, sealed, body) VALUES
+-- The same with groups of seven, the last but one being the number of the key that seals the body.
+INSERT OR ROLLBACK INTO events (key, sender, cid, amends, body_bytes, sealed, packed) VALUES
 
 -- name: stored_already
--- The parameter is a JSON array of [conv, sender, cid]; the answer, their conversations and events.
+-- The parameter is a JSON array of [conv, sender, cid]; the answer, those that are stored, and their events.
 SELECT
-  json_group_array(conv),
-  json_group_array(json_array(seq, ts, sender, cid, kind, ref,
-    iif(sealed IS NULL, length(body), -length(body)))),
-  CAST(coalesce(group_concat(body, ''), '') AS BLOB)
+  json_group_array(json_array(conv, sender, cid)), CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
 FROM json_each(?) AS asked CROSS JOIN events
 WHERE sender = asked.value ->> 1 AND cid = asked.value ->> 2 AND conv = asked.value ->> 0;
 

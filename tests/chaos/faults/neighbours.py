@@ -30,7 +30,7 @@ JOIN conversations AS c ON c.id = copy.conv
 LEFT JOIN live.conversations AS l ON l.name = c.name
 LEFT JOIN live.events AS now ON now.key = (l.id << 38 | copy.seq)
 WHERE copy.seq >= l.floor
-AND (now.sender, now.cid, now.kind, now.body) IS NOT (copy.sender, copy.cid, copy.kind, copy.body)
+AND (now.sender, now.cid, now.packed) IS NOT (copy.sender, copy.cid, copy.packed)
 """
 
 

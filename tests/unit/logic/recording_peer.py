@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 from imserver.logic.session import Session, Sessions
 from imserver.protocol.codec import MSGPACK
 from imserver.protocol.events import Event
-from imserver.protocol.server_frames import Deliver
+from imserver.protocol.server_frames import Deliver, PackedDeliver
 from imserver.protocol.shared_frame import SharedFrame
 
 F = TypeVar("F", bound=Struct)
@@ -18,6 +18,7 @@ class RecordingPeer:
 
     Attributes:
         frames: what was queued for the client, in order.
+        pushed: the shared ones among them, as they are shared.
         congested: whether its buffer is above the high-water mark, as the test says.
         room: pushes until it becomes congested by itself, or None for any number.
         closed: the close code and reason, once it was closed.
@@ -25,6 +26,7 @@ class RecordingPeer:
 
     def __init__(self, *, room: int | None = None) -> None:
         self.frames: list[Struct] = []
+        self.pushed: list[SharedFrame] = []
         self.congested = False
         self.room = room
         self.closed: tuple[int, str] | None = None
@@ -43,6 +45,7 @@ class RecordingPeer:
     def push(self, shared: SharedFrame) -> bool:
         if self.congested or self.closed is not None:
             return False
+        self.pushed.append(shared)
         self._take(shared.frame)
         if self.room is not None:
             self.room -= 1
@@ -82,6 +85,8 @@ class RecordingPeer:
         return [event.seq for event in self.delivered(conv)]
 
     def _take(self, frame: Struct) -> None:
+        if isinstance(frame, PackedDeliver):  # what a client reads does not tell the two apart
+            frame = Deliver(frame.conv, frame.epoch, frame.events)
         if self.closed is None:
             self.frames.append(frame)
 

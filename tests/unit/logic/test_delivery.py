@@ -146,7 +146,7 @@ async def test_readers_that_need_the_same_page_share_one_read(tier: LogicTier) -
     assert tier.store.pages_read == pages + 1
     tier.store.pages.open()
     await tier.settle()
-    frames = [peer_of(reader).last(Deliver) for reader in readers]
+    frames = [peer_of(reader).pushed[-1] for reader in readers]
     assert frames[0] is frames[1] is frames[2]
 
 
@@ -161,7 +161,7 @@ async def test_readers_that_come_to_the_same_place_one_by_one_share_one_read_too
         readers.append(await tier.session(robot))
         await tier.settle()
     assert tier.store.pages_read == pages + 1
-    frames = [peer_of(reader).last(Deliver) for reader in readers]
+    frames = [peer_of(reader).pushed[-1] for reader in readers]
     assert frames[0] is frames[1] is frames[2]
     assert [peer_of(reader).seqs(conv) for reader in readers] == [[1, 2, 3, 4, 5, 6]] * 3
 

@@ -23,7 +23,8 @@ from imserver.protocol.codec import (
     InvalidFrame,
 )
 from imserver.protocol.events import Event
-from imserver.protocol.server_frames import Deliver, Gap, Ok, SignalValue
+from imserver.protocol.packed_events import array, pack
+from imserver.protocol.server_frames import Deliver, Gap, Ok, PackedDeliver, SignalValue
 from tests.unit.protocol.frame_strategies import CLIENT_FRAMES, SERVER_FRAMES, frames
 
 CODECS = pytest.mark.parametrize("codec", [MSGPACK, JSON], ids=["msgpack", "json"])
@@ -247,6 +248,20 @@ def test_bytes_in_a_body_become_base64_for_readers_of_json() -> None:
     event = Event(1, 0, "r1", "c", "message", Raw(msgpack.packb({"b": b"\x00\xff"})))
     told = json.loads(JSON.encode(Deliver("g/a", "e", [event])))
     assert told["events"][0]["body"] == {"b": base64.b64encode(b"\x00\xff").decode()}
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 300, 70_000])
+def test_events_that_are_packed_already_are_delivered_like_others(count: int) -> None:
+    body = Raw(msgpack.packb({"b": b"\x00\xff"}))
+    events = [Event(n, n, "r1", f"c{n}", "message", body, n or None) for n in range(1, count + 1)]
+    items = b"".join(map(msgspec.msgpack.encode, events))
+    frame, packed = Deliver("g/a", "e", events), PackedDeliver("g/a", "e", Raw(array(count, items)))
+    assert MSGPACK.encode(packed) == MSGPACK.encode(frame)
+    assert JSON.encode(packed) == JSON.encode(frame)
+    assert packed.events == events
+    page = pack(events)
+    assert page is not None
+    assert bytes(page.packed) == bytes(packed.packed)
 
 
 def test_encoding_for_json_leaves_the_shared_frame_as_it_was() -> None:

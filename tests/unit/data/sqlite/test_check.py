@@ -4,10 +4,12 @@ from pathlib import Path
 
 import apsw
 import pytest
+from msgspec import structs
 
 from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.data.findings import RULES, Finding
 from imserver.data.sqlite.check import check
+from imserver.data.sqlite.rows import pack, unpack
 from imserver.data.sqlite.store import SqliteStore
 from tests.contract.records import (
     DOCK,
@@ -23,8 +25,9 @@ from tests.contract.records import (
 )
 
 KEY = "(SELECT id << 38 FROM conversations WHERE name = 'g/dock')"
-STRAY_EVENT = """
-    INSERT INTO events (key, ts, sender, cid, kind, body) VALUES (99 << 38 | 1, 1, 'r', 'c', 'm', x'01')
+STRAY_EVENT = f"""
+    INSERT INTO events (key, sender, cid, body_bytes, packed)
+    SELECT 99 << 38 | 1, sender, cid, body_bytes, packed FROM events WHERE key = {KEY} + 1
 """
 
 
@@ -59,17 +62,17 @@ def test_a_sound_store_has_no_findings(path):
     [
         (f"DELETE FROM events WHERE key = {KEY} + 7", "gap", 1, "g/dock: 6 is followed by 8"),
         (f"DELETE FROM events WHERE key = {KEY} + 1", "gap", 1, "g/dock: 0 is followed by 2"),
-        (
-            f"UPDATE events SET ref = 9 WHERE key = {KEY} + 9",
-            "dangling_ref",
-            1,
-            "g/dock: 9 refers to 9",
-        ),
-        (
-            f"UPDATE events SET ref = 99 WHERE key BETWEEN {KEY} + 2 AND {KEY} + 11",
-            "dangling_ref",
-            10,
-            "g/dock: 2 refers to 99",
+        *(
+            (f"UPDATE events SET {change} WHERE key = {KEY} + 9", "mismatched_row", 1, "g/dock: 9")
+            for change in (
+                "sender = 'r2'",
+                "cid = 'other'",
+                "amends = 3",
+                "sealed = 3",
+                "body_bytes = body_bytes + 1",
+                "packed = substr(packed, 2)",
+                "packed = (SELECT packed FROM events WHERE cid = 'c1')",
+            )
         ),
         (
             STRAY_EVENT,
@@ -112,6 +115,18 @@ def test_what_must_not_be_is_found(path, sql, rule, count, witness):
     assert len(finding.witnesses) == min(count, 5)
 
 
+@pytest.mark.parametrize("ref", [0, 9, 99])
+def test_an_event_that_refers_to_none_before_it_is_found(path, ref):
+    db = apsw.Connection(str(path))
+    [(key, packed)] = db.execute(f"SELECT key, packed FROM events WHERE key = {KEY} + 9").fetchall()
+    referring = pack(structs.replace(unpack(packed), ref=ref))
+    db.execute("UPDATE events SET packed = ? WHERE key = ?", (referring, key))
+    db.close()
+    [finding] = check(path).findings
+    witness = f"g/dock: 9 refers to {ref}"
+    assert (finding.rule, finding.count, finding.witnesses) == ("dangling_ref", 1, (witness,))
+
+
 async def test_a_trimmed_log_has_no_gap(path):
     store = await SqliteStore.open(path)
     await store.trim(DOCK, 9, limit=100)
@@ -135,7 +150,8 @@ def test_a_cid_that_stands_twice_is_found(path):
         "DROP INDEX events_by_cid; CREATE INDEX events_by_cid ON events (cid, sender, conv);"
         "UPDATE events SET cid = 'c1' WHERE cid IN ('c2', 'c3')",
     )
-    [finding] = check(path).findings
+    finding, *others = check(path).findings
+    assert [other.rule for other in others] == ["mismatched_row"]
     assert (finding.rule, finding.count) == ("duplicate_cid", 1)
     assert finding.witnesses == ("g/dock: cid c1 of r1 stands 3 times",)
 
@@ -144,7 +160,7 @@ def test_an_index_that_lies_about_its_table_is_damage(path):
     spoil(
         path,
         "PRAGMA writable_schema = 1;"
-        "UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX events_by_cid ON events (kind, sender, conv)'"
+        "UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX events_by_cid ON events (packed, sender, conv)'"
         " WHERE name = 'events_by_cid'",
     )
     findings = check(path).findings

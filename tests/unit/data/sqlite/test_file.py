@@ -24,6 +24,7 @@ from tests.contract.records import (
     LINE,
     MAIN,
     R1,
+    body_of,
     created,
     cursor,
     enrolment,
@@ -158,7 +159,7 @@ async def test_a_cancelled_caller_does_not_stop_its_append(path):
 
 @pytest.mark.parametrize("cursors", [[], [cursor(3, LINE)]], ids=["alone", "with-cursors"])
 @pytest.mark.parametrize(
-    ("wrong", "error"), [({"ts": 2**70}, OverflowError), ({"kind": None}, StoreUnavailable)]
+    ("wrong", "error"), [({"ts": 2**70}, OverflowError), ({"sender": None}, StoreUnavailable)]
 )
 async def test_a_failed_append_uses_up_no_seq(path, cursors, wrong, error):
     store = await SqliteStore.open(path)
@@ -197,7 +198,7 @@ async def test_another_process_that_writes_makes_the_store_unavailable_for_a_whi
 async def test_the_write_ahead_log_stays_bounded(path):
     store = await SqliteStore.open(path, durability="os")
     for number in range(40):
-        batch = [event(f"{number}-{n}", LINE, body=bytes(10_000)) for n in range(100)]
+        batch = [event(f"{number}-{n}", LINE, body=body_of(10_000)) for n in range(100)]
         await store.append(batch, [])
     assert path.with_name("store.db-wal").stat().st_size < 24 * 1024 * 1024
     await store.aclose()
@@ -205,7 +206,7 @@ async def test_the_write_ahead_log_stays_bounded(path):
 
 async def test_an_idle_store_copies_its_log_into_the_database(path):
     store = await SqliteStore.open(path)
-    await store_all(store, [event("m", LINE, body=bytes(300_000))])
+    await store_all(store, [event("m", LINE, body=body_of(300_000))])
     async with asyncio.timeout(10):
         while path.stat().st_size < 300_000:
             await asyncio.sleep(0.02)
@@ -254,7 +255,7 @@ async def test_no_question_scans_a_whole_table(path):
     await (await SqliteStore.open(path)).aclose()
     db = open_for_reading(path)
     names = ("conv", "after", "before", "limit", "bytes_max", "seqs", "name", "names")
-    names += ("events", "since_ms", "body_bytes")
+    names += ("events", "body_bytes")
     values = dict.fromkeys((*names, "robot", "device", "member"), 1)
     for name, sql in load_statements("imserver.data.sqlite", "reads.sql").items():
         steps = [str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
