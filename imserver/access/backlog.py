@@ -1,6 +1,7 @@
 """The frames of one client that wait for their turn behind a request that is under way."""
 
 from collections import deque
+from collections.abc import Callable
 
 from imserver.protocol.client_frames import ClientFrame
 
@@ -28,6 +29,13 @@ class Backlog:
         frame, size = self._frames.popleft()
         self.size -= size
         return frame, size
+
+    def sift(self, keeps: Callable[[ClientFrame, int], bool]) -> None:
+        """Keep the frames of which ``keeps`` says so, asked in their order with their sizes."""
+        frames, self._frames, self.size = self._frames, deque(), 0
+        for frame, size in frames:
+            if keeps(frame, size):
+                self.add(frame, size)
 
     def __len__(self) -> int:
         return len(self._frames)

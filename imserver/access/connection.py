@@ -84,6 +84,8 @@ class Connection(PacedReading):
         self.session = session
         self.state = SessionState.OPEN
         self._toll.robot = session.robot
+        if self._waiting:
+            self._waiting.sift(self._comes_in_time)  # it came when nobody knew whose it was
 
     # What the transport tells.
 
@@ -249,13 +251,7 @@ class Connection(PacedReading):
 
     def _refuse(self, frame: ClientFrame, refusal: Refusal) -> None:
         fatal = refusal.code is ErrorCode.UNAUTHENTICATED and self.state is not SessionState.OPEN
-        error = Error(
-            refusal.code,
-            refusal.message,
-            fatal,
-            id=getattr(frame, "id", None),
-            retry_after=refusal.retry_after_ms,
-        )
+        error = _told(refusal, frame, fatal=fatal)
         if error.id is None:
             self.send(error)
         else:
@@ -270,6 +266,10 @@ class Connection(PacedReading):
             request_id = getattr(frame, "id", None)
             self.offend(_EXPECTED[self.state], request_id=request_id, code=code)
 
+    def _comes_in_time(self, frame: ClientFrame, size: int) -> bool:
+        wait_s = self._charge(size)
+        return not (wait_s and self._comes_too_fast(frame, size, wait_s))
+
     def _comes_too_fast(self, frame: ClientFrame, size: int, wait_s: float) -> bool:
         """Refuse a frame that its sender's rates have no room for, unless it only makes room."""
         toll = self._toll
@@ -279,17 +279,18 @@ class Connection(PacedReading):
         toll.refused += 1
         self._context.metrics.refused_for_rate.inc()
         refusal = too_fast(f"frames come from {self.session.robot}", wait_s)
-        request_id, retry_after = getattr(frame, "id", None), refusal.retry_after_ms
-        error = Error(
-            refusal.code, refusal.message, fatal=False, id=request_id, retry_after=retry_after
-        )
-        self.send(error)
+        self.send(_told(refusal, frame, fatal=False))
         if toll.is_exhausted:
             reason = "too many frames came too fast, and did not wait"
-            self.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after)
+            self.close(CloseCode.OVERLOADED, reason, retry_after_ms=refusal.retry_after_ms)
         return True
 
     def _end(self, code: int, reason: str) -> None:
         self.state = SessionState.CLOSED
         self._waiting = None
         self._link.close(code, reason)
+
+
+def _told(refusal: Refusal, frame: ClientFrame, *, fatal: bool) -> Error:
+    request_id, retry_after = getattr(frame, "id", None), refusal.retry_after_ms
+    return Error(refusal.code, refusal.message, fatal, id=request_id, retry_after=retry_after)

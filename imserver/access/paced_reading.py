@@ -77,7 +77,7 @@ class PacedReading:
     @property
     def rest_s(self) -> float:
         """For how many seconds no more of its frames are to be taken in; 0 for none."""
-        return self._toll.rest_s
+        return 0.0 if self.state is SessionState.CLOSED else self._toll.rest_s
 
     @property
     def is_idle(self) -> bool:

@@ -135,10 +135,10 @@ class TcpLink(BufferedLink):
         self._start_closing()
 
     def resume_reading(self) -> None:
-        if not self._is_held:
-            super().resume_reading()
         if self._has_ended or (self._frames is not None and not self._frames.is_between):
-            asyncio.get_running_loop().call_soon(self._take)
+            self._take_soon()
+        else:
+            super().resume_reading()
 
     def flush(self) -> None:
         super().flush()
@@ -149,7 +149,7 @@ class TcpLink(BufferedLink):
 
     def check_deadline(self) -> None:
         """Give up on a stranger whose preface is overdue."""
-        if self._door.draining or self._is_overdue:
+        if self._door.draining or self._door.wheel.tick >= self.look_at:
             self._transport.close()
 
     def on_timer(self) -> float | None:
@@ -162,7 +162,7 @@ class TcpLink(BufferedLink):
         if self._transport.is_closing():
             return None
         if self._is_leaving:
-            if self._is_overdue:
+            if self._door.wheel.tick >= self.look_at:
                 self._close_now()
             return None
         if self._connection is None:
@@ -252,10 +252,15 @@ class TcpLink(BufferedLink):
             self._take_frame(connection, frame)
             taken += 1
             if taken % FRAMES_AT_ONCE == 0 and monotonic() > ends_s:
-                self._is_held = True
                 self._stop_reading()
-                asyncio.get_running_loop().call_soon(self._take_on)
+                self._take_soon()
                 return
+
+    def _take_soon(self) -> None:
+        """Go on with what is here already, before more is read: else it would pile up."""
+        if not self._is_held:
+            self._is_held = True
+            asyncio.get_running_loop().call_soon(self._take_on)
 
     def _take_on(self) -> None:
         self._is_held = False
@@ -294,10 +299,6 @@ class TcpLink(BufferedLink):
     def _close_now(self) -> None:
         self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
         self._transport.close()
-
-    @property
-    def _is_overdue(self) -> bool:
-        return self._door.wheel.tick >= self.look_at
 
     def _start_closing(self) -> None:
         if self._connection is not None and self._connection.paused:

@@ -308,8 +308,8 @@ class WebSocketLink(BufferedLink):
 
     def _start_closing(self) -> None:
         if self._close_by is None:
-            self._close_by = self._door.wheel.add(self, CLOSE_TIMEOUT_S)
-            self._go_on_reading()  # for the client's own goodbye
+            self._close_by, self._next_turn = self._door.wheel.add(self, CLOSE_TIMEOUT_S), None
+            self._go_on_reading()  # for the client's own goodbye, whatever rest was left
         self.flush()
         if self._websocket is None or self._websocket.close_rcvd is not None:
             self._transport.close()

@@ -314,7 +314,8 @@ async def test_a_goodbye_behind_held_messages_is_heard(node: NodeInMemory) -> No
     await client.tick()
     assert holds(client)
     client.link.shutdown()
-    await client.tick()
+    for _ in range(500):  # turns of a millisecond
+        await client.tick()
     assert client.transport.is_closed() and not client.transport.is_aborted()
 
 

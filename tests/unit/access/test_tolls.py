@@ -167,6 +167,29 @@ async def test_nobody_is_refused_on_the_way_in() -> None:
             await opened(node, f"r{number}")
 
 
+async def test_what_comes_behind_a_hello_counts_for_its_robot() -> None:
+    async with running(slow()) as node:
+        client = Client(node.context)
+        hello = frames.Hello("r1", token=node.bearer_token("r1"))
+        client.say(hello, *map(frames.Ping, range(40)))
+        await node.settle()
+        taken, refused = client.of(Pong), client.of(Error)
+        assert 8 <= len(taken) <= 17, "what it may send at once, and what a pause makes up for"
+        assert {error.code for error in refused} == {ErrorCode.RATE_LIMITED}
+        assert [answer.id for answer in taken] + [error.id for error in refused] == list(range(40))
+        assert not client.is_read()
+
+
+async def test_who_brings_far_too_much_behind_its_hello_is_closed() -> None:
+    async with running(slow()) as node:
+        client = Client(node.context)
+        hello = frames.Hello("r1", token=node.bearer_token("r1"))
+        client.say(hello, *map(frames.Ping, range(200)))
+        await node.settle()
+        assert client.link.closes == [CloseCode.OVERLOADED]
+        assert not client.of(Pong)
+
+
 async def test_frames_that_are_no_messages_count() -> None:
     async with running(slow()) as node:
         client = await opened(node)

@@ -138,6 +138,44 @@ async def test_a_burst_that_is_allowed_is_taken_in_little_by_little(door: str) -
         assert answered(client) == list(range(4 * FRAMES_AT_ONCE))
 
 
+@pytest.mark.parametrize("door", ["websocket", "tcp"])
+async def test_what_is_here_is_taken_in_before_more_is_read(
+    door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_up = RateSettings(robot_frames_per_s=1, burst_s=1_000)
+    async with running(Settings(rates=saved_up)) as node:
+        client = await flooded(node, door, count=4 * FRAMES_AT_ONCE)
+        read_on_at: list[int] = []
+        read_on = client.transport.resume_reading
+
+        def noted() -> None:
+            read_on_at.append(len(answered(client)))
+            read_on()
+
+        monkeypatch.setattr(client.transport, "resume_reading", noted)
+        while not read_on_at:
+            await rested(node, client)
+        await client.tick()
+        assert read_on_at[0] >= 3 * FRAMES_AT_ONCE, (
+            "all but the last bunch, whose answers are on their way"
+        )
+
+
+async def test_nothing_is_waited_for_after_the_goodbye() -> None:
+    saved_up = RateSettings(robot_frames_per_s=1, burst_s=1_000)
+    async with running(Settings(rates=saved_up)) as node:
+        client = await raw_client.opened(node)
+        goodbye = raw_client.frame(Opcode.CLOSE, Close(1000, "").serialize())
+        client.feed(b"".join(map(message, PINGS[: 4 * FRAMES_AT_ONCE])) + goodbye)
+        await client.tick()
+        assert answered(client)
+        client.link.shutdown()
+        for _ in range(16):
+            await client.tick()
+        assert client.transport.is_closed()
+        assert len(answered(client)) <= FRAMES_AT_ONCE + 1
+
+
 async def rested(node: NodeInMemory, client: RawClient | TcpClient) -> None:
     """Let the time pass that a client has to wait; timers run by the loop's clock and come too late."""
     connection = client.link._connection
