@@ -52,7 +52,7 @@ class HttpLink(HttpToolsProtocol):
     Attributes:
         stay: the answer that takes its time, if one does, and hears of time and loss.
         body_bytes: so much has come of the body of the last request.
-        look_at: the tick from which on time matters: of one that says nothing, its deadline, else at once.
+        look_at: the tick from which on time matters: of a head, its deadline, else at once.
     """
 
     def __init__(self, door: Door, **uvicorn: Any) -> None:
@@ -125,12 +125,12 @@ class HttpLink(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Take in the begin of a request."""
         super().on_message_begin()
-        self.look_at = 0
         self.scope[LINK] = self  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """Take in the end of a head."""
         self._in_head = False
+        self.look_at = 0
         self._judge_head()
         self.body_bytes = self._rest_bytes = 0
         self._body_due = self._door.wheel.due(self._door.hello_timeout_s)
@@ -191,8 +191,9 @@ class HttpLink(HttpToolsProtocol):
                 self.transport.close()
         elif self._in_head:
             if is_answering or self._unsent_bytes:
-                return
-            if tick >= self._head_due:
+                # It waits for us.
+                self._head_due = self._door.wheel.due(self._door.hello_timeout_s)
+            elif tick >= self._head_due:
                 self.transport.abort()
             elif self.stay is None:
                 self.look_at = self._head_due

@@ -313,6 +313,22 @@ async def test_a_client_that_takes_its_answer_slowly_is_waited_for(http: RawHttp
     assert not http.transport.is_aborted()
 
 
+async def test_who_waited_long_for_an_answer_has_time_for_the_next_request(api: Api):
+    http = RawHttp(api)
+    token = f"Authorization: Bearer {api.node.bearer_token('r1')}"
+    poll = head("GET", f"{EVENTS}?after=1&wait=60", token)
+    await http.feed(poll)
+    await http.pass_time(2 * HELLO_S)
+    await api.send("r1", "/v1/groups/dock", 1, key="c1")
+    await http.settle()
+    assert http.statuses == [200]
+    await http.pass_time(HELLO_S - 1)
+    await http.feed(head())
+    assert http.statuses == [200, 200]
+    await http.pass_time(HELLO_S)
+    assert http.transport.is_aborted()
+
+
 class Waiting:
     """An answer that takes its time."""
 
@@ -338,6 +354,16 @@ async def test_an_answer_that_takes_its_time_hears_of_each_second_and_of_the_los
     http.transport.close()
     await http.settle()
     assert (waiting.ticks, waiting.is_lost) == (3, True)
+
+
+async def test_an_answer_to_a_head_in_two_pieces_hears_of_each_second_too(http: RawHttp):
+    waiting = Waiting()
+    await http.feed(head()[:1])
+    await http.pass_time(1)
+    await http.feed(head()[1:])
+    http.link.stay = waiting
+    await http.pass_time(3)
+    assert waiting.ticks == 3
 
 
 async def test_an_answer_that_is_over_hears_nothing(http: RawHttp):
