@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from litestar import Litestar
@@ -18,6 +18,9 @@ from imserver.access.tcp_listener import TcpListener
 from imserver.access.tls import Certificates, Handshakes
 from imserver.access.websocket import WebSocketLink
 from imserver.core.server_settings import ServerSettings
+
+LAST_WORDS_S: Final = 1.0
+"""For so long before a stopping node's patience ends, requests get to be refused."""
 
 
 class Listener(uvicorn.Server):
@@ -110,4 +113,16 @@ class Listener(uvicorn.Server):
         if self._doorway is not None:
             self._doorway.close()
         self._tcp.close()
-        await super().shutdown(sockets)
+        patience_s = self.config.timeout_graceful_shutdown or 0
+        loop = asyncio.get_running_loop()
+        hurrying = loop.call_later(patience_s - LAST_WORDS_S, self._hurry)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hurrying.cancel()
+
+    def _hurry(self) -> None:
+        """Give up the bodies that are under way; uvicorn would break off those who wait for them."""
+        for link in list(self.server_state.connections):
+            if isinstance(link, HttpLink):
+                link.hurry()

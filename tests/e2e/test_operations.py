@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -102,6 +103,27 @@ async def test_what_was_sent_before_the_end_is_stored_or_was_never_acked(
 
 def test_a_server_without_clients_ends_at_once(start_server: StartServer) -> None:
     assert start_server().stop() == 0
+
+
+def test_a_body_that_does_not_come_is_given_up_when_the_server_ends(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environment={"IMSERVER_SERVER_DRAIN_TIMEOUT_S": "2"})
+    head = (
+        "POST /v1/groups HTTP/1.1",
+        f"Host: {server.host}",
+        f"Authorization: Bearer {server.token('r1')}",
+        "Content-Type: application/json",
+        "Content-Length: 100",
+        "Expect: 100-continue",
+    )
+    with socket.create_connection((server.host, server.port)) as client:
+        client.sendall("\r\n".join([*head, "", ""]).encode())
+        assert client.recv(65_536).startswith(b"HTTP/1.1 100 "), "the body is waited for"
+        client.sendall(b"{")
+        assert server.stop() == 0
+        assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
+    assert not server.tracebacks()
 
 
 def test_the_first_start_prints_an_admin_token_once(server: ServerProcess) -> None:

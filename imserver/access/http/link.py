@@ -198,17 +198,25 @@ class HttpLink(HttpToolsProtocol):
             elif self.stay is None:
                 self.look_at = self._head_due
         elif not self.flow.read_paused and tick >= self._body_due + self._body_s():
-            self._give_up_body(cycle)
+            text = f"The body must come at {BODY_BYTES_PER_S} bytes a second at least."
+            self._give_up_body(cycle, HTTPStatus.REQUEST_TIMEOUT, text)
+
+    def hurry(self) -> None:
+        """Wait no longer for a body that is under way: the node stops."""
+        if not (self._in_head or self.is_over or self.flow.read_paused):
+            text = "This node is being shut down; come back to it or another."
+            self._give_up_body(self.cycle, HTTPStatus.SERVICE_UNAVAILABLE, text)
 
     def _body_s(self) -> int:
         return self.body_bytes // BODY_BYTES_PER_S
 
-    def _give_up_body(self, cycle: RequestResponseCycle | None) -> None:
+    def _give_up_body(
+        self, cycle: RequestResponseCycle | None, status: HTTPStatus, text: str
+    ) -> None:
         if cycle is None or cycle.response_started:
             self.transport.abort()
         else:
-            text = f"The body must come at {BODY_BYTES_PER_S} bytes a second at least."
-            self._turn_away(HTTPStatus.REQUEST_TIMEOUT, text)
+            self._turn_away(status, text)
             # Whoever reads the body learns that no more comes, and has nothing left to answer.
             cycle.disconnected = True
             cycle.message_event.set()
