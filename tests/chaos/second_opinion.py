@@ -66,12 +66,14 @@ class Opinion(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """An ack: when it came, and when what it answers was last asked for, by whom and where."""
+    """An ack: when it came, and when what it answers was last asked for, by whom and where; and whether it
+    says that the event had been stored before."""
 
     t: float
     asked_t: float
     client: str
     conv: str
+    is_dup: bool = False
 
 
 class Judge:
@@ -167,7 +169,8 @@ class Judge:
         seq, t = record["seq"], record["t"]
         if self._acked.setdefault(key, seq) != seq:
             self._wrong("doubled", f"{key} was acked at {self._acked[key]} and at {seq}")
-        self.acks.append(Ack(t, self._asked.pop(key), key[0], key[1]))
+        is_dup = record.get("dup", False)
+        self.acks.append(Ack(t, self._asked.pop(key), key[0], key[1], is_dup))
         self._sends.setdefault(key[1], []).append((self._invoked[key], t, seq))
 
     def _take_receive(self, record: dict[str, Any]) -> None:

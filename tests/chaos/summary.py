@@ -156,10 +156,12 @@ def summarise(
 def check_silences(silences: list[Silence], acks: list[Ack], journal: Journal) -> None:
     """Note a finding for each time in which nothing could be stored, and something was asked for and acked.
 
-    What was asked for before may have been stored before, and its ack have taken long.
+    What was asked for before may have been stored before, and its ack have taken long; what is asked for again
+    may have been stored at the first time.
     """
+    fresh = [ack for ack in acks if not ack.is_dup]
     for silence in silences:
-        those = [ack for ack in acks if silence.since_s <= ack.asked_t <= ack.t < silence.until_s]
+        those = [ack for ack in fresh if silence.since_s <= ack.asked_t <= ack.t < silence.until_s]
         if those:
             acked = f"{len(those)} sends were acked when nothing could be stored"
             journal.note("finding", silence.name, acked)

@@ -94,3 +94,10 @@ def test_what_is_asked_for_while_nothing_can_be_stored_must_not_be_acked_then(
     t = journal.began_s
     check_silences([Silence("kill", t, t + 5.0)], acks(t, (asked_s, came_s, "r1")), journal)
     assert len(journal.of("finding")) == count
+
+
+def test_what_was_stored_before_may_be_acked_while_nothing_can_be_stored(journal: Journal) -> None:
+    t = journal.began_s
+    again = Ack(t + 2.0, t + 1.0, "r1", "g/dock", is_dup=True)
+    check_silences([Silence("kill", t, t + 5.0)], [again], journal)
+    assert not journal.of("finding")
