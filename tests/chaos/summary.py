@@ -156,8 +156,8 @@ def summarise(
 def check_silences(silences: list[Silence], acks: list[Ack], journal: Journal) -> None:
     """Note a finding for each time in which nothing could be stored, and something was asked for and acked.
 
-    What was asked for before may have been stored before, and its ack have taken long; what is asked for again
-    may have been stored at the first time.
+    What was asked for before may have been stored before, and its ack have taken long; what is asked for
+    again may have been stored at the first time.
     """
     fresh = [ack for ack in acks if not ack.is_dup]
     for silence in silences:
