@@ -23,7 +23,8 @@ class RateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         conversation_events_per_s: events that one conversation takes in a second. A robot that sends less
             than a tenth of it is never refused for what others send there.
         conversation_bytes_per_s: bytes that the bodies of these have.
-        burst_s: so many seconds' worth may come at once, after a time without any.
+        burst_s: so many seconds' worth may come at once, after a time without any. Beyond the first few, its
+            frames are taken in at ten times the rate.
         pause_s_max: longest time in seconds for which a client is not read from; what has more to wait for is
             refused.
         refusals_max: frames of a connection that are refused for their rate, one after the other, after which
