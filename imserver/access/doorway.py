@@ -18,7 +18,7 @@ ACCEPTS_AT_ONCE: Final = 8
 REST_S: Final = 0.002
 """How long those who are inside are served in between, before so many more."""
 
-ACCEPTS_AT_MOST: Final = 32
+ACCEPTS_AT_MOST: Final = 16
 """Where the rest took longer because there is much to do, more are taken at once: else who is to be turned
 away would wait for it where nobody sees it."""
 

@@ -27,7 +27,7 @@ PEAK: Final = 10
 """How much faster than its rate a robot's frames are taken in, within its burst. Source of the idea: the peak
 cell rate beside the sustainable one, ITU-T I.371."""
 
-FRAMES_AT_ONCE: Final = 32
+FRAMES_AT_ONCE: Final = 16
 """Frames that are taken in without a look at anything but them."""
 
 _TOLERANCE_S: Final = 0.005

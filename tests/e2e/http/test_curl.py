@@ -87,7 +87,7 @@ async def test_curl_is_cut_in_the_middle_of_events_again_and_again_and_resumes(
     robot = new_robot(server, "r1")
     await robot.ask("POST", "/groups", json={"name": "dock"})
     token = f"Authorization: Bearer {server.token('r1')}"
-    cuts, count = 6, 30
+    cuts, count = 6, 60  # more than all cuts together can let through
     proxy = CuttingProxy(server.port, rng, cuts=cuts, bytes_max=700)
     url = f"http://127.0.0.1:{proxy.port}/v1/groups/dock/events/stream"
     for number in range(count):

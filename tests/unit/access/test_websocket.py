@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from websockets.frames import Opcode
 
 from imserver.access import messages
+from imserver.access.tolls import FRAMES_AT_ONCE
 from imserver.core.settings import AccessSettings, Settings
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import JSON, Codec
@@ -147,7 +148,7 @@ async def test_many_messages_in_one_piece_are_taken_in_order(node: NodeInMemory)
 async def test_answers_of_one_tick_are_one_write(node: NodeInMemory) -> None:
     client = await opened(node)
     writes = len(client.transport.writes)
-    client.feed(b"".join(message(ping(n)) for n in range(50)))
+    client.feed(b"".join(message(ping(n)) for n in range(FRAMES_AT_ONCE)))
     await client.tick()
     assert len(client.transport.writes) == writes + 1
 
