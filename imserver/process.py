@@ -204,8 +204,9 @@ def _tune_interpreter() -> None:
     """Fit the interpreter to a process that lives long and has one busy thread.
 
     The garbage collector looks less often, and never at what lives as long as the process: frames and events
-    cannot form cycles and are freed as soon as nobody refers to them. The store's threads get their turn
-    within a fraction of a commit's time, however busy the loop is.
+    cannot form cycles and are freed as soon as nobody refers to them. It looks at few objects at a time,
+    since everybody waits for it. The store's threads get their turn within a fraction of a commit's time, however
+    busy the loop is.
     """
     gc.collect()
     gc.freeze()

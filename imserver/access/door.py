@@ -17,6 +17,9 @@ from imserver.access.wheel import AT_ONCE, REST_S, TICK_S, Timed, Wheel
 NEVER: Final = 2**62
 """A tick that does not come."""
 
+STOPPING: Final = "This node is being shut down; come back to it or another."
+"""What is said to who comes, or is not done, while the node stops."""
+
 VISITORS_RESERVE: Final = 256
 FILES_RESERVE: Final = 64
 """Descriptors that are not connections: the store's, the log's, the loop's."""
@@ -122,8 +125,10 @@ class Door:
     def on_timer(self) -> float:
         """Look at the deadlines of the visitors; called by the wheel."""
         tick = NEVER if self._draining else self.wheel.tick
+        is_under_way = bool(self._unchecked)
         self._unchecked = [visitor for visitor in self._visitors if visitor.look_at <= tick]
-        self._check_some()
+        if not is_under_way:
+            self._check_some()
         return TICK_S
 
     def _check_some(self) -> None:
@@ -152,8 +157,7 @@ class Door:
     def _refusal(self, source: str) -> TurnedAway | None:
         settings, admission = self.context.settings, self.context.admission
         if self._draining:
-            text = "This node is being shut down; come back to it or another."
-            return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, DRAIN_RETRY_S)
+            return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, STOPPING, DRAIN_RETRY_S)
         if self._is_stranded:
             text = "This node cannot reach its store; come back, to another one if there is one."
             return TurnedAway(HTTPStatus.SERVICE_UNAVAILABLE, text, DRAIN_RETRY_S)

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from imserver.access.overflow import Overflow
 from imserver.access.tls import Handshakes
+from imserver.access.wheel import REST_S
 
 ACCEPTS_AT_ONCE: Final = 8
-REST_S: Final = 0.002
-"""How long those who are inside are served in between, before so many more."""
+"""So many, and then those who are inside are served for `REST_S`."""
 
 ACCEPTS_AT_MOST: Final = 16
 """Where the rest took longer because there is much to do, more are taken at once: else who is to be turned

@@ -167,7 +167,7 @@ class WebSocketLink(BufferedLink):
         held, self._held = self._held, b""
         if held and self._websocket is not None and not self._websocket.eof_sent:
             self._take(self._websocket, held)
-        if not (self._held or self._is_paused):
+        if held and not (self._held or self._is_paused):
             self._go_on_reading()
 
     def _parse(self, websocket: Messages, data: bytes) -> None:

@@ -13,7 +13,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from imserver.access.door import Door
+from imserver.access.door import STOPPING, Door
 from imserver.access.http.last_answers import LINK, LastAnswers
 from imserver.access.websocket import WebSocketLink
 
@@ -204,8 +204,7 @@ class HttpLink(HttpToolsProtocol):
     def hurry(self) -> None:
         """Wait no longer for a body that is under way: the node stops."""
         if not (self._in_head or self.is_over or self.flow.read_paused):
-            text = "This node is being shut down; come back to it or another."
-            self._give_up_body(self.cycle, HTTPStatus.SERVICE_UNAVAILABLE, text)
+            self._give_up_body(self.cycle, HTTPStatus.SERVICE_UNAVAILABLE, STOPPING)
 
     def _body_s(self) -> int:
         return self.body_bytes // BODY_BYTES_PER_S

@@ -1,8 +1,11 @@
 """The door: how many may be inside, and from where."""
 
+import asyncio
+
 import pytest
 
 from imserver.access.door import FILES_RESERVE, VISITORS_RESERVE, source_of
+from imserver.access.wheel import AT_ONCE
 from imserver.core.settings import AccessSettings, Settings
 from tests.unit.access.node_in_memory import running
 
@@ -66,3 +69,17 @@ async def test_every_visitor_is_asked_when_the_node_stops() -> None:
         node.door.drain()
         node.turn_wheel()
         assert quiet.asked == 1
+
+
+async def test_many_visitors_are_asked_a_few_at_a_time_by_one_who_asks() -> None:
+    async with running() as node:
+        guests = [Guest(0) for _ in range(10 * AT_ONCE)]
+        for guest in guests:
+            assert node.door.enter_visitor(guest, "192.0.2.7")
+        node.turn_wheel(3)
+        assert sum(guest.asked for guest in guests) == AT_ONCE, (
+            "the others wait for the rest to be over"
+        )
+        async with asyncio.timeout(10):
+            while not all(guest.asked for guest in guests):
+                await asyncio.sleep(0)

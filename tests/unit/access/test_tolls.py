@@ -167,12 +167,18 @@ async def test_nobody_is_refused_on_the_way_in() -> None:
             await opened(node, f"r{number}")
 
 
+async def come_with(node: NodeInMemory, pings: int) -> Client:
+    """Return a client that said so much in one go with its hello."""
+    client = Client(node.context)
+    hello = frames.Hello("r1", token=node.bearer_token("r1"))
+    client.say(hello, *map(frames.Ping, range(pings)))
+    await node.settle()
+    return client
+
+
 async def test_what_comes_behind_a_hello_counts_for_its_robot() -> None:
     async with running(slow()) as node:
-        client = Client(node.context)
-        hello = frames.Hello("r1", token=node.bearer_token("r1"))
-        client.say(hello, *map(frames.Ping, range(40)))
-        await node.settle()
+        client = await come_with(node, 40)
         taken, refused = client.of(Pong), client.of(Error)
         assert 8 <= len(taken) <= 17, "what it may send at once, and what a pause makes up for"
         assert {error.code for error in refused} == {ErrorCode.RATE_LIMITED}
@@ -182,10 +188,7 @@ async def test_what_comes_behind_a_hello_counts_for_its_robot() -> None:
 
 async def test_who_brings_far_too_much_behind_its_hello_is_closed() -> None:
     async with running(slow()) as node:
-        client = Client(node.context)
-        hello = frames.Hello("r1", token=node.bearer_token("r1"))
-        client.say(hello, *map(frames.Ping, range(200)))
-        await node.settle()
+        client = await come_with(node, 200)
         assert client.link.closes == [CloseCode.OVERLOADED]
         assert not client.of(Pong)
 
