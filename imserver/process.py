@@ -205,8 +205,8 @@ def _tune_interpreter() -> None:
 
     The garbage collector looks less often, and never at what lives as long as the process: frames and events
     cannot form cycles and are freed as soon as nobody refers to them. It looks at few objects at a time,
-    since everybody waits for it. The store's threads get their turn within a fraction of a commit's time, however
-    busy the loop is.
+    since everybody waits for it. The store's threads get their turn within a fraction of a commit's time,
+    however busy the loop is.
     """
     gc.collect()
     gc.freeze()
