@@ -10,10 +10,22 @@ fail() {
     exit 1
 }
 
-newest_python() {
+# The system's Python comes first: distributions build theirs along the profile of a run, with which the server
+# does a fifth more than with one built without (docs/performance.md). PYTHON names another.
+system=/usr/bin/python3
+
+is_new() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+makes_environments() {
+    is_new "$1" && "$1" -c 'import ensurepip, venv' 2>/dev/null
+}
+
+find_python() {
     local name
-    for name in python3 python3.14 python3.13 python3.12 python3.11; do
-        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    for name in ${PYTHON:-"$system" python3 python3.14 python3.13 python3.12 python3.11}; do
+        if makes_environments "$name"; then
             command -v "$name"
             return
         fi
@@ -21,15 +33,13 @@ newest_python() {
     return 1
 }
 
-if ! python=$(newest_python); then
-    tools/install_debian_packages.sh python3 python3-venv
-    python=$(newest_python) || fail "Python 3.11 or newer is needed; python3 here is $(python3 --version)."
+if is_new "$system" && ! makes_environments "$system"; then
+    tools/install_debian_packages.sh python3-venv 2>/dev/null || true
 fi
-
-if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    tools/install_debian_packages.sh "python$version-venv"
-    "$python" -c 'import ensurepip, venv' || fail "$python cannot make virtual environments."
+if ! python=$(find_python); then
+    [ -n "${PYTHON:-}" ] || tools/install_debian_packages.sh python3 python3-venv
+    python=$(find_python) ||
+        fail "${PYTHON:-python3} has to be Python 3.11 or newer, and able to make virtual environments."
 fi
 
 # The scripts of an environment name the folder it was made in: that of a copied project is no good here.

@@ -14,6 +14,8 @@ from unittest.mock import patch
 
 import client_sdk.clock
 import client_sdk.robot
+import imserver.access.tcp
+import imserver.access.websocket
 import imserver.core.clock
 import imserver.node
 from tests.simulation.timeline import SimLoop
@@ -46,6 +48,8 @@ _DICE = SimpleNamespace(
 def simulated_machine() -> Iterator[None]:
     """Let product code read simulated clocks and dice."""
     places: list[tuple[Any, str, Any]] = [
+        (imserver.access.tcp, "monotonic", _CLOCKS.monotonic),
+        (imserver.access.websocket, "monotonic", _CLOCKS.monotonic),
         (imserver.core.clock, "time", _CLOCKS),
         (imserver.node, "secrets", _DICE),
         (client_sdk.clock, "time", _CLOCKS),
