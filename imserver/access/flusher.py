@@ -13,14 +13,20 @@ out no earlier.
 """
 
 import asyncio
+from time import monotonic
 from typing import Final, Protocol
 
 BEAT_S_MIN: Final = 0.001
 BEAT_S_EACH: Final = 0.000_04
-"""Of a beat, for each connection that it writes to: some eight times what a write takes."""
+"""Of a beat, for each connection that it writes to, at the least: eight times what a write takes on a quick
+machine."""
+
+WRITES_SHARE: Final = 1 / 8
+"""How much of a beat its writes may take, on a machine that is not."""
 
 MANY: Final = 32
 _TIMER_S: Final = 0.000_5  # how finely timers tell the time
+_NEWS: Final = 1 / 16  # the weight of a beat in what a write is known to take
 
 
 class Flushable(Protocol):
@@ -48,6 +54,7 @@ class Flusher:
         self._is_beating = False
         self._gap_s = 0.0
         self._written = 0
+        self._write_s = 0.0
         self._waiting: asyncio.Future[None] | None = None
 
     def add(self, flushable: Flushable) -> None:
@@ -93,9 +100,13 @@ class Flusher:
         pushed, self._pushed = self._pushed, []
         self._written = len(pushed)
         loop.call_later(self._length_s(), self._end_beat)
+        write_began_s = monotonic()
         for flushable in pushed:
             flushable.pushed_in = self._beat
             flushable.flush()
+        if len(pushed) >= MANY:
+            took_s = monotonic() - write_began_s
+            self._write_s += (took_s / len(pushed) - self._write_s) * _NEWS
 
     def _end_beat(self) -> None:
         loop = asyncio.get_running_loop()
@@ -116,7 +127,8 @@ class Flusher:
 
     def _length_s(self) -> float:
         """Return how long the beat is, if the next push comes as long after its begin as the last one did."""
-        length_s = max(BEAT_S_EACH * self._written, BEAT_S_MIN)
+        each_s = max(BEAT_S_EACH, self._write_s / WRITES_SHARE)
+        length_s = max(each_s * self._written, BEAT_S_MIN)
         if 2 * self._gap_s > length_s:
             length_s = BEAT_S_MIN
         return min(length_s, self._beat_s_max)

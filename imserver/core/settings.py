@@ -130,8 +130,9 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
         head_interval_s: seconds without traffic after which readers are told a conversation's head.
         presence_flush_s: seconds during which changes of presence are gathered into one signal.
         push_wait_s_max: longest time in seconds for which events for a connection that just got some are held
-            back, to go out together. It is used up only where many connections read the same, 40 µs for each,
-            and events come at least twice in that time; 0 writes them one by one, at several times the cost.
+            back, to go out together. It is used up only where many connections read the same, 40 µs for each
+            or more where writing takes long, and events come at least twice in that time; 0 writes them one
+            by one, at several times the cost.
     """
 
     write_buffer_bytes_max: Bytes = 256 * 1024

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import client_sdk.clock
 import client_sdk.robot
+import imserver.access.flusher
 import imserver.access.tcp
 import imserver.access.websocket
 import imserver.core.clock
@@ -48,6 +49,7 @@ _DICE = SimpleNamespace(
 def simulated_machine() -> Iterator[None]:
     """Let product code read simulated clocks and dice."""
     places: list[tuple[Any, str, Any]] = [
+        (imserver.access.flusher, "monotonic", _CLOCKS.monotonic),
         (imserver.access.tcp, "monotonic", _CLOCKS.monotonic),
         (imserver.access.websocket, "monotonic", _CLOCKS.monotonic),
         (imserver.core.clock, "time", _CLOCKS),

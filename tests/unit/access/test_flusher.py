@@ -94,6 +94,26 @@ async def test_a_beat_is_the_longer_the_more_it_writes_up_to_the_limit(
     assert taps[0].count == 1
 
 
+async def test_a_beat_is_longer_where_writing_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.0
+
+    def write() -> None:
+        nonlocal seconds
+        seconds += 10.0
+
+    monkeypatch.setattr(flusher_module, "monotonic", lambda: seconds)
+    slow = Flusher(beat_s_max=LONG_S), [Tap(write) for _ in range(MANY)]
+    quick = Flusher(beat_s_max=LONG_S), [Tap() for _ in range(MANY)]
+    for flusher, taps in (slow, quick):
+        for tap in taps * 2:
+            flusher.add_pushed(tap)
+        await until(lambda taps=taps: taps[-1].count == 2, step_s=0)  # type: ignore[misc]
+        for tap in taps:
+            assert not flusher.add_pushed(tap), "the beat is not over"
+    await until(lambda: quick[1][-1].count == 3, step_s=0)
+    assert slow[1][0].count == 2
+
+
 async def test_what_is_pushed_so_seldom_that_a_beat_would_gather_one_or_two_is_not_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
