@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from imserver.core.key_ring import KeyRing, SealingKey
-from imserver.core.model import Append, Created, Cursor
+from imserver.core.model import Append, Created
 from imserver.data.sqlite.store import SqliteStore
 from imserver.protocol.events import Event, Role
-from imserver.protocol.names import ConversationName, DeviceName, RobotName
+from imserver.protocol.names import ConversationName, RobotName
 
 SENDERS = 10
 PAGE_EVENTS = 1_000
@@ -40,12 +40,6 @@ class Load:
         convs = self.convs
         return [self._event(convs[(self.count + n) % len(convs)], "message") for n in range(size)]
 
-    def cursors(self, size: int) -> list[Cursor]:
-        return [
-            Cursor(RobotName(f"robot-{number}"), DeviceName("main"), self.convs[0], 1)
-            for number in range(size)
-        ]
-
     def _event(self, conv: ConversationName, kind: str, change: Created | None = None) -> Append:
         self.count += 1
         cid = os.urandom(16).hex() if self.random_cids else f"5f3a9c0e12d4b687-{self.count:012x}"
@@ -58,12 +52,11 @@ async def measure_appends(store: SqliteStore, load: Load, options: argparse.Name
     print(f"{'batch':>6} {'events/s':>10} {'appends/s':>10} {'p50 ms':>8} {'p99 ms':>8}")
     for size in options.batch:
         latencies = []
-        cursors = load.cursors(options.cursors)
         deadline = time.perf_counter() + options.seconds
         while time.perf_counter() < deadline:
             batch = load.batch(size)
             begin = time.perf_counter()
-            await store.append(batch, cursors)
+            await store.append(batch)
             latencies.append(time.perf_counter() - begin)
         busy = sum(latencies)
         rate, p50 = len(latencies) / busy, statistics.median(latencies) * 1e3
@@ -103,7 +96,7 @@ async def main(options: argparse.Namespace) -> None:
         path = Path(folder) / "bench.db"
         store = await SqliteStore.open(path, durability=options.durability, ring=ring)
         load = Load(options)
-        await store.append(load.created(), [])
+        await store.append(load.created())
         async with asyncio.TaskGroup() as tasks:
             busy = tasks.create_task(keep_busy()) if options.busy else None
             await measure_appends(store, load, options)
@@ -119,7 +112,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 10, 100, 500])
     parser.add_argument("--body", type=int, default=256, help="bytes of a body")
     parser.add_argument("--convs", type=int, default=1, help="conversations, taken in turn")
-    parser.add_argument("--cursors", type=int, default=0, help="cursors with each append")
     parser.add_argument("--seconds", type=float, default=3.0, help="time for each batch size")
     parser.add_argument("--durability", choices=["full", "os"], default="full")
     parser.add_argument("--random-cids", action="store_true", help="random, not in sequence")

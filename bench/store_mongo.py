@@ -74,12 +74,12 @@ async def run(servers: MongoSet, options: argparse.Namespace) -> None:
             "body": body,
         }
 
-    await store.append([event(conv, owner) for conv in convs], [])
+    await store.append([event(conv, owner) for conv in convs])
     print(f"{'':>8} {'batch':>6} {'events/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs':>8}")
     for size in options.batch:
 
         async def append(size: int = size) -> None:
-            await store.append([event(convs[n % CONVS]) for n in range(size)], [])
+            await store.append([event(convs[n % CONVS]) for n in range(size)])
 
         async def insert(size: int = size) -> None:
             await bare.insert_many([row() for _ in range(size)], ordered=True)

@@ -209,6 +209,7 @@ def _committer(
 ) -> Committer:
     return Committer(
         given.store,
+        cursors=given.store,
         publish=given.router.publish,
         metrics=metrics,
         clock=given.clock,

@@ -33,8 +33,8 @@ from imserver.protocol.packed_events import PackedEvents
 class EventLog(Protocol):
     """The logs of all conversations."""
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        """Store events of any conversations, and move cursors forwards, in one durable transaction.
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        """Store events of any conversations, in one durable transaction.
 
         Outcomes come in the order of ``events``, and events of one conversation get consecutive seq in that
         order. Unique (conversation, seq) and unique (conversation, sender, cid) are enforced by the store: an
@@ -47,8 +47,6 @@ class EventLog(Protocol):
         its place (``Append.known``), whichever node made that.
         A direct line exists from its first event, and its members never change. Membership changes, and
         references to files, take effect in the same transaction.
-        A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
-        conversation.
 
         Raises:
             StoreUnavailable: nothing was stored.
@@ -140,7 +138,18 @@ class Registry(Protocol):
 
 
 class Cursors(Protocol):
-    """How far robots have come. Cursors are written by `EventLog.append`."""
+    """How far robots have come."""
+
+    async def move_cursors(self, cursors: Sequence[Cursor]) -> None:
+        """Move cursors forwards, durably.
+
+        A cursor that would move backwards, or beyond the head, is ignored; so is one of an unknown
+        conversation.
+
+        Raises:
+            StoreUnavailable: not all of them may have moved; moving them again does no harm.
+            StoreFailed: as for `EventLog.append`.
+        """
 
     async def note_loss(self, conv: ConversationName, seen: int) -> bool:
         """Take note that a robot has seen ``seen``, which is beyond the head: acked events are lost.

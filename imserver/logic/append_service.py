@@ -59,7 +59,7 @@ class AppendService:
 
     async def _append(self, appends: Sequence[Append], answer: Callable[[bytes], None]) -> None:
         try:
-            outcomes = await self._log.append(appends, [])
+            outcomes = await self._log.append(appends)
         except StoreUnavailable:
             answer(answer_of(_DECLINED))
         else:

@@ -19,7 +19,7 @@ from typing import Protocol
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal, StoreFailed, StoreUnavailable
 from imserver.core.model import Append, Cursor, Outcome, Run, Stored, Unresolved
-from imserver.data.store import EventLog
+from imserver.data.store import Cursors, EventLog
 from imserver.logic.fair_queue import EVENT_BYTES, Entry, FairQueue, weigh
 from imserver.logic.gathering import Gathering
 from imserver.logic.metrics import LogicMetrics
@@ -102,6 +102,7 @@ class Committer:
         self,
         log: EventLog,
         *,
+        cursors: Cursors,
         publish: Callable[[Run], None],
         metrics: LogicMetrics,
         clock: Clock,
@@ -109,6 +110,7 @@ class Committer:
         pending_bytes_max: int,
     ) -> None:
         self._log = log
+        self._stored_cursors = cursors
         self.publish = publish
         self._metrics = metrics
         self._clock = clock
@@ -253,7 +255,7 @@ class Committer:
         began_s = self._clock.monotonic_s()
         appends = [append for append, _ in batch]
         try:
-            outcomes = await self._log.append(appends, [])
+            outcomes = await self._log.append(appends)
         except StoreUnavailable as exc:
             _log.warning("commit.unavailable", extra={"events": len(batch), "reason": str(exc)})
             self._metrics.unavailable.inc(len(batch))
@@ -275,7 +277,7 @@ class Committer:
 
     async def _write_cursors(self, cursors: Sequence[Cursor]) -> None:
         try:
-            await self._log.append([], cursors)
+            await self._stored_cursors.move_cursors(cursors)
         except StoreUnavailable as exc:
             _log.warning("cursors.put_off", extra={"cursors": len(cursors), "reason": str(exc)})
             for cursor in () if self._draining else cursors:

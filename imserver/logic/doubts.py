@@ -93,7 +93,7 @@ class Doubts:
 
     async def _ask(self, keys: list[_Key]) -> None:
         asked = {key: self._doubts[key] for key in keys if key in self._doubts}
-        outcomes = await self._log.append([doubt.question for doubt in asked.values()], [])
+        outcomes = await self._log.append([doubt.question for doubt in asked.values()])
         for (key, doubt), outcome in zip(asked.items(), outcomes, strict=True):
             if isinstance(outcome, Stored):
                 self._doubts.pop(key, None)

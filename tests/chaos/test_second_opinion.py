@@ -43,7 +43,7 @@ async def data(tmp_path: Path) -> Path:
         said("d"),
     ]
     for event in events:
-        await store.append([event], [])
+        await store.append([event])
     await store.aclose()
     return tmp_path
 

@@ -34,14 +34,14 @@ class EventLogContract:
     """Order, exactly once, and pages."""
 
     async def test_events_get_consecutive_seq_in_the_order_of_the_call(self, store: Store) -> None:
-        await store.append([created()], [])
-        outcomes = await store.append(events(700), [])
+        await store.append([created()])
+        outcomes = await store.append(events(700))
         assert seqs(outcomes) == list(range(2, 702))
         assert [entry.cid for entry in await whole_log(store)][1:] == [f"c{n}" for n in range(700)]
 
     async def test_an_event_is_read_as_it_was_stored(self, store: Store) -> None:
         asked = event("c", LINE, kind="file", ref=7, body=b"\x93\x01\x02\x03")
-        outcome = stored((await store.append([asked], []))[0])
+        outcome = stored((await store.append([asked]))[0])
         [read] = await whole_log(store, LINE)
         assert read == outcome.event
         assert (read.seq, read.ts, read.sender, read.cid) == (1, asked.ts, R1, "c")
@@ -49,21 +49,21 @@ class EventLogContract:
         assert (read.kind, read.ref, bytes(read.body)) == ("file", 7, b"\x93\x01\x02\x03")
 
     async def test_each_conversation_counts_by_itself(self, store: Store) -> None:
-        await store.append([created(DOCK), created(YARD)], [])
+        await store.append([created(DOCK), created(YARD)])
         mixed = list(itertools.chain(*zip(events(50, DOCK), events(50, YARD), strict=True)))
-        outcomes = await store.append(mixed, [])
+        outcomes = await store.append(mixed)
         assert seqs(outcomes[0::2]) == seqs(outcomes[1::2]) == list(range(2, 52))
 
     async def test_a_cid_in_a_later_call_answers_the_first_event(self, store: Store) -> None:
         [first] = await store_all(store, [event("c", LINE)])
-        again = stored((await store.append([event("c", LINE)], []))[0])
+        again = stored((await store.append([event("c", LINE)]))[0])
         assert again.dup
         assert again.event == first
         assert len(await whole_log(store, LINE)) == 1
 
     async def test_a_cid_twice_in_one_call_is_stored_once(self, store: Store) -> None:
         first, again, third = await store.append(
-            [event("c", LINE), event("c", LINE), event("d", LINE)], []
+            [event("c", LINE), event("c", LINE), event("d", LINE)]
         )
         assert [stored(outcome).dup for outcome in (first, again, third)] == [False, True, False]
         assert stored(again).event == stored(first).event
@@ -74,13 +74,13 @@ class EventLogContract:
     ) -> None:
         await store_all(store, [event("known", LINE)])
         cids = ("first", "known", "first", "known", "last")
-        outcomes = await store.append([event(cid, LINE) for cid in cids], [])
+        outcomes = await store.append([event(cid, LINE) for cid in cids])
         assert seqs(outcomes) == [2, 1, 2, 1, 3]
         assert [stored(outcome).dup for outcome in outcomes] == [False, True, True, True, False]
 
     async def test_repeats_anywhere_in_a_large_call_leave_no_gap(self, store: Store) -> None:
         await store_all(store, [event(f"c{number}", LINE) for number in range(0, 600, 7)])
-        outcomes = await store.append([*events(600, LINE), *events(600, LINE)], [])
+        outcomes = await store.append([*events(600, LINE), *events(600, LINE)])
         assert [stored(outcome).dup for outcome in outcomes[:600]] == [
             n % 7 == 0 for n in range(600)
         ]
@@ -90,16 +90,16 @@ class EventLogContract:
 
     async def test_a_call_of_repeats_alone_stores_nothing(self, store: Store) -> None:
         first = await store_all(store, events(300, LINE))
-        outcomes = await store.append(events(300, LINE), [])
+        outcomes = await store.append(events(300, LINE))
         assert [stored(outcome).event for outcome in outcomes] == first
         assert all(stored(outcome).dup for outcome in outcomes)
         assert len(await whole_log(store, LINE)) == 300
 
     async def test_recalling_finds_what_is_stored_and_stores_nothing(self, store: Store) -> None:
-        await store.append([created()], [])
-        [first] = await store.append([event("c")], [])
+        await store.append([created()])
+        [first] = await store.append([event("c")])
         asked = [recalled("c"), recalled("other"), recalled("c", LINE), recalled("c", YARD)]
-        outcomes = await store.append([*asked, event("next")], [])
+        outcomes = await store.append([*asked, event("next")])
         assert stored(outcomes[0]).event == stored(first).event
         assert stored(outcomes[0]).dup
         assert outcomes[1:4] == [Missing(), Missing(), Missing()]
@@ -107,12 +107,12 @@ class EventLogContract:
         assert await store.conversation(LINE) is None
 
     async def test_a_group_that_has_ended_is_recalled_all_the_same(self, store: Store) -> None:
-        await store.append([created(), event("c"), deleted("end")], [])
-        [outcome] = await store.append([recalled("c")], [])
+        await store.append([created(), event("c"), deleted("end")])
+        [outcome] = await store.append([recalled("c")])
         assert stored(outcome).event.seq == 2
 
     async def test_a_cid_belongs_to_its_sender_and_conversation(self, store: Store) -> None:
-        await store.append([created(DOCK), created(YARD)], [])
+        await store.append([created(DOCK), created(YARD)])
         await store_all(
             store,
             [event("c", DOCK), event("c", DOCK, sender=R2), event("c", YARD), event("c", LINE)],
@@ -133,34 +133,34 @@ class EventLogContract:
     ) -> None:
         first = [event("b", LINE), event("c", LINE)]
         if one_call:
-            *_, outcome, after = await store.append([*first, other, event("d", LINE)], [])
+            *_, outcome, after = await store.append([*first, other, event("d", LINE)])
         else:
             await store_all(store, first)
-            outcome, after = await store.append([other, event("d", LINE)], [])
+            outcome, after = await store.append([other, event("d", LINE)])
         assert outcome == Mismatch(seq=2)
         assert stored(after).event.seq == 3
 
     async def test_events_of_an_unknown_group_are_refused_alone(self, store: Store) -> None:
-        await store.append([created()], [])
-        outcomes = await store.append([event("a"), event("b", YARD), event("c")], [])
+        await store.append([created()])
+        outcomes = await store.append([event("a"), event("b", YARD), event("c")])
         assert outcomes[1] == Missing()
         assert seqs([outcomes[0], outcomes[2]]) == [2, 3]
         assert await store.conversation(YARD) is None
 
     async def test_a_direct_line_begins_with_its_first_event(self, store: Store) -> None:
         assert await store.conversation(LINE) is None
-        outcomes = await store.append([event("a", LINE), event("b", LINE, sender=R2)], [])
+        outcomes = await store.append([event("a", LINE), event("b", LINE, sender=R2)])
         assert seqs(outcomes) == [1, 2]
         assert await members(store, LINE) == {R1: (Role.MEMBER, 1), R2: (Role.MEMBER, 1)}
 
     async def test_all_events_of_a_conversation_carry_its_epoch(self, store: Store) -> None:
-        outcomes = await store.append([event("a", LINE), event("a", LINE), event("b", LINE)], [])
+        outcomes = await store.append([event("a", LINE), event("a", LINE), event("b", LINE)])
         record = await store.conversation(LINE)
         assert record is not None
         assert {stored(outcome).epoch for outcome in outcomes} == {record.epoch}
 
     async def test_an_empty_call_does_nothing(self, store: Store) -> None:
-        assert await store.append([], []) == []
+        assert await store.append([]) == []
 
     @pytest.mark.parametrize(
         "body",
@@ -173,7 +173,7 @@ class EventLogContract:
     async def test_any_body_comes_back_byte_for_byte(self, store: Store, body: bytes) -> None:
         await store_all(store, [event("a", LINE, body=body), event("b", LINE, body=body)])
         assert [bytes(entry.body) for entry in await whole_log(store, LINE)] == [body, body]
-        assert stored((await store.append([event("a", LINE, body=body)], []))[0]).dup
+        assert stored((await store.append([event("a", LINE, body=body)]))[0]).dup
 
     @pytest.mark.parametrize(
         "cid", ['"', "\\", "\x00", "\x7f", "ä€🤖", "a\x00b", "\u2028", "' OR 1"]
@@ -181,7 +181,7 @@ class EventLogContract:
     async def test_any_text_makes_a_cid(self, store: Store, cid: str) -> None:
         await store_all(store, [event(cid, LINE), event(cid + "x", LINE)])
         assert [entry.cid for entry in await whole_log(store, LINE)] == [cid, cid + "x"]
-        assert stored((await store.append([event(cid, LINE)], []))[0]).dup
+        assert stored((await store.append([event(cid, LINE)]))[0]).dup
 
     async def test_pages_forwards_join_to_the_whole_log(self, store: Store) -> None:
         await store_all(store, events(25, LINE))
@@ -303,7 +303,7 @@ class EventLogContract:
         async def send(task: int) -> list[int]:
             own: list[int] = []
             for number in range(10):
-                own += seqs(await store.append([event(f"{task}-{number}", LINE)], []))
+                own += seqs(await store.append([event(f"{task}-{number}", LINE)]))
             return own
 
         async with asyncio.TaskGroup() as group:
@@ -319,7 +319,7 @@ class EventLogContract:
         async def write() -> None:
             nonlocal writing
             for number in range(100):
-                await store.append(events(10, LINE, prefix=f"{number}-"), [])
+                await store.append(events(10, LINE, prefix=f"{number}-"))
             writing = False
 
         async def read() -> int:

@@ -66,7 +66,7 @@ def referring(cid: str, file: FileRecord, conv: ConversationName = DOCK) -> Appe
 
 async def refer(place: Place, file: FileRecord, cid: str, conv: ConversationName = DOCK) -> None:
     """Store an event that refers to a file."""
-    [outcome] = await place.store.append([referring(cid, file, conv)], [])
+    [outcome] = await place.store.append([referring(cid, file, conv)])
     assert isinstance(outcome, Stored)
 
 
@@ -182,7 +182,7 @@ class SharingContract:
     async def test_members_of_a_conversation_see_what_its_events_refer_to(
         self, place: Place
     ) -> None:
-        await place.store.append([created(DOCK, members=[R2]), created(YARD, members=[R3])], [])
+        await place.store.append([created(DOCK, members=[R2]), created(YARD, members=[R3])])
         file, other = await finished(place, "a"), await finished(place, "b", OTHER)
         assert not await is_shared(place, file, R2)
         await refer(place, file, "c1")
@@ -193,7 +193,7 @@ class SharingContract:
         assert await is_shared(place, file, R3)
 
     async def test_the_conversations_of_a_file_come_in_pages_each_once(self, place: Place) -> None:
-        await place.store.append([created(YARD, members=[R2]), created(DOCK, members=[R2])], [])
+        await place.store.append([created(YARD, members=[R2]), created(DOCK, members=[R2])])
         file = await finished(place, "a")
         for conv in (YARD, DOCK, LINE):
             await refer(place, file, "c1", conv)
@@ -205,10 +205,10 @@ class SharingContract:
         assert await place.files.shared_in(file.id, R3, after="", limit=9) == []
 
     async def test_who_is_removed_sees_it_no_longer(self, place: Place) -> None:
-        await place.store.append([created(DOCK, members=[R2])], [])
+        await place.store.append([created(DOCK, members=[R2])])
         file = await finished(place, "a")
         await refer(place, file, "c1")
-        await place.store.append([removed("c2", R2)], [])
+        await place.store.append([removed("c2", R2)])
         assert not await is_shared(place, file, R2)
 
     async def test_a_direct_line_may_begin_with_a_file(self, place: Place) -> None:
@@ -219,49 +219,49 @@ class SharingContract:
         assert not await is_shared(place, file, None)
 
     async def test_groups_share_until_they_end(self, place: Place) -> None:
-        await place.store.append([created(DOCK, members=[R2])], [])
+        await place.store.append([created(DOCK, members=[R2])])
         file = await finished(place, "a")
         assert not await is_shared(place, file, None)
         await refer(place, file, "c1")
         assert await is_shared(place, file, None)
-        await place.store.append([deleted("c2")], [])
+        await place.store.append([deleted("c2")])
         assert not await is_shared(place, file, None)
         assert not await is_shared(place, file, R2)
 
     async def test_a_reference_is_stored_once_like_any_event(self, place: Place) -> None:
-        await place.store.append([created(DOCK, members=[R2])], [])
+        await place.store.append([created(DOCK, members=[R2])])
         file, other = await finished(place, "a"), await finished(place, "b", OTHER)
         await refer(place, file, "c1")
-        [again] = await place.store.append([referring("c1", file)], [])
+        [again] = await place.store.append([referring("c1", file)])
         assert isinstance(again, Stored)
         assert again.dup
         another = structs.replace(referring("c1", other), body=b"\x01")
-        [mismatch] = await place.store.append([another], [])
+        [mismatch] = await place.store.append([another])
         assert isinstance(mismatch, Mismatch)
         assert not await is_shared(place, other, R2)
 
     async def test_a_reference_to_a_file_that_has_gone_is_an_event_like_any(
         self, place: Place
     ) -> None:
-        await place.store.append([created(DOCK, members=[R2])], [])
+        await place.store.append([created(DOCK, members=[R2])])
         file = await finished(place, "a")
         await place.files.remove(file.id)
         await refer(place, file, "c1")
         assert not await is_shared(place, file, R2)
 
     async def test_references_go_with_a_removed_file(self, place: Place) -> None:
-        await place.store.append([created(DOCK, members=[R2])], [])
+        await place.store.append([created(DOCK, members=[R2])])
         file = await finished(place, "a")
         await refer(place, file, "c1")
         assert await place.files.remove(file.id)
         assert not await is_shared(place, file, R2)
 
     async def test_a_file_expires_with_the_last_event_that_refers_to_it(self, place: Place) -> None:
-        await place.store.append([created(DOCK, members=[R2]), created(YARD, members=[R3])], [])
+        await place.store.append([created(DOCK, members=[R2]), created(YARD, members=[R3])])
         file, never = await finished(place, "a"), await finished(place, "b", OTHER)
         await refer(place, file, "c1")
         await refer(place, file, "c1", YARD)
-        await place.store.append([event("c2"), event("c2", YARD)], [])
+        await place.store.append([event("c2"), event("c2", YARD)])
         assert await place.store.trim(DOCK, 3, limit=9) == 3
         assert await place.files.expire(1_000, limit=9) == 0
         assert not await is_shared(place, file, R2)

@@ -26,8 +26,8 @@ Fill = Callable[[Store], Awaitable[None]]
 
 
 async def _fill(store: Store) -> None:
-    await store.append([created(DOCK), created(YARD)], [])
-    await store.append(events(4), [])
+    await store.append([created(DOCK), created(YARD)])
+    await store.append(events(4))
 
 
 class LossContract:
@@ -38,14 +38,14 @@ class LossContract:
     async def test_a_conversation_that_lost_its_end_gives_no_seq_again(self) -> None:
         async with self.doubtful_store(_fill) as store:
             assert await store.note_loss(DOCK, 9)
-            refused = await store.append([event("new"), added("a", robot("r2").name)], [])
+            refused = await store.append([event("new"), added("a", robot("r2").name)])
             assert refused == [Halted(9), Halted(9)]
             assert len(await whole_log(store)) == 5
 
     async def test_what_is_stored_there_is_answered_as_before(self) -> None:
         async with self.doubtful_store(_fill) as store:
             await store.note_loss(DOCK, 9)
-            again, other = await store.append([event("c2"), event("c2", body=b"\x01")], [])
+            again, other = await store.append([event("c2"), event("c2", body=b"\x01")])
             assert isinstance(again, Stored) and again.dup
             assert isinstance(other, Mismatch)
 
@@ -58,7 +58,7 @@ class LossContract:
         async with self.doubtful_store(_fill) as store:
             for seen in (8, 20, 7):
                 assert await store.note_loss(DOCK, seen)
-            assert await store.append([event("new")], []) == [Halted(20)]
+            assert await store.append([event("new")]) == [Halted(20)]
 
     async def test_a_witness_of_what_is_there_halts_nothing(self) -> None:
         async with self.doubtful_store(_fill) as store:

@@ -107,7 +107,7 @@ def enrolment(token_id: str, *, issued: int = 5, expires: int = 99) -> Enrolment
 
 async def store_all(store: Store, asked: Sequence[Append]) -> list[Event]:
     """Append events that must all be new, and return them as stored."""
-    outcomes = await store.append(asked, [])
+    outcomes = await store.append(asked)
     assert all(isinstance(outcome, Stored) and not outcome.dup for outcome in outcomes)
     return [stored(outcome).event for outcome in outcomes]
 

@@ -74,7 +74,7 @@ class RetentionContract:
         assert await store.trim(LINE, 2**40, limit=MANY) == 20
         assert await store.trim(LINE, 2**40, limit=MANY) == 20
         assert seqs(await whole_log(store, LINE)) == [20]
-        assert stored((await store.append([event("new", LINE)], []))[0]).event.seq == 21
+        assert stored((await store.append([event("new", LINE)]))[0]).event.seq == 21
 
     async def test_a_floor_never_goes_down(self, store: Store) -> None:
         await store_all(store, events(20, LINE))
@@ -101,8 +101,9 @@ class RetentionContract:
         assert backwards == [[18, 19, 20], [8, 9], [8], [], []]
 
     async def test_other_logs_cursors_and_members_stay(self, store: Store) -> None:
-        await store.append([created(members=["r2"]), created(YARD), *events(9, YARD)], [])
-        await store.append(events(9), [cursor(4)])
+        await store.append([created(members=["r2"]), created(YARD), *events(9, YARD)])
+        await store.append(events(9))
+        await store.move_cursors([cursor(4)])
         await store.trim(YARD, 8, limit=MANY)
         await store.trim(created().conv, 8, limit=MANY)
         assert seqs(await whole_log(store, YARD)) == [8, 9, 10]
@@ -112,7 +113,7 @@ class RetentionContract:
     async def test_a_cid_is_known_for_as_long_as_its_event_is_kept(self, store: Store) -> None:
         await store_all(store, events(20, LINE))
         await store.trim(LINE, 8, limit=MANY)
-        gone, kept = await store.append([event("c0", LINE), event("c7", LINE)], [])
+        gone, kept = await store.append([event("c0", LINE), event("c7", LINE)])
         assert (stored(gone).dup, stored(gone).event.seq) == (False, 21)
         assert (stored(kept).dup, stored(kept).event.seq) == (True, 8)
 
@@ -123,7 +124,7 @@ class RetentionContract:
 
     async def test_the_newest_are_kept_by_age(self, store: Store) -> None:
         asked = [structs.replace(event(f"c{n}", LINE), ts=1_000 + 10 * n) for n in range(20)]
-        await store.append(asked, [])
+        await store.append(asked)
         found = [
             await store.first_kept(LINE, Keep(since_ms=since)) for since in (0, 1_050, 1_055, 9_999)
         ]
@@ -134,14 +135,14 @@ class RetentionContract:
     ) -> None:
         times = [100, 100, 900, 100, 900]
         asked = [structs.replace(event(f"c{n}", LINE), ts=ts) for n, ts in enumerate(times)]
-        await store.append(asked, [])
+        await store.append(asked)
         assert await store.first_kept(LINE, Keep(since_ms=500)) == 3
         assert await store.first_kept(LINE, Keep(since_ms=500, events=2)) == 4
 
     async def test_the_newest_are_kept_by_size(self, store: Store) -> None:
         sizes = [100, 100, 500, 10, 10]
         asked = [event(f"c{n}", LINE, body=body_of(size)) for n, size in enumerate(sizes)]
-        await store.append(asked, [])
+        await store.append(asked)
         found = [
             await store.first_kept(LINE, Keep(body_bytes=size)) for size in (0, 10, 25, 519, 520)
         ]
@@ -159,6 +160,6 @@ class RetentionContract:
     async def test_a_log_goes_on_after_it_was_trimmed(self, store: Store) -> None:
         await store_all(store, events(20, LINE))
         await store.trim(LINE, 15, limit=MANY)
-        outcomes = await store.append(events(10, LINE, prefix="later"), [])
+        outcomes = await store.append(events(10, LINE, prefix="later"))
         assert all(isinstance(outcome, Stored) for outcome in outcomes)
         assert seqs(await whole_log(store, LINE)) == list(range(15, 31))

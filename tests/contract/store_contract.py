@@ -143,8 +143,9 @@ def compare_with_model(
         async with fresh_store() as store:
             model = Model()
             for asked, moved, trims in calls:
-                outcomes = await store.append(asked, moved)
+                outcomes = await store.append(asked)
                 expected = [model.append(one) for one in asked]
+                await store.move_cursors(moved)
                 for one in moved:
                     model.move(one)
                 assert [seen_in(outcome) for outcome in outcomes] == expected

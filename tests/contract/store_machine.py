@@ -196,13 +196,17 @@ class Machine(RuleBasedStateMachine):
 
     # What callers do.
 
-    @rule(asked=st.lists(_appends, min_size=1, max_size=6), moved=st.lists(_cursors, max_size=3))
-    def append(self, asked: list[Append], moved: list[Cursor]) -> None:
-        outcomes = self.do(self.store.append(asked, moved))
+    @rule(asked=st.lists(_appends, min_size=1, max_size=6))
+    def append(self, asked: list[Append]) -> None:
+        outcomes = self.do(self.store.append(asked))
         expected = [self.model.store(one) for one in asked]
+        assert [seen_in(outcome) for outcome in outcomes] == expected
+
+    @rule(moved=st.lists(_cursors, min_size=1, max_size=6))
+    def move_cursors(self, moved: list[Cursor]) -> None:
+        self.do(self.store.move_cursors(moved))
         for one in moved:
             self.model.move_device(one)
-        assert [seen_in(outcome) for outcome in outcomes] == expected
 
     @rule(conv=_convs, below=st.integers(0, 12), limit=st.integers(0, 4))
     def trim(self, conv: ConversationName, below: int, limit: int) -> None:

@@ -28,7 +28,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     await content.start()
     place = Place(store, store.files, content)
     await store.ensure_robot(robot("r1"))
-    await store.append([created(DOCK)], [])
+    await store.append([created(DOCK)])
     for name in ("whole", "part"):
         await store.files.create(upload(name, size=SIZE), ROOMY)
         await content.put(upload(name).blob, 0, b"x" * SEGMENT_BYTES)

@@ -81,9 +81,9 @@ class TestLostAnswers:
         self, mongo_set: MongoSet, nodes, how: dict[str, Any], times: int
     ) -> None:
         one, _ = nodes
-        await one.append([created()], [])
+        await one.append([created()])
         mongo_set.fail(["insert"], times=times, **how)
-        outcomes = await one.append(events(20), [])
+        outcomes = await one.append(events(20))
         assert all(map(is_new, outcomes))
         assert seqs(outcomes) == seqs(await whole_log(one))[1:] == list(range(2, 22))
         assert one.counts.unknown >= 1
@@ -93,10 +93,10 @@ class TestLostAnswers:
         self, mongo_set: MongoSet, nodes, how: dict[str, Any]
     ) -> None:
         one, other = nodes
-        await one.append([created()], [])
+        await one.append([created()])
         for command in ("insert", "update"):
             mongo_set.fail([command], times=2, **how)
-            outcomes = await one.append([added(command, R2), event(f"after {command}")], [])
+            outcomes = await one.append([added(command, R2), event(f"after {command}")])
             assert all(map(is_new, outcomes))
         assert await members(other) == {R1: (Role.OWNER, 1), R2: (Role.MEMBER, 2)}
         assert len(await other.memberships(R2, MAIN)) == 1
@@ -109,27 +109,29 @@ class TestLostAnswers:
         with pytest.raises(Refusal):
             await other.register(robot("r2"), enrolment=enrolment("t"))
 
-    async def test_cursors_that_could_not_be_written_go_with_the_next(
+    async def test_who_moves_cursors_is_told_that_they_could_not_be_written(
         self, mongo_set: MongoSet, nodes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         one, _ = nodes
-        await one.append([created()], [])
+        await one.append([created()])
         monkeypatch.setattr("imserver.data.mongo.database.WRITE_TIMEOUT_S", 0.2)
         mongo_set.fail(["update"], times=1_000, errorCode=20, namespace="faults.cursors")
-        assert all(map(is_new, await one.append([event("m")], [cursor(2)])))
+        with pytest.raises(StoreUnavailable):
+            await one.move_cursors([cursor(1)])
         mongo_set.fail(["update"], times=0)
-        await one.append([], [cursor(1, robot=R2)])
-        assert await one.acked(DOCK) == {R1: 2, R2: 1}
+        assert await one.acked(DOCK) == {}
+        await one.move_cursors([cursor(1), cursor(1, robot=R2)])
+        assert await one.acked(DOCK) == {R1: 1, R2: 1}
 
     async def test_events_do_not_wait_for_cursors_that_cannot_be_written(
         self, mongo_set: MongoSet, nodes
     ) -> None:
         one, _ = nodes
-        await one.append([created()], [])
+        await one.append([created()])
         mongo_set.fail(["update"], times=1_000, errorCode=20, namespace="faults.cursors")
-        moving = asyncio.create_task(one.append([], [cursor(1)]))
+        moving = asyncio.create_task(one.move_cursors([cursor(1)]))
         await asyncio.sleep(0)
-        assert all(map(is_new, await one.append([event("m")], [])))
+        assert all(map(is_new, await one.append([event("m")])))
         assert not moving.done()
         mongo_set.fail(["update"], times=0)
         await moving
@@ -140,12 +142,12 @@ class TestTwoNodes:
     """Nodes that append to one conversation make one log."""
 
     async def test_appends_at_the_same_time_make_one_order_without_a_gap(self, nodes) -> None:
-        await nodes[0].append([created()], [])
+        await nodes[0].append([created()])
 
         async def send(node: MongoStore, name: str) -> list[int]:
             own: list[int] = []
             for number in range(30):
-                own += seqs(await node.append(events(5, prefix=f"{name}-{number}-"), []))
+                own += seqs(await node.append(events(5, prefix=f"{name}-{number}-")))
             return own
 
         async with asyncio.TaskGroup() as group:
@@ -157,38 +159,36 @@ class TestTwoNodes:
         assert nodes[0].counts.overtaken + nodes[1].counts.overtaken > 0
 
     async def test_who_hears_of_the_others_appends_is_not_overtaken_by_them(self, nodes) -> None:
-        await nodes[0].append([created()], [])
+        await nodes[0].append([created()])
         told: list[str] = []
         for number in range(10):
             node, other = nodes[number % 2], nodes[1 - number % 2]
             node.on_overtaken = told.append
-            [outcome] = await node.append([event(f"m{number}")], [])
+            [outcome] = await node.append([event(f"m{number}")])
             other.note_head(DOCK, outcome.event.seq)
         assert [node.counts.overtaken for node in nodes] == [0, 0]
         assert told == []
-        await nodes[0].append([event("unheard of")], [])
-        await nodes[1].append([event("late")], [])
+        await nodes[0].append([event("unheard of")])
+        await nodes[1].append([event("late")])
         assert [node.counts.overtaken for node in nodes] == [0, 1]
         assert told == [DOCK]
 
     async def test_a_head_that_is_not_true_leaves_no_gap(self, nodes) -> None:
         one, _ = nodes
-        await one.append([created()], [])
+        await one.append([created()])
         for seq in (2, 100, 1, 2**50):
             one.note_head(DOCK, seq)
-            await one.append(events(2, prefix=f"{seq}-"), [])
+            await one.append(events(2, prefix=f"{seq}-"))
         one.note_head(LINE, 7)
-        await one.append([event("first", LINE)], [])
+        await one.append([event("first", LINE)])
         assert seqs(await whole_log(one)) == list(range(1, 10))
         assert seqs(await whole_log(one, LINE)) == [1]
 
     async def test_the_same_send_through_both_is_stored_once(self, nodes) -> None:
-        await nodes[0].append([created()], [])
+        await nodes[0].append([created()])
         for number in range(20):
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(node.append([event(f"c{number}")], [])) for node in nodes
-                ]
+                tasks = [group.create_task(node.append([event(f"c{number}")])) for node in nodes]
             [one], [other] = (task.result() for task in tasks)
             assert stored(one).event == stored(other).event
             assert stored(one).dup != stored(other).dup
@@ -196,14 +196,14 @@ class TestTwoNodes:
 
     async def test_who_begins_a_direct_line_second_sends_in_order(self, nodes) -> None:
         one, other = nodes
-        await one.append([event("hello", LINE, sender=R2)], [])
+        await one.append([event("hello", LINE, sender=R2)])
         first, second = (replace(event(cid, LINE), known=n) for n, cid in enumerate("ab"))
-        assert seqs(await other.append([first, second], [])) == [2, 3]
+        assert seqs(await other.append([first, second])) == [2, 3]
 
     async def test_of_two_that_make_a_group_one_does(self, nodes) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(node.append([created(), *events(3, prefix=str(n))], []))
+                group.create_task(node.append([created(), *events(3, prefix=str(n))]))
                 for n, node in enumerate(nodes)
             ]
         first = [task.result()[0] for task in tasks]
@@ -212,11 +212,11 @@ class TestTwoNodes:
 
     async def test_a_node_that_slept_while_a_group_ended_learns_it(self, nodes) -> None:
         asleep, awake = nodes
-        await asleep.append([created(), event("m")], [])
-        await awake.append([deleted("end")], [])
-        assert await asleep.append([event("late"), event("m")], []) == [
+        await asleep.append([created(), event("m")])
+        await awake.append([deleted("end")])
+        assert await asleep.append([event("late"), event("m")]) == [
             Missing(),
-            *await asleep.append([event("m")], []),
+            *await asleep.append([event("m")]),
         ]
 
     async def test_a_place_that_retention_freed_is_not_taken_again(self, nodes) -> None:
@@ -225,7 +225,7 @@ class TestTwoNodes:
         await store_all(asleep, [event("third", LINE)])
         await store_all(awake, events(40, LINE, prefix="later"))
         assert await awake.trim(LINE, 30, limit=1_000) == 30
-        first, second = await asleep.append([event("a", LINE), event("b", LINE)], [])
+        first, second = await asleep.append([event("a", LINE), event("b", LINE)])
         assert (stored(first).event.seq, stored(second).event.seq) == (44, 45)
         assert not stored(first).dup
         assert seqs(await whole_log(awake, LINE)) == list(range(30, 46))
@@ -242,7 +242,7 @@ class TestTwoNodes:
             assert row is not None
             kept.insert_one(row | {"_id": {"c": LINE, "s": 7}, "cid": "new"})
         assert seqs(await whole_log(other, LINE)) == list(range(30, 41))
-        outcome = stored((await other.append([event("new", LINE)], []))[0])
+        outcome = stored((await other.append([event("new", LINE)]))[0])
         assert (outcome.dup, outcome.event.seq) == (False, 41)
         assert seqs(await whole_log(other, LINE)) == list(range(30, 42))
 
@@ -250,9 +250,9 @@ class TestTwoNodes:
         self, mongo_set: MongoSet, nodes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         dying, other = nodes
-        await dying.append([created(members=["r3"])], [])
+        await dying.append([created(members=["r3"])])
         monkeypatch.setattr(dying._records, "catch_up", _nothing)
-        await dying.append([added("a", R2, role=Role.ADMIN), added("b", R2)], [])
+        await dying.append([added("a", R2, role=Role.ADMIN), added("b", R2)])
         [membership] = await other.memberships(R2, MAIN)
         assert (membership.role, membership.since, membership.head) == (Role.MEMBER, 2, 3)
         assert set(await members(other)) == {R1, R2, RobotName("r3")}
@@ -262,19 +262,19 @@ class TestTwoNodes:
     ) -> None:
         dying, other = nodes
         monkeypatch.setattr(dying._records, "catch_up", _nothing)
-        await dying.append([created(members=["r2"])], [])
+        await dying.append([created(members=["r2"])])
         assert [item.conv for item in await other.memberships(R2, MAIN)] == [DOCK]
         assert [item.conv for item in await other.groups(member=None, after="", limit=9)] == [DOCK]
-        assert seqs(await other.append([event("m")], [])) == [2]
+        assert seqs(await other.append([event("m")])) == [2]
 
     async def test_a_halt_reaches_the_other_nodes(self, nodes) -> None:
         doubtful, other = nodes
         await store_all(other, events(5, LINE))
         doubtful.pulse.is_behind = True
         assert await doubtful.note_loss(LINE, 9)
-        assert await doubtful.append([event("x", LINE)], []) == [Halted(9)]
-        await other.append([event("y", LINE)], [])
-        assert await other.append([event("z", LINE)], []) == [Halted(9)]
+        assert await doubtful.append([event("x", LINE)]) == [Halted(9)]
+        await other.append([event("y", LINE)])
+        assert await other.append([event("z", LINE)]) == [Halted(9)]
 
     async def test_one_of_two_registrations_with_one_token_is_refused(self, nodes) -> None:
         for number in range(10):
@@ -316,7 +316,7 @@ class TestOpening:
         one, _ = nodes
         await one.aclose()
         with pytest.raises(StoreUnavailable):
-            await one.append([event("m", LINE)], [])
+            await one.append([event("m", LINE)])
 
 
 async def _nothing(*_: Any) -> None:

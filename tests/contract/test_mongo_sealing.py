@@ -109,7 +109,7 @@ def marked(number: int) -> Any:
 
 
 async def fill(store: MongoStore, count: int = COUNT) -> None:
-    await store.append([created()], [])
+    await store.append([created()])
     await store_all(store, [marked(number) for number in range(count)])
 
 
@@ -181,10 +181,10 @@ async def test_nodes_with_the_same_ring_read_what_the_others_wrote(
         one, other = await nodes.open(ring), await nodes.open(ring)
         await fill(one, 20)
         await assert_whole(other, 20)
-        [again, new] = await other.append([marked(3), marked(20)], [])
+        [again, new] = await other.append([marked(3), marked(20)])
         assert isinstance(again, Stored) and again.dup and not isinstance(new, Mismatch)
         other_body = structs.replace(marked(4), body=b"\x01")
-        assert isinstance((await other.append([other_body], []))[0], Mismatch)
+        assert isinstance((await other.append([other_body]))[0], Mismatch)
         assert words(url) == [current(one)]
 
 
@@ -400,7 +400,7 @@ async def test_a_node_that_does_not_seal_acks_nothing_once_the_others_do(
         await until(lambda: words(url) == [current(awake)])
         monkeypatch.setattr("imserver.data.mongo.append.WRITE_TIMEOUT_S", 0.2)
         with suppress(StoreUnavailable):
-            [outcome] = await asleep.append([marked(3)], [])
+            [outcome] = await asleep.append([marked(3)])
             assert not isinstance(outcome, Stored)
         await until(lambda: words(url) == [current(awake)])
         await assert_whole(awake, 4)
@@ -429,7 +429,7 @@ async def test_what_somebody_did_to_an_event_is_refused_by_name(
         with pytest.raises(SealBroken, match="the body of g/dock 12"):
             await store.read_after(DOCK, 0, limit=12, bytes_max=EVERYTHING)
         assert len(await store.read_after(DOCK, 12, limit=9, bytes_max=EVERYTHING)) == 9
-        again, new = await store.append([marked(10), marked(20)], [])
+        again, new = await store.append([marked(10), marked(20)])
         assert isinstance(new, Stored) and not (isinstance(again, Stored) and again.dup)
     assert await flaws(url, ring) == {"broken_seal": ("g/dock: 12",)}
 

@@ -35,7 +35,7 @@ def three() -> Iterator[MongoSet]:
 async def nodes(three: MongoSet) -> AsyncIterator[list[MongoStore]]:
     url = three.url()
     nodes = [await MongoStore.open(url) for _ in range(2)]
-    await nodes[0].append([created(conv) for conv in CONVS[:2]], [])
+    await nodes[0].append([created(conv) for conv in CONVS[:2]])
     yield nodes
     for node in nodes:
         await node.aclose()
@@ -62,7 +62,7 @@ class Sender:
         while cids:
             asked = [event(cid, self._conv, sender=RobotName(self._name)) for cid in cids]
             try:
-                outcomes = await self._node.append(asked, [])
+                outcomes = await self._node.append(asked)
             except StoreUnavailable:
                 await asyncio.sleep(0.1)
                 continue
@@ -148,7 +148,7 @@ async def test_members_are_what_the_log_says_after_a_kill_of_the_primary(
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
-                    [outcome] = await one.append([change], [])
+                    [outcome] = await one.append([change])
                 except StoreUnavailable:
                     continue
                 if isinstance(outcome, Stored):

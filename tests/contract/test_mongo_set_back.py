@@ -62,7 +62,7 @@ async def test_the_database_counts_on_while_a_node_appends(
     store = await MongoStore.open(url, mark=mark)
     beating, before = asyncio.create_task(store.pulse.run()), remembered_in(mark)
     for count in (1, 2):
-        await store.append([event(f"c{count}", LINE)], [])
+        await store.append([event(f"c{count}", LINE)])
         async with asyncio.timeout(10):
             while remembered_in(mark) < before + count:
                 await asyncio.sleep(0.01)

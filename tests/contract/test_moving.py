@@ -116,12 +116,12 @@ async def fill(here: OpenedStore) -> None:
     for name in ("r1", "r2"):
         await here.store.ensure_robot(robot(name))
     marked = event("m", body=b"\xc4" + bytes([len(MARK)]) + MARK)
-    await here.store.append([created(DOCK, members=["r2"]), marked], [])
+    await here.store.append([created(DOCK, members=["r2"]), marked])
     picture = await send(here, upload("a", size=len(PICTURE)), PICTURE, come=len(PICTURE))
     await here.files.content.put(thumbnail_of(picture.blob), 0, MARK)
     same = await send(here, upload("b", owner=R2, size=len(PICTURE)), PICTURE, come=len(PICTURE))
     assert same.blob == picture.blob
-    await here.store.append([referring("f", picture)], [])
+    await here.store.append([referring("f", picture)])
     await send(here, upload("c", size=len(VIDEO)), VIDEO, come=CAME)
 
 

@@ -63,12 +63,12 @@ async def crime(tmp_path: Path) -> Crime:
     log = []
     for number in range(EVENTS):
         body = msgspec.msgpack.encode(random.randbytes(300 if number % 20 else 9_000))
-        [outcome] = await store.append([event(f"c{number}", LINE, body=body)], [])
+        [outcome] = await store.append([event(f"c{number}", LINE, body=body)])
         log.append(stored(outcome).event)
         if number == EVENTS // 2:
             await store.aclose()
             store = await SqliteStore.open(path)
-    await store.append([], [cursor(30, LINE)])
+    await store.move_cursors([cursor(30, LINE)])
     shutil.copytree(living, tmp_path / "dead")  # what kill -9 leaves in the page cache
     await store.aclose()
     return Crime(tmp_path / "dead", log)
@@ -182,7 +182,7 @@ async def test_with_durability_os_a_damaged_log_is_kept_and_logged_and_not_refus
     flip(wal_path(path), 32 + 4120 * 40 + 700, 4)
     store = await SqliteStore.open(path, durability="os")
     kept = await whole_log(store, LINE)
-    await store.append([event("goes on", LINE)], [])
+    await store.append([event("goes on", LINE)])
     assert find_damage_of_copy(path) is None
     await store.aclose()
     assert kept == crime.log[: len(kept)]

@@ -59,7 +59,7 @@ def readable(folder: Path) -> list[str]:
 async def fill(store: SqliteStore, count: int = COUNT) -> None:
     """Store marked bodies in many commits, of two conversations in turn."""
     await store.ensure_robot(RobotRecord(R1, None, 1))
-    await store.append([created(DOCK), created(YARD)], [])
+    await store.append([created(DOCK), created(YARD)])
     for start in range(0, count, 100):
         await store_all(store, [marked(n, (DOCK, YARD)[n % 2]) for n in range(start, start + 100)])
 
@@ -297,7 +297,7 @@ async def test_a_forged_first_body_makes_a_repeated_cid_a_conflict_and_harms_no_
         await fill(store, 100)
     forge(path, "a flipped bit")
     async with opened(path, NEW) as store:
-        again, new = await store.append([marked(10), marked(100)], [])
+        again, new = await store.append([marked(10), marked(100)])
         assert isinstance(again, Mismatch)
         [read] = await store.read_after(DOCK, 51, limit=9, bytes_max=EVERYTHING)
         assert isinstance(new, Stored)
@@ -321,7 +321,7 @@ async def test_a_body_that_cannot_be_opened_does_not_keep_the_others_from_a_new_
 async def test_a_check_without_the_ring_says_what_it_could_not_look_into(tmp_path) -> None:
     path = tmp_path / "store.db"
     async with opened(path, OLD) as store:
-        await store.append([event("c", LINE, sender=R2)], [])
+        await store.append([event("c", LINE, sender=R2)])
     assert check(path).unopened == check(path, ring(NEW)).unopened == 1
     assert check(path, ring(OLD)).unopened == 0
 

@@ -69,7 +69,7 @@ class TestSqliteStore(OnDisk):
         living, dead, again = (tmp_path / name for name in ("living", "dead", "again"))
         living.mkdir()
         before = await SqliteStore.open(living / "store.db")
-        await before.append([created(DOCK), created(YARD)], [])
+        await before.append([created(DOCK), created(YARD)])
         shutil.copytree(living, dead)  # what kill -9 leaves
         await before.aclose()
         doubtful = await SqliteStore.open(dead / "store.db")

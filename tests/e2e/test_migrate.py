@@ -60,10 +60,10 @@ def migrate(source: object, target: object, *more: object) -> tuple[int, str]:
 async def fill(store: Store) -> None:
     await store.register(robot("r1"), enrolment=enrolment("t1"))
     await store.ensure_robot(robot("r2"))
-    await store.append([created(DOCK, members=["r2"], is_open=True), created(YARD)], [])
-    await store.append([*events(3_000), added("a", R3, role=Role.ADMIN), removed("x", R2)], [])
-    await store.append([event("m", LINE, ref=7, body=bytes(range(256))), deleted("end", YARD)], [])
-    await store.append([], [Cursor(R1, MAIN, DOCK, 17), Cursor(R1, SPARE, DOCK, 99)])
+    await store.append([created(DOCK, members=["r2"], is_open=True), created(YARD)])
+    await store.append([*events(3_000), added("a", R3, role=Role.ADMIN), removed("x", R2)])
+    await store.append([event("m", LINE, ref=7, body=bytes(range(256))), deleted("end", YARD)])
+    await store.move_cursors([Cursor(R1, MAIN, DOCK, 17), Cursor(R1, SPARE, DOCK, 99)])
     await store.trim(DOCK, 40, limit=1_000)
 
 
@@ -108,7 +108,7 @@ async def test_everything_goes_along_both_ways(tmp_path: Path, mongo_set: MongoS
     await store.register(robot("r3"), enrolment=enrolment("t3"))
     with pytest.raises(Exception, match="used before"):
         await store.register(robot("r4"), enrolment=enrolment("t1"))
-    await store.append([event("later")], [])
+    await store.append([event("later")])
     after = await seen(store)
     await store.aclose()
 
@@ -119,7 +119,7 @@ async def test_everything_goes_along_both_ways(tmp_path: Path, mongo_set: MongoS
     for token in ("t1", "t3"):
         with pytest.raises(Exception, match="used before"):
             await store.register(robot("r4"), enrolment=enrolment(token))
-    await store.append([event("last")], [])
+    await store.append([event("last")])
     await store.aclose()
 
     refused = [

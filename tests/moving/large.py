@@ -106,14 +106,14 @@ async def _fill(plan: Plan, home: DataDirectory, ring: KeyRingFile | None) -> di
             await here.store.ensure_robot(RobotRecord(robot, bytes(32), 1))
         members = dict.fromkeys(robots[:10], Role.MEMBER)
         for batch in _in_batches(groups):
-            await here.store.append([_created(conv, members) for conv in batch], [])
+            await here.store.append([_created(conv, members) for conv in batch])
         files = [await _upload(here, robots[0], number, plan, dice) for number in range(plan.files)]
         refer = [
             Append(groups[number % plan.groups], 1, robots[0], f"f{number}", "file", b"\xc0", None)
             for number in range(len(files))
         ]
         for event, file in zip(refer, files, strict=True):
-            await here.store.append([_referring(event, file)], [])
+            await here.store.append([_referring(event, file)])
         left = plan.events - len(groups) - len(files)
         bodies = [
             b"\xc5" + (plan.body_bytes).to_bytes(2, "big") + dice.randbytes(plan.body_bytes)
@@ -133,12 +133,11 @@ async def _fill(plan: Plan, home: DataDirectory, ring: KeyRingFile | None) -> di
                     )
                     for number in numbers
                 ],
-                [],
             )
         device = DeviceName("main")
         cursors = [Cursor(robot, device, conv, 1) for conv in groups for robot in robots[:10]]
         for some in _in_batches(cursors):
-            await here.store.append([], list(some))
+            await here.store.move_cursors(list(some))
     finally:
         await here.aclose()
     return await _read(home, ring)

@@ -240,10 +240,10 @@ class SimStore:
 
     # EventLog
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        events, cursors = list(events), list(cursors)
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        events = list(events)
         outcomes: list[Outcome] = await self._write(
-            lambda memory: memory.append(events, cursors), [event.conv for event in events]
+            lambda memory: memory.append(events), [event.conv for event in events]
         )
         self.disk.trace.counts["commits"] += 1
         dups = sum(isinstance(outcome, Stored) and outcome.dup for outcome in outcomes)
@@ -324,6 +324,11 @@ class SimStore:
         return await self._read(lambda: read(member=member, after=after, limit=limit))
 
     # Cursors and Store
+
+    async def move_cursors(self, cursors: Sequence[Cursor]) -> None:
+        cursors = list(cursors)
+        await self._write(lambda memory: memory.move_cursors(cursors))
+        self.disk.trace.counts["commits"] += 1
 
     async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
         return await self._read(lambda: self.memory.acked(conv))

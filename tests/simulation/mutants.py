@@ -63,7 +63,7 @@ class _Deaf:
 
 def _foresee(log: Any, batch: Sequence[Any]) -> list[Any]:
     store: SimStore = log
-    return at_once(store.disk.replay().append([append for append, _ in batch], []))
+    return at_once(store.disk.replay().append([append for append, _ in batch]))
 
 
 _write = Committer._write

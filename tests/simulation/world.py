@@ -294,6 +294,6 @@ def _found(disk: Disk, robots: Sequence[str]) -> None:
     async def begin(memory: MemoryStore) -> None:
         for name in robots:
             await memory.ensure_robot(RobotRecord(RobotName(name), None, WALL_START_MS))
-        await memory.append([event], [])
+        await memory.append([event])
 
     disk.transactions.append(Transaction(begin, synced=True, begins_epoch=True))

@@ -14,7 +14,6 @@ from imserver.core.model import (
     Append,
     ConversationRecord,
     Created,
-    Cursor,
     Deleted,
     Enrolment,
     GroupSummary,
@@ -35,6 +34,7 @@ from imserver.core.model import (
 )
 from imserver.data.enrolments import check_enrolment
 from imserver.data.memory.administration import MemoryAdministration, MemoryBoots
+from imserver.data.memory.cursors import MemoryCursors
 from imserver.data.memory.files import MemoryFiles
 from imserver.data.packing import Packing
 from imserver.data.store import Administration, Boots
@@ -69,7 +69,7 @@ class _Log:
         return min(max(seq - self.floor, 0), len(self.events))
 
 
-class MemoryStore(Packing):
+class MemoryStore(MemoryCursors, Packing):
     """A `Store` that forgets everything at its end.
 
     ``in_doubt``: as a store is whose process died, it believes that events may have been lost.
@@ -79,6 +79,7 @@ class MemoryStore(Packing):
     """
 
     def __init__(self, *, epoch: str = "memory", in_doubt: bool = False) -> None:
+        super().__init__()
         self._epoch = epoch
         self._in_doubt = in_doubt
         self._logs: dict[str, _Log] = {}
@@ -86,16 +87,12 @@ class MemoryStore(Packing):
         self._spent: set[str] = set()
         self.administration: Administration = MemoryAdministration(self._robots, self._spent)
         self.boots: Boots = MemoryBoots()
-        self._cursors: dict[ConversationName, dict[tuple[RobotName, DeviceName], int]] = {}
         self.files = MemoryFiles(self.conversation)
 
     # EventLog
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        outcomes = [self._append(event) for event in events]
-        for cursor in cursors:
-            self._move(cursor)
-        return outcomes
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        return [self._append(event) for event in events]
 
     async def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
@@ -224,12 +221,6 @@ class MemoryStore(Packing):
 
     # Cursors
 
-    async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
-        furthest: dict[RobotName, int] = {}
-        for (robot, _), seq in self._cursors.get(conv, {}).items():
-            furthest[robot] = max(seq, furthest.get(robot, 0))
-        return furthest
-
     async def note_loss(self, conv: ConversationName, seen: int) -> bool:
         log = self._logs.get(conv)
         if not self._in_doubt or log is None or seen <= log.head:
@@ -280,13 +271,9 @@ class MemoryStore(Packing):
             self.files.refer(asked.change.file, asked.conv, event.seq)
         return Stored(log.epoch, event, dup=False)
 
-    def _move(self, cursor: Cursor) -> None:
-        log = self._logs.get(cursor.conv)
-        if log is None or not 0 <= cursor.seq <= log.head:
-            return
-        devices = self._cursors.setdefault(cursor.conv, {})
-        key = (cursor.robot, cursor.device)
-        devices[key] = max(cursor.seq, devices.get(key, 0))
+    def _head(self, conv: ConversationName) -> int:
+        log = self._logs.get(conv)
+        return -1 if log is None else log.head
 
     def _membership(
         self, conv: ConversationName, log: _Log, robot: RobotName, device: DeviceName

@@ -151,17 +151,8 @@ class MongoStore:
         """The keys that bodies are sealed with, if they are."""
         return None if self._bodies.seal is None else self._bodies.seal.ring
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
         self._check()
-        outcomes = await self._append(events) if events else []
-        try:
-            await self._cursors.move(cursors)
-        except StoreUnavailable:
-            if not events:
-                raise
-        return outcomes
-
-    async def _append(self, events: Sequence[Append]) -> list[Outcome]:
         call = _Call(events)
         self._waiting.append(call)
         async with self._turn:
@@ -194,6 +185,10 @@ class MongoStore:
 
         self._check()
         return await self._database.until_known(cut)
+
+    async def move_cursors(self, cursors: Sequence[Cursor]) -> None:
+        self._check()
+        await self._cursors.move(cursors)
 
     async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
         self._check()

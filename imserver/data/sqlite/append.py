@@ -189,7 +189,7 @@ class LogAppender:
         return outcomes
 
     def move_cursors(self, cursors: Sequence[Cursor]) -> None:
-        """Move cursors as `EventLog.append` promises, except for the commit."""
+        """Move cursors as `Cursors.move_cursors` promises, except for the commit."""
         rows = []
         for cursor in cursors:
             log = self._logs.get(cursor.conv) or self._find(cursor.conv)

@@ -1,4 +1,4 @@
-"""The reading half of `EventLog` in an embedded store: each call goes to one of its reading threads."""
+"""The reading half of `EventLog` and `Cursors` in an embedded store: a call goes to a reading thread."""
 
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
@@ -6,7 +6,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from imserver.core.model import Keep
 from imserver.data.sqlite.reader import Reader
 from imserver.protocol.events import Event
-from imserver.protocol.names import ConversationName
+from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.packed_events import PackedEvents
 
 P = ParamSpec("P")
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 class LogReads:
-    """Reads of the logs; methods are as in the port."""
+    """Reads of the logs, and of how far robots have come; methods are as in the ports."""
 
     async def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
@@ -40,6 +40,9 @@ class LogReads:
 
     async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
         return await self._read(Reader.first_kept, conv, keep)
+
+    async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
+        return await self._read(Reader.acked, conv)
 
     async def _read(
         self, method: Callable[Concatenate[Reader, P], R], *args: P.args, **kwargs: P.kwargs

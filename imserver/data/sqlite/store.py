@@ -34,7 +34,7 @@ from imserver.data.sqlite.log_reads import LogReads
 from imserver.data.sqlite.reader import Reader
 from imserver.data.sqlite.sealing import StoreSealing
 from imserver.data.sqlite.threads import Threads
-from imserver.data.sqlite.writer import StoreHealth, Writer
+from imserver.data.sqlite.writer import StoreHealth, Writer, probe
 from imserver.data.store import Administration, Boots
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
@@ -109,8 +109,8 @@ class SqliteStore(LogReads):
             _log.error("store.halted", extra={"conversations": halted, "advice": advice})
         return store
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        return await self._write(Writer.append, events, cursors)
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        return await self._write(Writer.append, events)
 
     async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
         return await self._write(Writer.trim, conv, below, limit=limit)
@@ -147,14 +147,14 @@ class SqliteStore(LogReads):
     ) -> list[GroupSummary]:
         return await self._read(Reader.groups, member=member, after=after, limit=limit)
 
-    async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
-        return await self._read(Reader.acked, conv)
+    async def move_cursors(self, cursors: Sequence[Cursor]) -> None:
+        await self._write(Writer.move_cursors, cursors)
 
     async def note_loss(self, conv: ConversationName, seen: int) -> bool:
         return await self._write(Writer.note_loss, conv, seen)
 
     async def probe(self) -> None:
-        await self._write(Writer.probe)
+        await self._transact(probe)
         await self._read(Reader.robots, after="", limit=0)
 
     async def aclose(self) -> None:

@@ -125,23 +125,22 @@ class Writer:
             # clean, and no sync writes them again.
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        self._appender.trim()
+    def append(self, events: Sequence[Append]) -> list[Outcome]:
         try:
-            run = None if cursors else self._appender.plain_run(events)
+            run = self._appender.plain_run(events)
             if run is not None:
                 return self._at_once(partial(self._appender.add, run))
-            return self._append(events, cursors, check_first=False)
+            return self._append(events, check_first=False)
         except RepeatedCid:
-            return self._append(events, cursors, check_first=True)
+            return self._append(events, check_first=True)
 
-    def _append(
-        self, events: Sequence[Append], cursors: Sequence[Cursor], *, check_first: bool
-    ) -> list[Outcome]:
+    def _append(self, events: Sequence[Append], *, check_first: bool) -> list[Outcome]:
         with self._transaction():
-            outcomes = self._appender.append(events, check_first=check_first)
+            return self._appender.append(events, check_first=check_first)
+
+    def move_cursors(self, cursors: Sequence[Cursor]) -> None:
+        with self._transaction():
             self._appender.move_cursors(cursors)
-        return outcomes
 
     def _at_once(self, work: Callable[[], R]) -> R:
         """Do ``work``, which is one statement that commits by itself."""
@@ -237,12 +236,8 @@ class Writer:
             self._at_once(partial(self._db.execute, "VACUUM"))
         return self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def probe(self) -> None:
-        with self._transaction():
-            count = self._db.execute(_SQL["meta"], ("probes",)).get
-            self._db.execute(_SQL["put_meta"], ("probes", str(int(count or 0) + 1)))
-
     def rest(self, *, idle: bool) -> float | None:
+        self._appender.trim()
         grown = self._pages_written() - self._pages_seen
         if grown and (idle or grown >= _CHECKPOINT_PAGES):
             self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -340,6 +335,12 @@ class Writer:
         row = (robot.name, robot.public_key, robot.registered_ms)
         rows: list[Any] = self._db.execute(_SQL["put_robot"], row).fetchall()
         return RobotRecord(*rows[0])
+
+
+def probe(db: apsw.Connection) -> None:
+    """Write something that tells nothing but that this can be done."""
+    count = db.execute(_SQL["meta"], ("probes",)).get
+    db.execute(_SQL["put_meta"], ("probes", str(int(count or 0) + 1)))
 
 
 def _is_fatal(exc: apsw.Error) -> bool:

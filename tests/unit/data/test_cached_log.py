@@ -73,7 +73,7 @@ class Shared(MemoryStore):
         if record is None and count:
             change = Created({R1: Role.OWNER}, open=False)
             events[0] = append(conv, "0", b"\x80", change=change)
-        await self.append(events, [])
+        await self.append(events)
 
 
 def append(conv: ConversationName, cid: str, body: bytes, **more: Any) -> Append:

@@ -56,8 +56,9 @@ class GatedStore(MemoryStore):
 
     Attributes:
         commits, pages, memberships_read, conversations_read, names_read: gates before the answers.
-        fails, page_fails, reads_fail: what the next appends, pages, and reads of a record raise.
-        calls: events and cursors of every append that was stored.
+        fails, page_fails, reads_fail: what the next writes, pages, and reads of a record raise.
+        calls: the events of every append that was stored.
+        moves: the cursors of every move that was stored.
         let_go: the events that were trimmed, in order, by conversation.
     """
 
@@ -74,7 +75,8 @@ class GatedStore(MemoryStore):
         self.attempts = 0
         self.pages_read = 0
         self.let_go: dict[str, list[Event]] = {}
-        self.calls: list[tuple[list[Append], list[Cursor]]] = []
+        self.calls: list[list[Append]] = []
+        self.moves: list[list[Cursor]] = []
 
     def open_all(self) -> None:
         """Open every gate."""
@@ -83,15 +85,24 @@ class GatedStore(MemoryStore):
         for gate in (self.conversations_read, self.names_read):
             gate.open()
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        await self._begin()
+        self.calls.append(list(events))
+        outcomes = await super().append(events)
+        await self.commits.passed()
+        return outcomes
+
+    async def move_cursors(self, cursors: Sequence[Cursor]) -> None:
+        await self._begin()
+        self.moves.append(list(cursors))
+        await super().move_cursors(cursors)
+        await self.commits.passed()
+
+    async def _begin(self) -> None:
         self.attempts += 1
         if self.fails:
             await self.commits.passed()
             raise self.fails.pop(0)
-        self.calls.append((list(events), list(cursors)))
-        outcomes = await super().append(events, cursors)
-        await self.commits.passed()
-        return outcomes
 
     async def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int

@@ -79,6 +79,7 @@ class LogicTier:
         self.conversations = Conversations(self.store, crowding)
         self.committer = Committer(
             self.store,
+            cursors=self.store,
             publish=self.router.publish,
             metrics=self.metrics,
             clock=self.clock,

@@ -78,7 +78,7 @@ async def test_a_load_that_is_answered_late_does_not_bring_back_who_was_removed_
     removal = structs.replace(
         plain(G, "removal"), kind=MEMBERS_REMOVED, change=Removed((RobotName("r2"),))
     )
-    await tier.store.append([removal], [])
+    await tier.store.append([removal])
     quick = tier.spawn(tier.conversations.load(G), "quick")
     await tier.settle()
     tier.store.conversations_read.let_one(1)
@@ -188,6 +188,6 @@ async def test_a_conversation_that_was_dropped_is_loaded_as_it_is(tier: LogicTie
 
 
 async def test_an_event_of_a_conversation_nobody_holds_is_let_go(tier: LogicTier) -> None:
-    await tier.store.append([plain("d/r1/r2", "c")], [])
+    await tier.store.append([plain("d/r1/r2", "c")])
     await tier.committer.append(plain("d/r1/r2", "d"))
     assert len(tier.conversations) == 0

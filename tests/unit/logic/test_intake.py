@@ -20,7 +20,7 @@ CONV = ConversationName("g/a")
 
 async def stored_elsewhere(tier: LogicTier, *appends: Append) -> list[Event]:
     """Store events as another node does that shares the store, without a hint of it here."""
-    outcomes = await tier.store.append(list(appends), [])
+    outcomes = await tier.store.append(list(appends))
     return [outcome.event for outcome in outcomes if isinstance(outcome, Stored)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw, structs
 
 from imserver.core.errors import Refusal, StoreUnavailable
-from imserver.core.model import Append, Created, Cursor, Member, Membership, Outcome, Run
+from imserver.core.model import Append, Created, Member, Membership, Outcome, Run
 from imserver.logic.doubts import LOOKS, Doubts
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import Position
@@ -220,7 +220,7 @@ async def test_what_was_stored_without_an_answer_is_told_all_the_same(nodes, mon
 async def test_an_event_that_was_never_stored_is_looked_for_in_vain_and_given_up(monkeypatch):
     monkeypatch.setattr("imserver.logic.doubts.LOOK_EVERY_S", 0.001)
     store, announced = SharedStore(), list[Run]()
-    await store.append([structs.replace(plain(CONV, "c0"), change=Created({}, open=False))], [])
+    await store.append([structs.replace(plain(CONV, "c0"), change=Created({}, open=False))])
     doubts = Doubts(store)
     doubts.announce = announced.append
     doubts.note(plain(CONV, "c1"))
@@ -238,10 +238,8 @@ async def test_a_last_look_that_fails_half_way_is_not_the_last(monkeypatch):
     monkeypatch.setattr("imserver.logic.doubts._TOGETHER_MAX", 1)
 
     class Failing(SharedStore):
-        async def append(
-            self, events: Sequence[Append], cursors: Sequence[Cursor]
-        ) -> list[Outcome]:
-            outcomes = await super().append(events, cursors)
+        async def append(self, events: Sequence[Append]) -> list[Outcome]:
+            outcomes = await super().append(events)
             if len(self.calls) == 2 * len(LOOKS) - 1:
                 raise StoreUnavailable("it is away")
             return outcomes

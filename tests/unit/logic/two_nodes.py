@@ -8,7 +8,6 @@ from imserver import cluster
 from imserver.core.model import (
     Append,
     ConversationRecord,
-    Cursor,
     MembershipChange,
     Outcome,
     Outdated,
@@ -57,8 +56,8 @@ class SharedStore(GatedStore):
         heads = {conv: self._logs[conv].head for conv in convs if conv in self._logs}
         return heads if self.shown is None else heads | {self.shown.conv: self.shown.head}
 
-    async def append(self, events: Sequence[Append], cursors: Sequence[Cursor]) -> list[Outcome]:
-        outcomes = await super().append(events, cursors)
+    async def append(self, events: Sequence[Append]) -> list[Outcome]:
+        outcomes = await super().append(events)
         if not self.unanswered:
             return outcomes
         self.unanswered -= 1

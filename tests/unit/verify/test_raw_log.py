@@ -38,8 +38,8 @@ async def data(tmp_path):
     store = await SqliteStore.open(tmp_path / DATABASE_NAME)
     for name in ("r1", "r2", "r3"):
         await store.ensure_robot(RobotRecord(name, None, 1))
-    await store.append(EVENTS, [])
-    await store.append([], [Cursor("r2", "main", "g/a", 4)])
+    await store.append(EVENTS)
+    await store.move_cursors([Cursor("r2", "main", "g/a", 4)])
     await store.aclose()
     return tmp_path
 

@@ -38,9 +38,10 @@ async def path(tmp_path: Path) -> Path:
     store = await SqliteStore.open(path)
     for name in ("r1", "r2"):
         await store.ensure_robot(robot(name))
-    await store.append([created(DOCK, members=["r2"]), created(YARD), deleted("end", YARD)], [])
-    await store.append(events(20), [cursor(21), cursor(5, robot=R2)])
-    await store.append([event("m", LINE), event("answer", LINE, ref=1)], [cursor(2, LINE)])
+    await store.append([created(DOCK, members=["r2"]), created(YARD), deleted("end", YARD)])
+    await store.append(events(20))
+    await store.append([event("m", LINE), event("answer", LINE, ref=1)])
+    await store.move_cursors([cursor(21), cursor(5, robot=R2), cursor(2, LINE)])
     await store.aclose()
     return path
 

@@ -53,7 +53,8 @@ async def run_sql(path: Path, sql: str) -> None:
 
 async def test_everything_is_there_after_opening_again(path):
     store = await SqliteStore.open(path)
-    await store.append([created(members=["r2"]), *events(300)], [cursor(40)])
+    await store.append([created(members=["r2"]), *events(300)])
+    await store.move_cursors([cursor(40)])
     await store.register(robot("r1"), enrolment=enrolment("t"))
     before = (
         await whole_log(store),
@@ -69,7 +70,7 @@ async def test_everything_is_there_after_opening_again(path):
         await store.memberships(R1, MAIN),
         await store.robots(after="", limit=9),
     )
-    again, new = await store.append([events(300)[7], event("new")], [])
+    again, new = await store.append([events(300)[7], event("new")])
     assert (stored(again).dup, stored(again).event.seq, stored(new).event.seq) == (True, 9, 302)
     await store.aclose()
 
@@ -128,7 +129,7 @@ async def test_opening_is_logged_with_the_library_version(path, caplog):
 async def test_a_closed_store_refuses_calls(path):
     store = await SqliteStore.open(path)
     await store.aclose()
-    for call in (store.append([event("m", LINE)], []), store.conversation(LINE), store.probe()):
+    for call in (store.append([event("m", LINE)]), store.conversation(LINE), store.probe()):
         with pytest.raises(StoreUnavailable, match="closed"):
             await call
 
@@ -146,28 +147,27 @@ async def test_a_cancelled_caller_does_not_stop_its_append(path):
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     store = await SqliteStore.open(path)
-    call = asyncio.create_task(store.append([event("m", LINE)], []))
+    call = asyncio.create_task(store.append([event("m", LINE)]))
     await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    again = stored((await store.append([event("m", LINE)], []))[0])
+    again = stored((await store.append([event("m", LINE)]))[0])
     assert (again.dup, again.event.seq) == (True, 1)
     await store.aclose()
     assert complaints == []
 
 
-@pytest.mark.parametrize("cursors", [[], [cursor(3, LINE)]], ids=["alone", "with-cursors"])
+@pytest.mark.parametrize("before", [[], [created()]], ids=["alone", "behind-a-change"])
 @pytest.mark.parametrize(
     ("wrong", "error"), [({"ts": 2**70}, OverflowError), ({"sender": None}, StoreUnavailable)]
 )
-async def test_a_failed_append_uses_up_no_seq(path, cursors, wrong, error):
+async def test_a_failed_append_uses_up_no_seq(path, before, wrong, error):
     store = await SqliteStore.open(path)
     await store_all(store, events(3, LINE))
     impossible = structs.replace(event("x", LINE), **wrong)
     with pytest.raises(error):
-        await store.append([event("lost", LINE), impossible], cursors)
-    assert await store.acked(LINE) == {}
+        await store.append([*before, event("lost", LINE), impossible])
     assert seqs(await store_all(store, [event("lost", LINE), event("next", LINE)])) == [4, 5]
     await store.aclose()
 
@@ -175,9 +175,9 @@ async def test_a_failed_append_uses_up_no_seq(path, cursors, wrong, error):
 async def test_a_failed_append_makes_no_group(path):
     store = await SqliteStore.open(path)
     with pytest.raises(OverflowError):
-        await store.append([created(), structs.replace(event("x"), ts=2**70)], [])
+        await store.append([created(), structs.replace(event("x"), ts=2**70)])
     assert await store.conversation(DOCK) is None
-    assert seqs(await store.append([created(), event("m")], [])) == [1, 2]
+    assert seqs(await store.append([created(), event("m")])) == [1, 2]
     await store.aclose()
 
 
@@ -186,9 +186,9 @@ async def test_another_process_that_writes_makes_the_store_unavailable_for_a_whi
     await store_all(store, [event("m", LINE)])
     stranger = apsw.Connection(str(path))
     stranger.execute("BEGIN IMMEDIATE")
-    for cursors in ([], [cursor(1, LINE)]):
+    for call in (store.append([event("n", LINE)]), store.move_cursors([cursor(1, LINE)])):
         with pytest.raises(StoreUnavailable, match="locked"):
-            await store.append([event("n", LINE)], cursors)
+            await call
     stranger.execute("ROLLBACK")
     stranger.close()
     assert seqs(await store_all(store, [event("n", LINE)])) == [2]
@@ -199,7 +199,7 @@ async def test_the_write_ahead_log_stays_bounded(path):
     store = await SqliteStore.open(path, durability="os")
     for number in range(40):
         batch = [event(f"{number}-{n}", LINE, body=body_of(10_000)) for n in range(100)]
-        await store.append(batch, [])
+        await store.append(batch)
     assert path.with_name("store.db-wal").stat().st_size < 24 * 1024 * 1024
     await store.aclose()
 
@@ -217,7 +217,7 @@ async def test_what_a_killed_process_left_unsynced_is_made_durable_before_it_is_
     path, tmp_path
 ):
     store = await SqliteStore.open(path)
-    await store.append([created(), *events(20)], [])
+    await store.append([created(), *events(20)])
     left = tmp_path / "left"
     left.mkdir()
     for file in tmp_path.glob("store.db*"):
@@ -266,7 +266,7 @@ async def test_no_question_scans_a_whole_table(path):
 
 def test_a_repeat_undoes_its_whole_statement(path):
     writer = Writer(path, "os", StoreHealth())
-    writer.append(events(3, LINE), [])
+    writer.append(events(3, LINE))
     run = writer._appender.plain_run([event("new", LINE), event("c1", LINE)])
     assert run is not None
     with pytest.raises(RepeatedCid):
