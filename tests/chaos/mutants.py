@@ -52,12 +52,12 @@ ACK_BEFORE_COMMIT = (
 FSYNC_RETRIED = (
     Change(
         _WRITER,
-        "            return self._append(events, cursors, check_first=False)\n",
-        """            return self._append(events, cursors, check_first=False)
+        "            return self._append(events, check_first=False)\n",
+        """            return self._append(events, check_first=False)
         except StoreFailed:
             self._health.failure = None
             self._roll_back()
-            return self.append(events, cursors)
+            return self.append(events)
 """,
     ),
     Change(
