@@ -43,7 +43,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
     def names(self) -> list[str]:
         """Return the names of all robots, as the generator gives them."""
         members = self.groups * self.members
-        found = ["owner", "idle", *(f"s{number}" for number in range(self.senders))]
+        found = ["owner", *(f"s{number}" for number in range(self.senders))]
         if self.load == "direct":
             return found + [f"{side}{pair}" for pair in range(self.groups) for side in "ab"]
         if self.load == "idle":

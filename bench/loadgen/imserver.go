@@ -14,10 +14,8 @@ type imserver struct {
 	tokens map[string]string
 	// With option "cids": "random", they do not grow with time.
 	randomCids bool
-	key        ed25519.PrivateKey // with option "auth": "challenge", all are devices of one robot that prove its key
+	key        ed25519.PrivateKey // with option "auth": "challenge", all robots prove it; their tokens enrol them
 }
-
-const idleRobot = "idle"
 
 func newImserver(task *Task) Dialect {
 	dialect := &imserver{task: task, window: task.Window, tokens: task.Tokens, randomCids: task.Options["cids"] == "random"}
@@ -29,7 +27,33 @@ func newImserver(task *Task) Dialect {
 
 func (d *imserver) Acks() bool { return true }
 
-func (d *imserver) Before(*Plan) error { return nil }
+// Before registers the robots that prove a key: that is done once, long before they come online.
+func (d *imserver) Before(*Plan) error {
+	if d.key == nil {
+		return nil
+	}
+	robots := []string{}
+	for robot := range d.tokens {
+		robots = append(robots, robot)
+	}
+	_, err := dial(robots, d.registered)
+	return err
+}
+
+func (d *imserver) registered(robot string) (*Conn, Wire, error) {
+	conn, wire, err := d.upgraded(robot)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close()
+	register := packStr(packStr(packMap(nil, 5), "t"), "register")
+	register = packUint(packStr(register, "id"), 1)
+	register = packStr(packStr(register, "robot"), robot)
+	register = packStr(packStr(register, "token"), d.tokens[robot])
+	register = packBin(packStr(register, "public_key"), d.key.Public().(ed25519.PublicKey))
+	_, err = wire.ask(register, "ok")
+	return conn, wire, err
+}
 
 func (d *imserver) Subscribe(robot string, _ []string) (*Conn, Wire, error) {
 	return d.open(robot, true)
@@ -54,13 +78,41 @@ func (d *imserver) open(robot string, auto bool) (*Conn, Wire, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	hello := packStr(packStr(packMap(nil, 5), "t"), "hello")
+	fields := 4
+	if d.key == nil {
+		fields = 5
+	}
+	hello := packStr(packStr(packMap(nil, fields), "t"), "hello")
 	hello = packStr(packStr(hello, "robot"), robot)
-	hello = packStr(packStr(hello, "token"), d.tokens[robot])
 	hello = packUint(packStr(hello, "window"), uint64(d.window))
 	hello = packBool(packStr(hello, "auto"), auto)
+	if d.key != nil {
+		return conn, wire, d.prove(wire, hello, robot)
+	}
+	hello = packStr(packStr(hello, "token"), d.tokens[robot])
 	_, err = wire.ask(hello, "welcome")
 	return conn, wire, err
+}
+
+// prove opens a session by the robot's key.
+func (d *imserver) prove(wire *imserverWire, hello []byte, robot string) error {
+	challenge, err := wire.ask(hello, "challenge")
+	if err != nil {
+		return err
+	}
+	asked, u := map[string]string{}, &unpacker{data: challenge}
+	for fields := u.mapSize(); fields > 0 && u.err == nil; fields-- {
+		name := string(u.str())
+		asked[name] = string(u.str())
+	}
+	if u.err != nil {
+		return u.err
+	}
+	text := strings.Join([]string{"imserver.v1", asked["server"], asked["nonce"], robot, "main"}, " ")
+	proof := packStr(packStr(packMap(nil, 2), "t"), "prove")
+	proof = packBin(packStr(proof, "signature"), ed25519.Sign(d.key, []byte(text)))
+	_, err = wire.ask(proof, "welcome")
+	return err
 }
 
 // After creates the groups: their members have to be registered, which their first session does.

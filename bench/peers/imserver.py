@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,6 @@ from imserver.core.clock import SystemClock
 from imserver.core.tokens import TokenAuthority, bearer, enrolment
 from imserver.data.directory import DataDirectory
 
-IDLE_ROBOT: Final = "idle"
 _TTL_MS: Final = 7_200_000
 
 
@@ -60,21 +59,17 @@ class Imserver(Struct, frozen=True):
         return server
 
     def tokens(self, server: Running, robots: Sequence[str]) -> dict[str, str]:
-        enrolled = {IDLE_ROBOT} if self.challenge else set()
-        return minted(server.directory / "store", robots, enrolled=enrolled)
+        return minted(server.directory / "store", robots, enrols=self.challenge)
 
 
-def minted(
-    directory: Path, robots: Sequence[str], *, enrolled: Collection[str] = ()
-) -> dict[str, str]:
-    """Return a token for each robot, signed by the key in a data directory: bearer, or enrolment."""
+def minted(directory: Path, robots: Sequence[str], *, enrols: bool = False) -> dict[str, str]:
+    """Return a token for each robot, signed by the key in a data directory: bearer, or one that enrols it."""
+    make = enrolment if enrols else bearer
     now_ms = SystemClock().now_ms()
     authority = TokenAuthority(DataDirectory(directory).signing_key())
     return {
         robot: authority.mint(
-            (enrolment if robot in enrolled else bearer)(
-                robot, token_id=secrets.token_hex(16), now_ms=now_ms, ttl_ms=_TTL_MS
-            )
+            make(robot, token_id=secrets.token_hex(16), now_ms=now_ms, ttl_ms=_TTL_MS)
         )
         for robot in robots
     }

@@ -1,7 +1,7 @@
 """(e) Idle robots: how fast they are let in, and what each costs in memory while it says nothing.
 
-imserver's handshake is the real one: TCP, WebSocket, ``hello``, and the Ed25519 challenge (all are devices of
-one robot, which prove its key) or a bearer token of a robot that never came before.
+imserver's handshake is the real one: TCP, WebSocket, ``hello``, and the Ed25519 challenge, of robots that
+were registered before; or a bearer token of a robot that never came before, which is stored first.
 """
 
 from typing import Final
