@@ -148,6 +148,14 @@ class BufferedLink(asyncio.Protocol):
         """Whether the session shell takes nothing more for now."""
         return self._close_by is None and self._connection is not None and self._connection.paused
 
+    @staticmethod
+    def _on_hello_overdue(connection: Connection) -> float | None:
+        """Close for want of a `hello`, or return the seconds that are left since we had the client wait."""
+        more_s, connection.kept_waiting_s = connection.kept_waiting_s, 0.0
+        if not more_s:
+            connection.close(CloseCode.HELLO_TIMEOUT, "no `hello` was completed in time")
+        return more_s or None
+
     def _stop_reading(self) -> None:
         if self._reads and not self._transport.is_closing():
             self._reads = False

@@ -119,6 +119,7 @@ class Greeting:
                 retry_after_ms = int(wait_s * 1000)
                 connection.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after_ms)
             elif wait_s:
+                connection.kept_waiting_s = wait_s
                 await asyncio.sleep(wait_s)
         await self._sessions.settle(robot)  # while it keeps nobody from their turn
         if connection.is_closed:

@@ -23,6 +23,8 @@ class PacedReading:
     """The half of a session shell that decides whether its client is read from.
 
     Attributes:
+        kept_waiting_s: seconds for which the server had the client wait for its session; they are not the
+            client's.
         state: how far the client has come.
     """
 
@@ -35,6 +37,7 @@ class PacedReading:
         "_toll",
         "_unanswered",
         "_waiting",
+        "kept_waiting_s",
         "state",
     )
 
@@ -47,6 +50,7 @@ class PacedReading:
         self._toll = Toll(context.tolls, link.source)
         self._unanswered = 0
         self._waiting: Backlog | None = None
+        self.kept_waiting_s = 0.0
         self.state = SessionState.FRESH
 
     def pace(self) -> None:

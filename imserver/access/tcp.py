@@ -169,8 +169,7 @@ class TcpLink(BufferedLink):
             self._transport.abort()
             return None
         if self._connection.state in (SessionState.FRESH, SessionState.CHALLENGED):
-            self._connection.close(CloseCode.HELLO_TIMEOUT, "no `hello` was completed in time")
-            return None
+            return self._on_hello_overdue(self._connection)
         return self._check_silence(self._connection)
 
     def sign_of_life(self) -> bool | None:

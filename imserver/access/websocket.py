@@ -31,7 +31,7 @@ from imserver.access.sign_of_life import Asked
 from imserver.access.tolls import FRAMES_AT_ONCE
 from imserver.access.websocket_frames import first_byte, in_one_frame
 from imserver.protocol.codec import JSON, MSGPACK, Codec
-from imserver.protocol.errors import CloseCode, ErrorCode
+from imserver.protocol.errors import ErrorCode
 from imserver.protocol.limits import Limits
 from imserver.protocol.server_frames import Error
 from imserver.protocol.session_states import SessionState
@@ -218,8 +218,7 @@ class WebSocketLink(BufferedLink):
             self._transport.abort()
             return None
         if connection.state in (SessionState.FRESH, SessionState.CHALLENGED):
-            connection.close(CloseCode.HELLO_TIMEOUT, "no `hello` was completed in time")
-            return None
+            return self._on_hello_overdue(connection)
         if self._heard or (connection.paused and not self._blocked):
             if self._asked is not None:
                 self._asked.is_answered |= self._heard

@@ -11,6 +11,7 @@ import pytest
 
 from client_sdk import Options, Robot
 from client_sdk.errors import RobotError, StayAway
+from imserver.access.takeovers import AT_ONCE
 from imserver.protocol.errors import CloseCode
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
@@ -186,3 +187,17 @@ async def test_two_machines_with_a_copied_key_and_supervisors_settle_without_a_l
     assert (opened[original], opened[copy]) == (1, 0), "the place never changed hands"
     assert set(told) <= {CloseCode.CLONED}
     assert len(await acts_of(fleet.server, name)) == 1
+
+
+@pytest.mark.one_node(reason="the pace is each node's own")
+async def test_the_wait_for_a_takeover_is_not_the_clients(
+    start_server: StartServer,
+) -> None:
+    fleet = Fleet(start_server(environment={"IMSERVER_SERVER_HELLO_TIMEOUT_S": "1"}))
+    await fleet.online("r1")
+    key, name = await fleet.register("r1"), fleet.name("r1")
+    for _ in range(AT_ONCE + 1):
+        peer = await fleet.stranger()
+        opening = await peer.hello(name, key=key)
+        assert opening["t"] == "welcome"
+    await fleet.aclose()

@@ -13,9 +13,6 @@ from tests.e2e.wire import Fleet
 
 FIGHT_S = 3.0
 
-LATE = CloseCode.HELLO_TIMEOUT
-"""Who waits a second for its turn here has one more for all else: too little where the machine is busy."""
-
 
 @pytest.mark.timeout(60)
 async def test_a_device_that_two_programs_fight_for_changes_hands_at_a_pace(
@@ -46,7 +43,7 @@ async def test_a_device_that_two_programs_fight_for_changes_hands_at_a_pace(
     took_s = loop.time() - began_s
 
     assert 2 <= welcomes <= AT_ONCE + took_s / EVERY_S + 2
-    assert set(codes) <= {CloseCode.REPLACED, CloseCode.OVERLOADED, LATE}
+    assert set(codes) <= {CloseCode.REPLACED, CloseCode.OVERLOADED}
     sent = await watcher.send(conv, "nobody else is disturbed")
     await watcher.until_seq(conv, sent["seq"])
     await watcher.settle()
@@ -65,7 +62,8 @@ async def test_who_is_sent_away_in_a_fight_is_told_why_and_when_to_come(gang: Fl
     async with asyncio.TaskGroup() as group:
         taking = [group.create_task(take_over()) for _ in range(6 * AT_ONCE)]
     byes = [task.result() for task in taking if task.result()["t"] == "bye"]
-    byes = [bye for bye in byes if bye["code"] != LATE]
+    # Where the machine is busy, for some the time for their `hello` is over before.
+    byes = [bye for bye in byes if bye["code"] != CloseCode.HELLO_TIMEOUT]
     assert byes, "more came at once than may"
     for bye in byes:
         assert bye["code"] == CloseCode.OVERLOADED
