@@ -3,13 +3,13 @@
 A write is a system call of some microseconds whatever its size; all that is queued for a connection while the
 loop runs through one batch of work goes out in a single one.
 
-What a client waits for goes out in the next tick, and so does what is pushed to a connection that was quiet.
-One that was pushed to in this beat gets what comes next when the next begins, all in one write. A beat is the
-longer the more connections it has to write to, so that their writes take a small part of the time: in a busy
-group of a hundred, nearly all that a delivery costs is its write. Where pushes are so far apart that such a
-beat would gather one or two, it would do little but delay them, and it is as short as can be. For as long as
-many wait for the beat, the next commit had better wait with them (`wait_for_beat`): what it brings could go
-out no earlier.
+What a client waits for goes out in the next tick, and so does what is pushed to a connection that was
+quiet. One that was pushed to in this beat gets what comes next when the next begins, all in one write. A
+beat is the longer the more connections it has to write to, and the longer that took lately, so that their
+writes take a small part of the time: in a busy group of a hundred, nearly all that a delivery costs is its
+write. Where pushes are so far apart that such a beat would gather one or two, it would do little but delay
+them, and it is as short as can be. For as long as many wait for the beat, the next commit had better wait
+with them (`wait_for_beat`): what it brings could go out no earlier.
 """
 
 import asyncio

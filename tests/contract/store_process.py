@@ -5,17 +5,18 @@ for each error. Who started it compares that with what is in the file afterwards
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
 import sys
 from pathlib import Path
 
-from imserver.core.errors import ImserverError
+from imserver.core.errors import ImserverError, StoreUnavailable
 from imserver.data.key_ring_file import KeyRingFile
 from imserver.data.sqlite.store import SqliteStore
 from imserver.protocol.names import ConversationName
-from tests.contract.records import LINE, body_of, created, event, seqs, whole_log
+from tests.contract.records import LINE, body_of, created, cursor, event, seqs, whole_log
 
 BATCH = 20
 BALLAST_BYTES = 1024 * 1024
@@ -53,15 +54,18 @@ async def fill_the_disk(path: Path, *, in_transaction: bool) -> None:
     ballast = path.with_name("ballast")
     ballast.write_bytes(bytes(BALLAST_BYTES))
     store = await SqliteStore.open(path)
-    number = 0
+    number = moved = 0
     while await _append(store, number, in_transaction=in_transaction):
         number += 1
+        with contextlib.suppress(StoreUnavailable):
+            await store.move_cursors([cursor(number * BATCH, LINE)])
+            moved = number * BATCH
     ballast.unlink()
     await _append(store, number)
     await store.probe()
     await store.aclose()
     again = await SqliteStore.open(path)
-    _say(log=seqs(await whole_log(again, LINE)))
+    _say(log=seqs(await whole_log(again, LINE)), moved=moved, acked=await again.acked(LINE))
     await again.aclose()
 
 
@@ -74,9 +78,8 @@ async def reseal(path: Path, keys: Path) -> None:
 
 async def _append(store: SqliteStore, number: int, *, in_transaction: bool = False) -> bool:
     batch = [event(f"{number}-{n}", LINE, body=body_of(1000)) for n in range(BATCH)]
-    if (
-        in_transaction
-    ):  # a batch with a change takes more than the one statement that commits by itself
+    if in_transaction:
+        # A batch with a change takes more than the one statement that commits by itself.
         batch.append(created(ConversationName(f"g/{number}")))
     try:
         outcomes = await store.append(batch)

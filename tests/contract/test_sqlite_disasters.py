@@ -13,7 +13,7 @@ import pytest
 
 from imserver.data.sqlite.check import check
 from imserver.data.sqlite.store import SqliteStore
-from tests.contract.records import LINE, event, seqs, stored, whole_log
+from tests.contract.records import LINE, R1, event, seqs, stored, whole_log
 from tests.contract.store_process import BATCH
 
 Line: TypeAlias = dict[str, Any]
@@ -120,3 +120,5 @@ def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path, scenario
     count = BATCH * (len(batches) + 1)
     assert after["seqs"] == list(range(count - BATCH + 1, count + 1))
     assert end["log"] == list(range(1, count + 1))
+    assert end["moved"] > 0
+    assert end["acked"] == {R1: end["moved"]}

@@ -6,10 +6,10 @@ answer for the process that is running at the moment.
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, cast
 from unittest.mock import patch
 
 import client_sdk.clock
@@ -45,20 +45,23 @@ _DICE = SimpleNamespace(
 )
 
 
+PLACES: Final[Sequence[tuple[Any, str, Any]]] = (
+    (imserver.access.flusher, "monotonic", _CLOCKS.monotonic),
+    (imserver.access.tcp, "monotonic", _CLOCKS.monotonic),
+    (imserver.access.websocket, "monotonic", _CLOCKS.monotonic),
+    (imserver.core.clock, "time", _CLOCKS),
+    (imserver.node, "secrets", _DICE),
+    (client_sdk.clock, "time", _CLOCKS),
+    (client_sdk.robot, "random", _DICE),
+    (client_sdk.robot, "secrets", _DICE),
+)
+"""Where product code reads clocks and dice: module, name in it, and what stands there instead."""
+
+
 @contextmanager
 def simulated_machine() -> Iterator[None]:
     """Let product code read simulated clocks and dice."""
-    places: list[tuple[Any, str, Any]] = [
-        (imserver.access.flusher, "monotonic", _CLOCKS.monotonic),
-        (imserver.access.tcp, "monotonic", _CLOCKS.monotonic),
-        (imserver.access.websocket, "monotonic", _CLOCKS.monotonic),
-        (imserver.core.clock, "time", _CLOCKS),
-        (imserver.node, "secrets", _DICE),
-        (client_sdk.clock, "time", _CLOCKS),
-        (client_sdk.robot, "random", _DICE),
-        (client_sdk.robot, "secrets", _DICE),
-    ]
     with ExitStack() as stack:
-        for module, name, stand_in in places:
+        for module, name, stand_in in PLACES:
             stack.enter_context(patch.object(module, name, stand_in))
         yield

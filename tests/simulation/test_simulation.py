@@ -1,6 +1,7 @@
 """The simulator's worlds keep every promise, and the same seed is the same world."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation import coverage
+from tests.simulation.machine import PLACES
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import make_plan
 from tests.simulation.shrink import shrunk
@@ -64,6 +66,14 @@ def test_the_same_seed_is_the_same_world():
 def test_the_world_does_not_depend_on_the_hashes_of_the_process():
     digests = {digest_in_a_process(hash_seed) for hash_seed in ("1", "2", "random")}
     assert len(digests) == 1
+
+
+def test_every_clock_that_the_server_reads_is_simulated():
+    reads = re.compile(r"^(import time|from time import)", re.MULTILINE)
+    files = [path for path in (ROOT / "imserver").rglob("*.py") if reads.search(path.read_text())]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+    simulated = {module.__name__ for module, *_ in PLACES}
+    assert modules - simulated == {"imserver.verify.recorder"}, "no server runs that one"
 
 
 def digest_in_a_process(hash_seed):
