@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -117,9 +118,20 @@ def test_malformed_json_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("inside", [False, True])
-def test_numbers_that_are_not_finite_are_refused(value: float, inside: bool) -> None:
-    body = {"a": [value]} if inside else value
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda value: value,
+        lambda value: {"a": value},
+        lambda value: [0.5, value],
+        lambda value: {"a": [1, "b", value]},
+    ],
+    ids=["alone", "in a map", "among numbers", "among others"],
+)
+def test_numbers_that_are_not_finite_are_refused(
+    value: float, around: Callable[[float], Any]
+) -> None:
+    body = around(value)
     for raw in (packed(body), Raw(msgpack.packb(body, use_single_float=True))):
         with pytest.raises(InvalidBody, match="finite"):
             bodies.from_msgpack(raw)
