@@ -5,6 +5,7 @@ ImserverError
 ├── StoreUnavailable   the store cannot take writes now; nothing was stored
 ├── StoreFailed        a write's outcome is unknown: the node must stop and read the truth again
 ├── StoreCorrupt       the store's files are damaged; the node refuses to start
+│   ├── EventMissing   a log cannot be read on: an event is missing that was not let go
 │   └── SealBroken     sealed content was changed or moved: it is not given out
 ├── StoreTooNew        a newer version wrote the store; the node refuses to start
 ├── DataDirectoryBusy  another process holds the data directory
@@ -43,6 +44,10 @@ class StoreFailed(ImserverError):
 
 class StoreCorrupt(ImserverError):
     """The store's files are damaged; the text names what is lost or unreadable."""
+
+
+class EventMissing(StoreCorrupt):
+    """An event is missing in a log that was not let go."""
 
 
 STORE_TROUBLE: Final = (StoreUnavailable, StoreFailed, StoreCorrupt)

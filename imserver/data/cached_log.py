@@ -23,6 +23,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from imserver.core.errors import StoreCorrupt
 from imserver.data.bounds_reader import BoundsReader
 from imserver.data.cache import Cache
 from imserver.data.cache_metrics import CacheCounts
@@ -132,7 +133,12 @@ class CachedLog(Packing):
 
     async def _complete(self, page: Page, epoch: str, found: dict[int, list[Event]]) -> list[Event]:
         """Return a page with what it lacked, which is read from the store, and kept."""
-        read = await self._read(page.rest)
+        try:
+            read = await self._read(page.rest)
+        except StoreCorrupt:
+            if not page.events:
+                raise
+            return page.events  # a page of the store, too, ends where it is damaged
         if page.events and read and read[0].seq != page.events[-1].seq + 1:
             # Some were let go since it was asked how far that has come: the page begins behind them.
             return await self._read(page.wanted)

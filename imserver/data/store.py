@@ -58,7 +58,13 @@ class EventLog(Protocol):
     ) -> list[Event]:
         """Return the events that follow seq ``after``, in order and without gaps: at most ``limit``, and
         as many as fit in ``bytes_max`` of bodies, but at least one if there is one. Where those that follow
-        were let go (see `trim`), the page begins at the floor."""
+        were let go (see `trim`), the page begins at the floor. Where one is missing that was not, the page
+        ends before it.
+
+        Raises:
+            EventMissing: the first of them.
+            StoreCorrupt: one of them cannot be read.
+        """
 
     async def read_page(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
@@ -70,7 +76,11 @@ class EventLog(Protocol):
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
     ) -> list[Event]:
         """Return the events that precede seq ``before``, in log order: the last ``limit`` of them, and as
-        many as fit in ``bytes_max`` counted from the newest, but at least one if there is one."""
+        many as fit in ``bytes_max`` counted from the newest, but at least one if there is one.
+
+        Raises:
+            EventMissing, StoreCorrupt: as for `read_after`, the other way round.
+        """
 
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
         """Return the event at ``seq``, or None."""

@@ -286,7 +286,7 @@ class Delivery:
             reader.loading = False
             reader.session.loads -= 1
             if is_damaged:
-                self._give_up(reader)
+                self.give_up(reader)
                 continue
             if conversation.floor > after + 1:
                 self._feed_behind_gap(reader)
@@ -305,7 +305,7 @@ class Delivery:
         reader.session.behind[reader] = None
         reader.session.feed_waiting(self.feed)
 
-    def _give_up(self, reader: Reader) -> None:
+    def give_up(self, reader: Reader) -> None:
         """End a reader whose next page cannot be read, now or later; the session's others go on."""
         reader.session.peer.send(_damaged(reader))
         self._drop(reader)

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from imserver.core.errors import STORE_TROUBLE
+from imserver.core.errors import STORE_TROUBLE, StoreCorrupt
 from imserver.core.model import Run
 from imserver.data.store import EventLog
 from imserver.logic.conversations import Conversation, Conversations
@@ -116,6 +116,9 @@ class Intake:
         except STORE_TROUBLE as exc:
             facts = {"conv": conversation.name, "reason": str(exc)}
             _log.warning("intake.cannot_fetch", extra=facts)
+            if isinstance(exc, StoreCorrupt):
+                for reader in list(conversation.readers):
+                    self._delivery.give_up(reader)
         finally:
             del self._goals[conversation]
             self._ends.pop(conversation).set_result(None)

@@ -12,13 +12,15 @@ from pymongo import MongoClient
 
 from imserver.data.mongo.files import MongoContent
 from imserver.data.mongo.store import MongoStore
+from imserver.protocol.names import ConversationName
+from tests.contract.damage_contract import DamageContract, Lose
 from tests.contract.file_contract import FileContract, Place
 from tests.contract.loss_contract import Fill
 from tests.contract.store_contract import StoreContract, any_calls
 from tests.mongo_server import MongoSet
 
 
-class TestMongoStore(StoreContract):
+class TestMongoStore(DamageContract, StoreContract):
     servers: MongoSet
 
     @pytest.fixture(autouse=True)
@@ -29,6 +31,15 @@ class TestMongoStore(StoreContract):
     async def store(self) -> AsyncIterator[MongoStore]:
         async with self.fresh_store() as store:
             yield store
+
+    @pytest.fixture
+    def lose(self) -> Lose:
+        def lose(conv: ConversationName, first: int, last: int) -> None:
+            with MongoClient[Any](self.servers.url("contract")) as client:
+                wanted = {"_id.c": conv, "_id.s": {"$gte": first, "$lte": last}}
+                client.get_default_database().events.delete_many(wanted)
+
+        return lose
 
     @classmethod
     @asynccontextmanager

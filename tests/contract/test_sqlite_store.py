@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
+import apsw
 import pytest
 
 from imserver.core.key_ring import KeyRing, SealingKey
+from imserver.data.sqlite.file import load_page_checksums
 from imserver.data.sqlite.store import SqliteStore
+from imserver.protocol.names import ConversationName
+from tests.contract.damage_contract import DamageContract, Lose
 from tests.contract.loss_contract import Fill
 from tests.contract.records import DOCK, YARD, created
 from tests.contract.store_contract import StoreContract
@@ -19,7 +23,7 @@ from tests.contract.store_contract import StoreContract
 KEY = SealingKey(bytes(range(32)))
 
 
-class OnDisk(StoreContract):
+class OnDisk(DamageContract, StoreContract):
     """The contract on a file; ``ring`` seals what is in it."""
 
     ring: ClassVar[KeyRing | None] = None
@@ -29,6 +33,18 @@ class OnDisk(StoreContract):
         store = await SqliteStore.open(tmp_path / "store.db", ring=self.ring)
         yield store
         await store.aclose()
+
+    @pytest.fixture
+    def lose(self, tmp_path: Path) -> Lose:
+        def lose(conv: ConversationName, first: int, last: int) -> None:
+            load_page_checksums()
+            db = apsw.Connection(str(tmp_path / "store.db"))
+            log = "SELECT id << 38 FROM conversations WHERE name = ?"
+            gone = f"DELETE FROM events WHERE key - ({log}) BETWEEN ? AND ?"
+            db.execute(gone, (conv, first, last)).fetchall()
+            db.close()
+
+        return lose
 
     @classmethod
     @asynccontextmanager

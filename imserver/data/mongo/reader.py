@@ -5,13 +5,14 @@ from typing import Final
 
 from imserver.core.key_ring import OVERHEAD
 from imserver.core.model import Keep
+from imserver.data.holes import hole_in, last_run, run_from
 from imserver.data.mongo.bodies import Bodies
 from imserver.data.mongo.database import Database, Session
 from imserver.data.mongo.records import Records
 from imserver.data.mongo.rows import Document, between, place
 from imserver.data.packing import Packing
 from imserver.data.store import Bounds
-from imserver.protocol.events import AMENDING_KINDS, REDACT, Event
+from imserver.protocol.events import AMENDING_KINDS, REDACT, SEQ_MAX, Event
 from imserver.protocol.names import ConversationName
 
 _USUAL_BYTES: Final = 256
@@ -38,9 +39,16 @@ class Reader(Packing):
     async def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
     ) -> list[Event]:
+        after = max(after, 0)
         async with self._database.session() as session:
-            page = await self._page({"_id": between(conv, after)}, 1, limit, bytes_max, session)
-        return _last_run(page)
+            while True:
+                page = await self._page({"_id": between(conv, after)}, 1, limit, bytes_max, session)
+                if not page or page[-1].seq - after == len(page):
+                    return page
+                floor = await self._floor(conv, session)
+                if floor <= after + 1:
+                    return run_from(conv, after + 1, page)
+                after = floor - 1  # what stands before was let go, perhaps while it was read
 
     async def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
@@ -48,7 +56,9 @@ class Reader(Packing):
         async with self._database.session() as session:
             wanted = {"_id": between(conv, 0, before)}
             page = await self._page(wanted, -1, limit, bytes_max, session)
-        return _last_run(page[::-1])
+            if limit > 0 and not (page and page[0].seq == before - 1):
+                await self._see_that_none_is_missing(conv, before, session)
+        return last_run(page[::-1])
 
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
         async with self._database.session() as session:
@@ -145,6 +155,22 @@ class Reader(Packing):
             self._usual_bytes = 1 + (self._usual_bytes + size // len(page)) // 2
         return page
 
+    async def _see_that_none_is_missing(
+        self, conv: ConversationName, before: int, session: Session
+    ) -> None:
+        """Raise `EventMissing` if the event ahead of ``before``, which was not found, is kept."""
+        if (
+            before >= SEQ_MAX
+            or await self._first({"_id": between(conv, before - 1)}, session) is None
+        ):
+            return
+        if before > await self._floor(conv, session):
+            raise hole_in(conv, before - 1)
+
+    async def _floor(self, conv: ConversationName, session: Session) -> int:
+        log = (await self._records.logs([conv], session))[conv]
+        return 0 if log is None else log.floor
+
     async def _first(self, wanted: Document, session: Session) -> int | None:
         found = await self._database.events.find_one(
             wanted, {"_id": 1}, sort=[("_id", 1)], session=session
@@ -169,11 +195,3 @@ class Reader(Packing):
             of="events",
         )
         return int(rows[0]["_id"]["s"]) + 1 if rows else 0
-
-
-def _last_run(page: list[Event]) -> list[Event]:
-    """Return a page from behind its last gap on: what stands ahead of one was let go by retention."""
-    for index in range(len(page) - 1, 0, -1):
-        if page[index].seq != page[index - 1].seq + 1:
-            return page[index:]
-    return page

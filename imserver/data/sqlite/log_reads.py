@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
+from imserver.core.errors import EventMissing
 from imserver.core.model import Keep
 from imserver.data.sqlite.reader import Reader
 from imserver.protocol.events import Event
@@ -32,7 +33,10 @@ class LogReads:
         return await self._read(Reader.read_before, conv, before, limit=limit, bytes_max=bytes_max)
 
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
-        page = await self.read_after(conv, seq - 1, limit=1, bytes_max=0)
+        try:
+            page = await self.read_after(conv, seq - 1, limit=1, bytes_max=0)
+        except EventMissing:
+            return None
         return page[0] if page and page[0].seq == seq else None
 
     async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 import msgspec
@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from imserver.core.errors import SealBroken, StoreCorrupt, StoreUnavailable
 from imserver.core.model import ConversationRecord, GroupSummary, Keep, Membership, RobotRecord
+from imserver.data.holes import hole_in, last_run, run_from
 from imserver.data.sealing import EventSeal
 from imserver.data.sqlite.file import SEQ_BITS, is_damage, open_for_reading
 from imserver.data.sqlite.rows import encode_json, opened, unpack_all
@@ -33,6 +34,22 @@ class _RobotRow(msgspec.Struct):
     def record(self) -> RobotRecord:
         key = bytes.fromhex(self.public_key) or None
         return RobotRecord(self.name, key, self.registered_ms, self.revoked_ms)
+
+
+class _Page(NamedTuple):
+    """What `page_after` answers."""
+
+    events: int
+    sealed: int
+    before: int
+    last: int
+    beyond: int | None
+    packed: bytes
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether events are missing in it, or where it would be."""
+        return self.last - self.before != self.events if self.events else self.beyond is not None
 
 
 _log: Final = logging.getLogger(__name__)
@@ -89,18 +106,16 @@ class Reader(ReadingConnection):
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
     ) -> list[Event]:
         values = _span_after(conv, after, limit=limit, bytes_max=bytes_max)
-        return self._events("page_after", conv, values)
+        return self._run_after(conv, _Page(*self._row("page_after", values)))
 
     def read_page(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
     ) -> PackedEvents | None:
         values = _span_after(conv, after, limit=limit, bytes_max=bytes_max)
-        count, sealed, first, last, packed = self._row("page_after", values)
-        if not count:
-            return None
-        if sealed or self._seal is not None:
-            return pack(self._opened(conv, unpack_all(count, packed)))
-        return PackedEvents(first, last, Raw(array(count, packed)))
+        page = _Page(*self._row("page_after", values))
+        if page.sealed or self._seal is not None or not page.events or page.is_torn:
+            return pack(self._run_after(conv, page))
+        return PackedEvents(page.before + 1, page.last, Raw(array(page.events, page.packed)))
 
     def read_before(
         self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
@@ -112,7 +127,10 @@ class Reader(ReadingConnection):
             "limit": max(limit, 0),
             "bytes_max": bytes_max,
         }
-        return self._events("page_before", conv, values)
+        count, floor, packed = self._row("page_before", values)
+        if floor is not None and before > floor:
+            raise hole_in(conv, before - 1)
+        return last_run(self._opened(conv, unpack_all(count, packed)))
 
     def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
         values = {"conv": conv, "seqs": encode_json(seqs)}
@@ -166,14 +184,26 @@ class Reader(ReadingConnection):
         """Return the seq of the first event from ``first`` on that is not older, at most the head's."""
         while first < head:
             limits = {"limit": _AGES_AT_ONCE, "bytes_max": _AGES_BYTES}
-            count, *_, packed = self._row("page_after", _span_after(conv, first - 1, **limits))
-            if not count:
-                break
-            for event in unpack_all(count, packed):
+            page = _Page(*self._row("page_after", _span_after(conv, first - 1, **limits)))
+            if not page.events:
+                if page.beyond is None:
+                    break
+                first = page.beyond
+                continue
+            for event in unpack_all(page.events, page.packed):
                 if event.ts >= since_ms:
                     return min(event.seq, head)
                 first = event.seq + 1
         return head
+
+    def _run_after(self, conv: ConversationName, page: _Page) -> list[Event]:
+        """Return the events of a page up to the first that is missing.
+
+        Raises:
+            EventMissing: that one is the first of all.
+        """
+        events = self._opened(conv, unpack_all(page.events, page.packed))
+        return run_from(conv, page.before + 1, events) if page.is_torn else events
 
     def _events(self, name: str, conv: ConversationName, values: _Values) -> list[Event]:
         count, *_, packed = self._row(name, values)

@@ -4,10 +4,11 @@
 -- name: page_after
 -- The events that follow :after, at most :limit, until their bodies exceed :bytes_max; one at least. Keys of a
 -- log have no gaps, so that where a page ends at most is known beforehand. How far one reaches whose bodies are too
--- large is summed up event by event.
+-- large is summed up event by event. Besides: the seq before the page, its last, and where there are none, the seq of
+-- the first one that is further away, which only a damaged log has.
 WITH
   log AS (
-    SELECT base + max(:after, floor - 1) AS before, base + max(:after, floor - 1) + :limit AS furthest
+    SELECT base, base + max(:after, floor - 1) AS before, base + max(:after, floor - 1) + :limit AS furthest
     FROM (SELECT id << 38 AS base, floor FROM conversations WHERE name = :conv)
   ),
   sums AS (
@@ -22,14 +23,18 @@ WITH
         (SELECT max(key) FROM sums WHERE bytes <= :bytes_max OR row = 1)) AS last
     FROM log
   )
-SELECT count(*), count(sealed), min(key) & 274877906943, max(key) & 274877906943,
+SELECT count(*), count(sealed), (SELECT before FROM log) & 274877906943, max(key) & 274877906943,
+  iif(count(*) = 0 AND :limit > 0,
+    (SELECT min(key) & 274877906943 FROM log CROSS JOIN events
+     WHERE key > before AND key < base + 274877906944), NULL),
   CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key > before AND key <= last;
 
 -- name: page_before
--- The same backwards: the last :limit events before :before, counted in bytes from the newest.
+-- The same backwards: the last :limit events before :before, counted in bytes from the newest. Besides, where the one
+-- before :before is not there although later ones are: the log's floor.
 WITH
-  log AS (SELECT id << 38 AS base FROM conversations WHERE name = :conv),
+  log AS (SELECT id << 38 AS base, floor FROM conversations WHERE name = :conv),
   sizes AS NOT MATERIALIZED (
     SELECT key, body_bytes AS bytes FROM log CROSS JOIN events
     WHERE key > base AND key < base + :before
@@ -46,7 +51,11 @@ WITH
       max(key) AS last
     FROM sizes
   )
-SELECT count(*), CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
+SELECT count(*),
+  iif(coalesce(max(key) & 274877906943, 0) = :before - 1 OR :limit = 0, NULL,
+    (SELECT floor FROM log
+     WHERE EXISTS (SELECT 1 FROM events WHERE key >= base + :before AND key < base + 274877906944))),
+  CAST(coalesce(group_concat(packed, ''), '') AS BLOB)
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
 -- name: amendments

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from imserver.core.errors import StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.model import Append, Created
 from imserver.data import cached_block
 from imserver.data.cache_metrics import CacheCounts
@@ -35,6 +35,7 @@ class Shared(MemoryStore):
         epochs: other epochs that conversations have meanwhile.
         before_page: called before each page is read.
         is_away: it does not tell bounds.
+        is_damaged: no page can be read.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Shared(MemoryStore):
         self.epochs: dict[ConversationName, str] = {}
         self.before_page: Callable[[], Any] | None = None
         self.is_away = False
+        self.is_damaged = False
 
     async def read_after(
         self, conv: ConversationName, after: int, *, limit: int, bytes_max: int
@@ -51,6 +53,8 @@ class Shared(MemoryStore):
         self.pages.append((conv, after, limit))
         if self.before_page is not None:
             await self.before_page()
+        if self.is_damaged:
+            raise StoreCorrupt("an event is missing")
         return await super().read_after(conv, after, limit=limit, bytes_max=bytes_max)
 
     async def bounds(self, convs: Sequence[ConversationName]) -> dict[ConversationName, Bounds]:
@@ -107,6 +111,15 @@ def log(store: Shared, cache: MemoryCache, counts: CacheCounts) -> CachedLog:
 async def seqs(log: CachedLog, after: int, *, limit: int = 1_000, conv=A) -> list[int]:
     events = await log.read_after(conv, after, limit=limit, bytes_max=ROOMY)
     return [event.seq for event in events]
+
+
+async def test_what_is_cached_ahead_of_damage_is_given_out(log, store):
+    await store.fill(A, 100)
+    assert await seqs(log, 0, limit=50) == list(range(1, 51))
+    store.is_damaged = True
+    assert await seqs(log, 0, limit=100) == list(range(1, 51))
+    with pytest.raises(StoreCorrupt):
+        await seqs(log, 50, limit=50)
 
 
 async def test_what_was_read_once_is_not_read_from_the_store_again(log, store, counts):

@@ -7,7 +7,7 @@ the store and the loop does: others may see what was written before its writer h
 import asyncio
 from collections.abc import Sequence
 
-from imserver.core.errors import StoreFailed, StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreFailed, StoreUnavailable
 from imserver.core.model import (
     Append,
     ConversationRecord,
@@ -70,7 +70,7 @@ class GatedStore(MemoryStore):
         self.conversations_read = Gate()
         self.names_read = Gate()
         self.fails: list[StoreUnavailable | StoreFailed] = []
-        self.page_fails: list[StoreUnavailable | StoreFailed] = []
+        self.page_fails: list[StoreUnavailable | StoreFailed | StoreCorrupt] = []
         self.reads_fail: list[StoreUnavailable | StoreFailed] = []
         self.attempts = 0
         self.pages_read = 0

@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from imserver.core.errors import StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.core.model import Added, Append, Removed, Run, Stored
 from imserver.logic.head_watch import HeadWatch
 from imserver.logic.membership import body_of
 from imserver.logic.session import Session
+from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import MEMBERS_ADDED, MEMBERS_REMOVED, Event, Role
 from imserver.protocol.names import ConversationName, RobotName
-from imserver.protocol.server_frames import Gap
+from imserver.protocol.server_frames import Error, Gap
 from tests.unit.logic.logic_tier import LogicTier, peer_of, plain
 
 CONV = ConversationName("g/a")
@@ -229,6 +230,21 @@ async def test_a_store_that_cannot_be_read_is_asked_again_with_the_next_hint(
     hint(tier, events[-1])
     await tier.settle()
     assert peer_of(reader).seqs(CONV) == [1, 2, 3, 4]
+
+
+async def test_readers_of_a_log_that_is_damaged_where_a_hint_points_are_told_so(
+    tier: LogicTier, reader: Session
+) -> None:
+    await tier.group("b", "boss", "r1")
+    events = await messages_elsewhere(tier, 3)
+    tier.store.page_fails.append(StoreCorrupt("event 2 is missing"))
+    hint(tier, events[-1])
+    await tier.settle()
+    [told] = peer_of(reader).of(Error)
+    assert told.code == ErrorCode.UNAVAILABLE
+    assert CONV in told.message
+    assert CONV not in reader.readers
+    assert ConversationName("g/b") in reader.readers
 
 
 class SharedHeads:
