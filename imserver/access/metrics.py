@@ -23,6 +23,11 @@ class AccessMetrics:
             "Connections closed for malformed frames",
             registry=registry,
         )
+        self.http_malformed = Counter(
+            "imserver_http_requests_malformed",
+            "Connections closed for a request that is none, or whose head is not acceptable",
+            registry=registry,
+        )
         self.closed_slow = Counter(
             "imserver_connections_closed_slow",
             "Connections closed because their client took nothing for a whole ping interval",

@@ -20,8 +20,13 @@ from imserver.core.settings import LogSettings
 
 RECORDS_MAX: Final = 10_000
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
-# Libraries that would write frames, and so bodies, at DEBUG, or a line per connection at INFO.
-_QUIET: Final = ("websockets", "uvicorn", "asyncio")
+_QUIET: Final = {
+    "websockets": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "uvicorn": logging.ERROR,
+}
+"""Libraries that would write frames, and so bodies, at DEBUG, a line per connection at INFO, or a warning for
+each request that is none, so that strangers could fill a disk with them: these are counted instead."""
 
 
 @contextlib.contextmanager
@@ -35,8 +40,8 @@ def logging_to_stderr(settings: LogSettings) -> Iterator[None]:
     root = logging.getLogger()
     root.addHandler(entrance)
     root.setLevel(settings.level.upper())
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     listener.start()
     try:
         yield

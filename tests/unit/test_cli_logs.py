@@ -58,6 +58,14 @@ def test_libraries_write_no_frames_even_at_debug(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_requests_that_are_none_are_not_worth_a_line_each(capsys):
+    with logs.logging_to_stderr(LogSettings(level="debug")):
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application")
+    assert "Invalid" not in (written := capsys.readouterr().err)
+    assert "Exception in ASGI application" in written
+
+
 class StuckStream(io.StringIO):
     """A standard error whose reader does not read until it is told to."""
 

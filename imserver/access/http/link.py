@@ -172,6 +172,7 @@ class HttpLink(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or one whose head is not acceptable (called by uvicorn)."""
         if self._closes_at is None and not self.transport.is_closing():
+            self._door.context.metrics.http_malformed.inc()
             self._turn_away(*(self._fault or _NO_HTTP))
 
     def check_deadline(self) -> None:

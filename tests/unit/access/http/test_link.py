@@ -82,10 +82,11 @@ async def test_too_many_headers_are_refused(http: RawHttp):
 
 
 @pytest.mark.parametrize("host", [b"", HOST + HOST, HOST + b"host: evil.example\r\n"])
-async def test_a_request_without_one_host_is_refused(http: RawHttp, host: bytes):
+async def test_a_request_without_one_host_is_refused(api: Api, http: RawHttp, host: bytes):
     await http.feed(head(host=host))
     assert http.statuses == [400]
     assert not http.is_open
+    assert api.node.counted("imserver_http_requests_malformed_total") == 1
 
 
 async def test_the_older_http_needs_no_host(http: RawHttp):
