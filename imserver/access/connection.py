@@ -281,9 +281,12 @@ class Connection(PacedReading):
         refusal = too_fast(f"frames come from {self.session.robot}", wait_s)
         self.send(_told(refusal, frame, fatal=False))
         if toll.is_exhausted:
-            reason = "too many frames came too fast, and did not wait"
-            self.close(CloseCode.OVERLOADED, reason, retry_after_ms=refusal.retry_after_ms)
+            self._close_for_rate(refusal.retry_after_ms)
         return True
+
+    def _close_for_rate(self, retry_after_ms: int | None) -> None:
+        reason = "too many frames came too fast, and did not wait"
+        self.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after_ms)
 
     def _end(self, code: int, reason: str) -> None:
         self.state = SessionState.CLOSED

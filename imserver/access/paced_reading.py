@@ -4,6 +4,7 @@ The session shell derives from it, and tells it what waits.
 """
 
 import asyncio
+import math
 from typing import Final
 
 from imserver.access.backlog import Backlog
@@ -90,9 +91,17 @@ class PacedReading:
 
     def on_other_frames(self, count: int) -> None:
         """Take in that frames of the transport's came which are no messages: pings, fragments."""
-        self._toll.frames_left -= count
-        if self._toll.frames_left < 0:
-            self._settle(0)
+        toll = self._toll
+        toll.frames_left -= count
+        if toll.frames_left >= 0:
+            return
+        wait_s = toll.settle_others(count)
+        self._hold()
+        if wait_s and toll.is_exhausted:
+            self._close_for_rate(math.ceil(wait_s * 1_000))
+
+    def _close_for_rate(self, retry_after_ms: int | None) -> None:
+        raise NotImplementedError
 
     def _charge(self, size: int) -> float:
         """Count a frame; return 0.0, or the seconds that it comes too early for a pause to make up for it."""

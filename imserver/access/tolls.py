@@ -3,7 +3,8 @@
 A connection counts down a share of frames and bytes that it may take in without asking (`Toll`), so that
 rates cost nearly nothing per frame; when the share is used up, it is charged. Who is then beyond a rate is
 not read from until it is within again. What comes all the same, in the read that was under way or over other
-connections, is refused when it would have to wait for longer than a pause may last.
+connections, is refused when it would have to wait for longer than a pause may last. Pings and fragments of
+WebSockets cannot be refused: those that would be are charged to nobody either, and count as refused.
 
 A burst that is allowed is no burst of work for all that: beyond the first few, the frames of a connection
 are taken in no faster than `PEAK` times its robot's rate, those that are refused among them.
@@ -77,11 +78,24 @@ class Tolls:
 
     def charge(self, robot: str | None, address: str, frames: int, size: int) -> float:
         """Count frames that came; return the seconds until robot and address are within their rates."""
-        now_s = self._clock.monotonic_s()
-        wait_s = self._addresses.charge(address, frames, size, now_s) if address else 0.0
+        return self._charge(robot, address, frames, size, math.inf)
+
+    def charge_others(self, robot: str | None, address: str, frames: int) -> float:
+        """Count frames that are no messages, so far as a pause makes up for them; return the same as if all
+        were counted."""
+        return self._charge(robot, address, frames, 0, self.pause_s_max)
+
+    def _charge(
+        self, robot: str | None, address: str, frames: int, size: int, wait_max_s: float
+    ) -> float:
+        now_s, wait_s = self._clock.monotonic_s(), 0.0
+        if address:
+            charge = self._addresses.charge
+            wait_s = charge(address, frames, size, now_s, wait_max_s=wait_max_s)
         if robot is None:
             return wait_s
-        return max(wait_s, self._robots.charge(robot, frames, size, now_s))
+        charge = self._robots.charge
+        return max(wait_s, charge(robot, frames, size, now_s, wait_max_s=wait_max_s))
 
     def take_from(self, address: str, size: int) -> None:
         """Count a request from an address.
@@ -169,30 +183,50 @@ class Toll:
         would have to wait for longer than a pause, the seconds until one like it is taken: then it is not
         charged."""
         tolls = self._tolls
-        frames = self._frames_given - self.frames_left - 1
-        earlier = self._bytes_given - self.bytes_left - size
-        if self.robot is not None:
-            self._even_s = max(self._even_s, tolls.now_s) + (frames + 1) * tolls.peak_s
-        wait_s = tolls.charge(self.robot, self._address, frames, earlier)
+        wait_s = self._charge_all_but(1, size)
         if wait_s > tolls.pause_s_max:
             self._give(0, 0)
             return wait_s
         self.charge(size)
         return 0.0
 
+    def settle_others(self, count: int) -> float:
+        """Charge what was taken in, the last of it ``count`` frames that are no messages: of these no more
+        than a pause makes up for. Return 0.0, or if that are not all, how long a pause is: then they count
+        as refused."""
+        tolls = self._tolls
+        self._charge_all_but(count, 0)
+        wait_s = tolls.charge_others(self.robot, self._address, count)
+        if wait_s > tolls.pause_s_max:
+            self.refused += count
+            self._give(0, 0)
+            return tolls.pause_s_max
+        self._give_share(is_within=not wait_s)
+        return 0.0
+
     def charge(self, size: int) -> None:
         """Charge a frame; give a new share if the client is within its rates."""
-        tolls = self._tolls
-        if tolls.charge(self.robot, self._address, 1, size):
-            self._give(0, 0)  # so that the next frame is charged at once
-        else:
-            self.refused = 0
-            self._give(tolls.share_frames, tolls.share_bytes)
+        self._give_share(is_within=not self._tolls.charge(self.robot, self._address, 1, size))
 
     def leave(self) -> None:
         """Charge what is left: the connection is gone."""
         frames, size = self._frames_given - self.frames_left, self._bytes_given - self.bytes_left
         self._tolls.charge(self.robot, self._address, frames, size)
+
+    def _charge_all_but(self, count: int, size: int) -> float:
+        tolls = self._tolls
+        frames = self._frames_given - self.frames_left
+        earlier = self._bytes_given - self.bytes_left - size
+        if self.robot is not None:
+            self._even_s = max(self._even_s, tolls.now_s) + frames * tolls.peak_s
+        return tolls.charge(self.robot, self._address, frames - count, earlier)
+
+    def _give_share(self, *, is_within: bool) -> None:
+        if is_within:
+            self.refused = 0
+            self._give(self._tolls.share_frames, self._tolls.share_bytes)
+        else:
+            self._give(0, 0)  # so that the next frame is charged at once
 
     def _give(self, frames: int, size: int) -> None:
         self._frames_given = self.frames_left = frames

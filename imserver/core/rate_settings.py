@@ -12,7 +12,9 @@ class RateSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     0 stands for no limit. Who is faster is not read from for a while, so that an honest robot is slowed down
     and loses nothing; who has much more on the way is told ``rate_limited`` and the time to wait; who does
-    not wait is closed (4101). Over HTTP the answer is 429 with ``Retry-After``. Acks are never refused.
+    not wait is closed (4101). Over HTTP the answer is 429 with ``Retry-After``. Acks are never refused. Pings
+    and fragments of WebSockets count as frames: they have their robot wait for a pause at most, and close the
+    connection if they do not end.
 
     Attributes:
         robot_frames_per_s: frames, and requests over HTTP, of one robot in a second, on all its connections.
@@ -27,8 +29,8 @@ class RateSettings(Struct, frozen=True, forbid_unknown_fields=True):
             frames are taken in at ten times the rate.
         pause_s_max: longest time in seconds for which a client is not read from; what has more to wait for is
             refused.
-        refusals_max: frames of a connection that are refused for their rate, one after the other, after which
-            it is closed.
+        refusals_max: frames of a connection that are refused for their rate, or pings and fragments that are
+            too many, one after the other, after which it is closed.
     """
 
     robot_frames_per_s: _PerSecond = 50_000

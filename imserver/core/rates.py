@@ -12,6 +12,7 @@ Source of the idea: ITU-T I.371, annex A.
 """
 
 import heapq
+import math
 from typing import Final, NamedTuple
 
 KEYS_MAX: Final = 65_536
@@ -52,8 +53,13 @@ class Rates:
         """Return the seconds until ``key`` is within its rate; 0 if it is."""
         return max(0.0, self._even_s.get(key, 0.0) - self._burst_s - now_s)
 
-    def charge(self, key: str, units: int, size: int, now_s: float) -> float:
-        """Count what came; return the seconds until ``key`` is within its rate again, 0 if it is."""
+    def charge(
+        self, key: str, units: int, size: int, now_s: float, *, wait_max_s: float = math.inf
+    ) -> float:
+        """Count what came; return the seconds until ``key`` is within its rate again, 0 if it is.
+
+        What it would have to wait for beyond ``wait_max_s`` is in the answer alone, and not counted.
+        """
         cost_s = self._rate.seconds(units, size)
         if not cost_s:
             return self.wait_s(key, now_s)
@@ -62,9 +68,10 @@ class Rates:
             self._forget(now_s)
         if even_s is None or even_s < now_s:
             even_s = now_s
-        even_s += cost_s
-        self._even_s[key] = even_s
-        return max(0.0, even_s - self._burst_s - now_s)
+        after_s = even_s + cost_s
+        within_s = now_s + self._burst_s
+        self._even_s[key] = min(after_s, max(even_s, within_s + wait_max_s))
+        return max(0.0, after_s - within_s)
 
     def takes(self, key: str, units: int, size: int, now_s: float) -> float:
         """Count what came if it is within the rate and return 0; else the seconds until it would be.

@@ -200,6 +200,47 @@ async def test_frames_that_are_no_messages_count() -> None:
         assert not client.is_read()
 
 
+async def test_frames_that_are_no_messages_have_their_robot_wait_for_a_pause_at_most() -> None:
+    async with running(slow()) as node:
+        flooder, other = await opened(node, "r1", "arm"), await opened(node, "r1", "leg")
+        flooder.connection.on_other_frames(50)
+        assert not flooder.is_read()
+        node.clock.s += 1.0
+        ping(other, 1)
+        assert len(other.of(Pong)) == 1
+
+
+async def test_frames_that_are_no_messages_have_their_address_wait_for_a_pause_at_most() -> None:
+    limits = {"robot_frames_per_s": 0.0, "address_frames_per_s": 8.0}
+    async with running(slow(**limits)) as node:
+        flooder, neighbour = await opened(node, "r1"), await opened(node, "r2")
+        flooder.connection.on_other_frames(50)
+        node.clock.s += 1.0
+        ping(neighbour, 1)
+        assert len(neighbour.of(Pong)) == 1
+
+
+async def test_who_goes_on_and_on_with_frames_that_are_no_messages_is_closed() -> None:
+    async with running(slow()) as node:
+        client = await opened(node)
+        client.connection.on_other_frames(16)
+        client.connection.on_other_frames(50)
+        assert client.connection.state is SessionState.OPEN
+        client.connection.on_other_frames(1)
+        assert client.link.closes == [CloseCode.OVERLOADED]
+        assert client.of(Bye)[0].retry_after == 1_000
+
+
+async def test_fragments_that_wait_are_forgiven_as_messages_are() -> None:
+    async with running(slow()) as node:
+        client = await opened(node)
+        for _ in range(5):
+            client.connection.on_other_frames(40)
+            node.clock.s += 10.0
+            client.connection.on_other_frames(1)
+        assert client.connection.state is SessionState.OPEN
+
+
 async def test_without_limits_nothing_is_ever_charged() -> None:
     tolls = Tolls(
         RateSettings(

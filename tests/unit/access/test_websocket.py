@@ -12,6 +12,7 @@ from websockets.frames import Opcode
 
 from imserver.access import messages
 from imserver.access.tolls import FRAMES_AT_ONCE
+from imserver.core.rate_settings import RateSettings
 from imserver.core.settings import AccessSettings, Settings
 from imserver.protocol import client_frames as frames
 from imserver.protocol.codec import JSON, Codec
@@ -346,6 +347,32 @@ async def test_a_ping_is_answered_before_the_messages_around_it(
     kinds = [event.opcode for event in client.events[-4:]]
     data = Opcode.BINARY if codec.binary else Opcode.TEXT
     assert kinds == [Opcode.PONG, Opcode.PONG, data, data] and pongs(client) == [7, 8]
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        frame(Opcode.PING) * 600,
+        frame(Opcode.BINARY, b"x", fin=False) + frame(Opcode.CONT, b"x", fin=False) * 500,
+    ],
+    ids=["pings", "fragments"],
+)
+async def test_a_flood_of_frames_that_are_no_messages_is_closed_and_delays_nobody_else(
+    flood: bytes,
+) -> None:
+    rates = RateSettings(robot_frames_per_s=10.0, burst_s=1.0, pause_s_max=1.0, refusals_max=100)
+    async with running(Settings(rates=rates)) as node:
+        flooder, other = await opened(node), await upgraded(node)
+        await other.say(frames.Hello("r1", "other", token=node.bearer_token("r1")))
+        flooder.feed(flood)
+        await flooder.tick()
+        assert flooder.close_code == CloseCode.OVERLOADED
+        bye = flooder.frames[-1]
+        assert isinstance(bye, Bye)
+        assert bye.retry_after == 1_000
+        node.clock.s += 1.0
+        await other.say(frames.Ping(1))
+        assert pongs(other) == [1]
 
 
 async def test_what_was_asked_before_a_goodbye_is_answered_before_it(node: NodeInMemory) -> None:

@@ -36,6 +36,15 @@ def test_units_and_bytes_are_both_limits() -> None:
     assert of.charge("both", 40, 4_000, 0.0) == 2.0, "what comes at once takes the longer time"
 
 
+def test_what_has_a_key_wait_for_too_long_is_not_counted() -> None:
+    of = rates()
+    assert of.charge("a", 50, 0, 0.0, wait_max_s=1.0) == 3.0
+    assert of.wait_s("a", 0.0) == 1.0
+    of.charge("a", 20, 0, 0.0)
+    assert of.charge("a", 10, 0, 0.0, wait_max_s=1.0) == 4.0
+    assert of.wait_s("a", 0.0) == 3.0, "and nothing is let off"
+
+
 def test_one_key_is_nothing_to_another() -> None:
     of = rates()
     of.charge("a", 1_000, 0, 0.0)
