@@ -26,7 +26,7 @@ WRITES_SHARE: Final = 1 / 8
 
 MANY: Final = 32
 _TIMER_S: Final = 0.000_5  # how finely timers tell the time
-_NEWS: Final = 1 / 16  # the weight of a beat in what a write is known to take
+_NEWS: Final = 1 / 16  # the weight of a beat of many, or less, in what a write is known to take
 
 
 class Flushable(Protocol):
@@ -104,9 +104,8 @@ class Flusher:
         for flushable in pushed:
             flushable.pushed_in = self._beat
             flushable.flush()
-        if len(pushed) >= MANY:
-            took_s = monotonic() - write_began_s
-            self._write_s += (took_s / len(pushed) - self._write_s) * _NEWS
+        news_s = monotonic() - write_began_s - len(pushed) * self._write_s
+        self._write_s += news_s * _NEWS / max(len(pushed), MANY)
 
     def _end_beat(self) -> None:
         loop = asyncio.get_running_loop()

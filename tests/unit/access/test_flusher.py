@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from imserver.access import flusher as flusher_module
-from imserver.access.flusher import MANY, Flusher
+from imserver.access.flusher import BEAT_S_MIN, MANY, Flusher
 from tests.until import until
 
 LONG_S = 3_600.0
@@ -112,6 +112,30 @@ async def test_a_beat_is_longer_where_writing_takes_long(monkeypatch: pytest.Mon
             assert not flusher.add_pushed(tap), "the beat is not over"
     await until(lambda: quick[1][-1].count == 3, step_s=0)
     assert slow[1][0].count == 2
+
+
+async def test_beats_of_a_few_are_short_again_after_writing_took_long_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = 0.0
+
+    def stall() -> None:
+        nonlocal seconds
+        seconds += 0.01
+
+    monkeypatch.setattr(flusher_module, "monotonic", lambda: seconds)
+    flusher, many = Flusher(beat_s_max=LONG_S), [Tap(stall) for _ in range(MANY)]
+    for tap in many * 2:
+        flusher.add_pushed(tap)
+    await until(lambda: many[-1].count == 2, step_s=0)
+    few = [Tap() for _ in range(MANY // 2)]
+    lengths = []
+    for _ in range(200):
+        flusher._pushed = list(few)
+        flusher._begin_beat()
+        lengths.append(flusher._length_s())
+    assert lengths[0] > 10 * lengths[-1]
+    assert lengths[-1] == BEAT_S_MIN
 
 
 async def test_what_is_pushed_so_seldom_that_a_beat_would_gather_one_or_two_is_not_held(
