@@ -271,10 +271,11 @@ class Connection(PacedReading):
         return not (wait_s and self._comes_too_fast(frame, size, wait_s))
 
     def _comes_too_fast(self, frame: ClientFrame, size: int, wait_s: float) -> bool:
-        """Refuse a frame that its sender's rates have no room for, unless it only makes room."""
+        """Refuse a frame that its sender's rates have no room for; an ack, which makes room, is free."""
         toll = self._toll
-        if self.session is None or type(frame) is Ack:
+        if self.session is None:
             toll.charge(size)
+        if self.session is None or type(frame) is Ack:
             return False
         toll.refused += 1
         self._context.metrics.refused_for_rate.inc()

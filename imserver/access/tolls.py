@@ -3,8 +3,9 @@
 A connection counts down a share of frames and bytes that it may take in without asking (`Toll`), so that
 rates cost nearly nothing per frame; when the share is used up, it is charged. Who is then beyond a rate is
 not read from until it is within again. What comes all the same, in the read that was under way or over other
-connections, is refused when it would have to wait for longer than a pause may last. Pings and fragments of
-WebSockets cannot be refused: those that would be are charged to nobody either, and count as refused.
+connections, is refused when it would have to wait for longer than a pause may last. Acks are not refused, and
+pings and fragments of WebSockets cannot be: those that would be are charged to nobody either, and the latter
+count as refused.
 
 A burst that is allowed is no burst of work for all that: beyond the first few, the frames of a connection
 are taken in no faster than `PEAK` times its robot's rate, those that are refused among them.

@@ -161,6 +161,15 @@ async def test_acks_are_counted_and_never_refused() -> None:
         assert client.connection.state is SessionState.OPEN
 
 
+async def test_acks_have_their_robot_wait_for_a_pause_at_most() -> None:
+    async with running(slow()) as node:
+        reader, other = await opened(node, "r1", "arm"), await opened(node, "r1", "leg")
+        reader.say(*(frames.Ack("g/none", 0) for _ in range(200)))
+        node.clock.s += 1.25
+        ping(other, 1)
+        assert len(other.of(Pong)) == 1
+
+
 async def test_nobody_is_refused_on_the_way_in() -> None:
     async with running(slow(address_frames_per_s=1.0)) as node:
         for number in range(20):
