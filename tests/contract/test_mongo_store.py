@@ -11,11 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from pymongo import MongoClient
 
 from imserver.data.mongo.files import MongoContent
+from imserver.data.mongo.reader import Reader
 from imserver.data.mongo.store import MongoStore
+from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 from tests.contract.damage_contract import DamageContract, Lose
 from tests.contract.file_contract import FileContract, Place
 from tests.contract.loss_contract import Fill
+from tests.contract.records import EVERYTHING, LINE, events, seqs, store_all
 from tests.contract.store_contract import StoreContract, any_calls
 from tests.mongo_server import MongoSet
 
@@ -40,6 +43,21 @@ class TestMongoStore(DamageContract, StoreContract):
                 client.get_default_database().events.delete_many(wanted)
 
         return lose
+
+    async def test_what_comes_while_a_page_is_read_leaves_no_hole_before_it(
+        self, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store_all(store, events(9, LINE))
+        read = Reader._page
+
+        async def read_and_go_on(*args: Any) -> list[Event]:
+            page = await read(*args)
+            await store_all(store, events(9, LINE, prefix="later"))
+            return page
+
+        monkeypatch.setattr(Reader, "_page", read_and_go_on)
+        page = await store.read_before(LINE, 12, limit=3, bytes_max=EVERYTHING)
+        assert seqs(page) == [7, 8, 9]
 
     @classmethod
     @asynccontextmanager

@@ -159,10 +159,11 @@ class Reader(Packing):
         self, conv: ConversationName, before: int, session: Session
     ) -> None:
         """Raise `EventMissing` if the event ahead of ``before``, which was not found, is kept."""
-        if (
-            before >= SEQ_MAX
-            or await self._first({"_id": between(conv, before - 1)}, session) is None
-        ):
+        if before >= SEQ_MAX:
+            return
+        # From the missing one on: it may have been appended since the page was read.
+        next_seq = await self._first({"_id": between(conv, before - 2)}, session)
+        if next_seq is None or next_seq < before:
             return
         if before > await self._floor(conv, session):
             raise hole_in(conv, before - 1)
