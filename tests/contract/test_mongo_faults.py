@@ -138,6 +138,29 @@ class TestLostAnswers:
         assert await one.acked(DOCK) == {R1: 1}
 
 
+class TestOneMessage:
+    """A batch goes to MongoDB in one message, and the answer tells how far it was stored."""
+
+    async def test_calls_whose_bodies_are_too_large_for_one_go_in_several(self, nodes) -> None:
+        one, _ = nodes
+        await one.append([created()])
+        size = 3_500_000
+        body = b"\xc6" + size.to_bytes(4, "big") + bytes(size)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one.append([event(f"m{n}", body=body)])) for n in range(6)]
+        assert sorted(seq for task in tasks for seq in seqs(task.result())) == list(range(2, 8))
+
+    async def test_a_cid_that_the_answer_quotes_in_part_is_known_again(self, nodes) -> None:
+        one, _ = nodes
+        await one.append([created()])
+        cids = ["x" * n + "\N{ROBOT FACE}" * 60 for n in range(4)]
+        for cid in cids:
+            await one.append([event(cid)])
+        again = [stored((await one.append([event(cid)]))[0]) for cid in cids]
+        assert [outcome.dup for outcome in again] == [True] * 4
+        assert (one.counts.repeated, one.counts.unknown) == (4, 0)
+
+
 class TestTwoNodes:
     """Nodes that append to one conversation make one log."""
 

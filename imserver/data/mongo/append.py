@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bson.errors import BSONError
-from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Append, Outcome, Stored, Unresolved
@@ -46,6 +46,7 @@ from imserver.data.mongo.plan import (
     repeated,
 )
 from imserver.data.mongo.records import Records
+from imserver.data.mongo.rows import Document
 from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 
@@ -66,8 +67,8 @@ class _Batch:
     Attributes:
         events: all of it.
         outcomes: what became of each event; known before ``begin``.
+        may_be_stored: some of it is stored by now, or may be.
         stored: those of its cids that were found; None as long as none was looked for.
-        own: where this batch has stored each cid, or may have.
         told: the cids that were answered as new: what has one of them again is a repeat.
         changed: conversations whose members it may have changed.
     """
@@ -77,7 +78,9 @@ class _Batch:
         self.outcomes: list[Outcome] = [Unresolved()] * len(events)
         self.begin = 0
         self.stored: dict[Key, Event] | None = None
-        self.own: dict[Key, set[int]] = {}
+        self.may_be_stored = False
+        self._begun: list[Insert] = []
+        self._own: set[tuple[Key, int]] = set()
         self.told: set[Key] = set()
         self.changed: set[ConversationName] = set()
 
@@ -85,25 +88,19 @@ class _Batch:
         """Return the events whose outcomes are not known, with their places in the batch."""
         return list(enumerate(self.events[self.begin :], self.begin))
 
-    @property
-    def may_be_stored(self) -> bool:
-        """Whether any of it is stored by now, or may be."""
-        return bool(self.own)
-
     def note_own(self, inserts: Sequence[Insert]) -> None:
         """Take note that this batch has stored these, or may have."""
-        for insert in inserts:
-            asked = self.events[insert.nth]
-            self.own.setdefault(key_of(asked), set()).add(insert.outcome.event.seq)
-            if "change" in insert.document:
-                self.changed.add(asked.conv)
+        self.may_be_stored = self.may_be_stored or bool(inserts)
+        self._begun.extend(inserts)
+        self.changed.update([i.asked.conv for i in inserts if "change" in i.document])
 
     def settle(self, plan: Plan, end: int) -> None:
         """Take in that a plan was carried out up to ``end``, the index of the first event that is left."""
-        for insert in plan.inserts:
-            if insert.nth < end:
-                self.outcomes[insert.nth] = insert.outcome
-                self.told.add(key_of(self.events[insert.nth]))
+        done = [insert for insert in plan.inserts if insert.nth < end]
+        for insert in done:
+            self.outcomes[insert.nth] = insert.outcome
+        if end < len(self.events):  # else nothing is left that could be a repeat
+            self.told.update([key_of(insert.asked) for insert in done])
         for index, outcome in plan.outcomes.items():
             if index < end:
                 self.outcomes[index] = self._found(index, outcome)
@@ -118,9 +115,14 @@ class _Batch:
         if not isinstance(outcome, Stored):
             return outcome
         key = key_of(self.events[index])
-        is_new = key not in self.told and outcome.event.seq in self.own.get(key, ())
+        is_new = key not in self.told and self._is_own(key, outcome.event.seq)
         self.told.add(key)
         return Stored(outcome.epoch, outcome.event, dup=not is_new)
+
+    def _is_own(self, key: Key, seq: int) -> bool:
+        self._own.update([(key_of(i.asked), i.outcome.event.seq) for i in self._begun])
+        self._begun.clear()
+        return (key, seq) in self._own
 
     def _repeat(self, index: int, first: int) -> Outcome:
         outcome = self.outcomes[first]
@@ -244,31 +246,37 @@ class Appender:
         """
         documents = [self._bodies.document_of(insert) for insert in inserts]
         try:
-            await self._database.events.insert_many(documents, ordered=True, session=session)
+            answer = await self._database.insert_events(documents, session)
+            count = self._count_of(answer, inserts)
         except ServerSelectionTimeoutError as exc:
             raise StoreUnavailable(f"no primary of the MongoDB set answers: {exc}") from exc
-        except BulkWriteError as exc:
-            count, reason = self._stopped_at(exc, inserts), str(exc)
-        except (PyMongoError, BSONError) as exc:
-            count, reason = None, str(exc)
-        else:
-            count = len(inserts)
+        except (PyMongoError, BSONError, _OutcomeUnknown) as exc:
+            self._note_unknown(batch, inserts)
+            raise _OutcomeUnknown(str(exc)) from exc
         batch.note_own(inserts[:count])
-        if count is None:
-            self._counts.unknown += 1
-            raise _OutcomeUnknown(reason)
         return count
 
-    def _stopped_at(self, exc: BulkWriteError, inserts: list[Insert]) -> int | None:
-        """Return which document a unique index refused, or None if it was not that alone."""
-        details = exc.details
-        [error] = details["writeErrors"] or [{}]
-        if details["writeConcernErrors"] or error.get("code") != _DUPLICATE_KEY:
-            return None
+    def _note_unknown(self, batch: _Batch, inserts: list[Insert]) -> None:
+        batch.note_own(inserts)
+        self._counts.unknown += 1
+
+    def _count_of(self, answer: Document, inserts: list[Insert]) -> int:
+        """Return how many were stored, by the server's answer: all, or those before the first that a unique
+        index refused.
+
+        Raises:
+            _OutcomeUnknown: the answer is another one.
+        """
+        unconfirmed, refused = answer.get("writeConcernError"), answer.get("writeErrors")
+        if not unconfirmed and not refused:
+            return len(inserts)
+        [error] = refused or [{}]
+        if unconfirmed or error.get("code") != _DUPLICATE_KEY:
+            raise _OutcomeUnknown(f"the insert was answered by {unconfirmed or error}")
         index = int(error["index"])
         if "_id" in error.get("keyPattern", ()):
             self._counts.overtaken += 1
-            self.on_overtaken(inserts[index].document["_id"]["c"])
+            self.on_overtaken(inserts[index].asked.conv)
         else:
             self._counts.repeated += 1
         return index

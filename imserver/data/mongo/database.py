@@ -57,6 +57,9 @@ _CONFLICT: Final = 112
 _DATABASE: Final = "imserver"
 _OLDEST: Final = (6, 0)
 _MAJORITY: Final = WriteConcern(w="majority", j=True)
+_ANSWERS: Final[CodecOptions[Document]] = CodecOptions(unicode_decode_error_handler="replace")
+"""A refusal quotes what it refuses, and may cut it within a character."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -263,6 +266,21 @@ class Database:
                 if isinstance(exc.__cause__, OperationFailure) and exc.__cause__.code == _CONFLICT:
                     await self.abandoned.look()
             await asyncio.sleep(_PAUSE_S)
+
+    async def insert_events(self, documents: list[Document], session: Session) -> Document:
+        """Insert events in order, up to the first that is refused, and return the server's answer.
+
+        It is the command itself, in one message: the driver's `insert_many` looks at each document in Python.
+        """
+        return await self._db.command(
+            "insert",
+            self.events.name,
+            documents=documents,
+            ordered=True,
+            writeConcern=_MAJORITY.document,
+            session=session,
+            codec_options=_ANSWERS,
+        )
 
     async def fence(self, session: Session) -> int:
         """Return the fence, a number that rises before anything is done that a log does not show."""

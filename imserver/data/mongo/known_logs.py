@@ -86,8 +86,8 @@ class KnownLogs:
 
     def remember(self, stored: list[Insert], fence: int) -> None:
         """Note the new heads of logs; ``fence`` is as it was before they were stored."""
-        changes = {i.document["_id"]["c"]: i for i in stored if "change" in i.document}
-        for conv, last in {insert.document["_id"]["c"]: insert for insert in stored}.items():
+        changes = {i.asked.conv: i for i in stored if "change" in i.document}
+        for conv, last in {insert.asked.conv: insert for insert in stored}.items():
             known = self._logs.get(conv)
             log = known.log if known else Log(last.outcome.epoch, 0, 1, None)
             change = changes.get(conv)
@@ -103,7 +103,7 @@ class KnownLogs:
         if fence != self.fence:
             await self.on_fence(session)
         self.fence = fence
-        convs = {insert.document["_id"]["c"] for insert in stored}
+        convs = {insert.asked.conv for insert in stored}
         doubtful = [conv for conv in convs if self._logs[conv].fence != fence]
         if not doubtful:
             return []
@@ -121,7 +121,7 @@ class KnownLogs:
         return [
             insert
             for insert in stored
-            if insert.outcome.event.seq < floors.get(insert.document["_id"]["c"], 1)
+            if insert.outcome.event.seq < floors.get(insert.asked.conv, 1)
         ]
 
 

@@ -9,7 +9,7 @@ since an event that is stored already is answered with its place, whatever has b
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from imserver.core.model import (
     Append,
@@ -22,6 +22,7 @@ from imserver.core.model import (
     Outcome,
     Outdated,
     Recall,
+    Refers,
     Stored,
     Taken,
 )
@@ -48,10 +49,11 @@ class Log(NamedTuple):
     changed: int = 0
 
 
-class Insert(NamedTuple):
+class Insert(Struct, frozen=True, gc=False):
     """An event that is to be stored: where in the batch it stands, and its document."""
 
     nth: int
+    asked: Append
     document: Document
     outcome: Stored
 
@@ -159,18 +161,27 @@ def _is_outdated(draft: _Draft, asked: Append) -> bool:
 
 
 def _insert(draft: _Draft, index: int, asked: Append) -> Insert:
-    change = asked.change if isinstance(asked.change, MembershipChange) else None
-    if not draft.exists and change is None:
-        change = Created(dict.fromkeys(direct_members(asked.conv), Role.MEMBER), open=False)
-    draft.exists = True
     draft.head += 1
-    if isinstance(change, Deleted):
-        draft.refusal = Missing()
-    if change is not None:
-        draft.changed = draft.head
-    does = None if change is None else change_document(change, epoch=draft.epoch)
+    document = event_document(asked, draft.head)
+    if asked.change is not None or not draft.exists:
+        _change(draft, asked, document)
     event = Event(
         draft.head, asked.ts, asked.sender, asked.cid, asked.kind, Raw(asked.body), asked.ref
     )
-    stored = Stored(draft.epoch, event, dup=False)
-    return Insert(index, event_document(asked, draft.head, does), stored)
+    return Insert(index, asked, document, Stored(draft.epoch, event, dup=False))
+
+
+def _change(draft: _Draft, asked: Append, document: Document) -> None:
+    """Have an event's document say what it does to the members, or which file it refers to."""
+    change = asked.change
+    if isinstance(change, Refers):
+        document["file"] = change.file
+    if not isinstance(change, MembershipChange):
+        if draft.exists:
+            return
+        change = Created(dict.fromkeys(direct_members(asked.conv), Role.MEMBER), open=False)
+    draft.exists = True
+    draft.changed = draft.head
+    if isinstance(change, Deleted):
+        draft.refusal = Missing()
+    document["change"] = change_document(change, epoch=draft.epoch)

@@ -12,7 +12,6 @@ from imserver.core.model import (
     Deleted,
     Member,
     MembershipChange,
-    Refers,
     Removed,
     RobotRecord,
 )
@@ -35,8 +34,8 @@ def between(conv: str, after: int, before: int | None = None) -> Document:
     return {"$gt": place(conv, after), "$lt": end}
 
 
-def event_document(asked: Append, seq: int, change: Document | None) -> Document:
-    """Return an event as it is stored; ``change`` is what it does to the members, until that is done."""
+def event_document(asked: Append, seq: int) -> Document:
+    """Return an event as it is stored, but for what it changes or refers to."""
     document = {
         "_id": {"c": asked.conv, "s": seq},
         "ts": asked.ts,
@@ -47,10 +46,6 @@ def event_document(asked: Append, seq: int, change: Document | None) -> Document
     }
     if asked.ref is not None:
         document["ref"] = asked.ref
-    if isinstance(asked.change, Refers):
-        document["file"] = asked.change.file
-    if change is not None:
-        document["change"] = change
     return document
 
 

@@ -44,6 +44,9 @@ from imserver.data.store import Administration, Boots
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 
 _BATCH_EVENTS_MAX: Final = 1_000
+_BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Calls that together have larger bodies go one after the other: a message to MongoDB has 16 MiB at most."""
+
 _PROBE_S: Final = 3.0
 _log: Final = logging.getLogger(__name__)
 
@@ -252,10 +255,11 @@ class MongoStore:
             raise StoreUnavailable("the store is closed")
 
     def _take_batch(self) -> list[_Call]:
-        count = size = 0
+        count = events = size = 0
         for call in self._waiting:
-            size += len(call.events)
-            if count and size > _BATCH_EVENTS_MAX:
+            events += len(call.events)
+            size += sum([len(event.body) for event in call.events])
+            if count and (events > _BATCH_EVENTS_MAX or size > _BATCH_BYTES_MAX):
                 break
             count += 1
         taken, self._waiting = self._waiting[:count], self._waiting[count:]

@@ -39,16 +39,7 @@ MUTANTS = (
     Mutant(
         "acks when the primary alone has it",
         (
-            Change(
-                _APPEND,
-                "await self._database.events.insert_many(",
-                "await self._database.events.with_options(write_concern=_ONE).insert_many(",
-            ),
-            Change(
-                _APPEND,
-                "\n_ROUND_S",
-                "\nfrom pymongo import WriteConcern; _ONE = WriteConcern(1)\n_ROUND_S",
-            ),
+            Change(_DATABASE, "writeConcern=_MAJORITY.document", 'writeConcern={"w": 1}'),
             Change(_LOGS, "        if not stored:\n", "        if True:\n"),
         ),
         "primary alone,primary alone,primary alone",
