@@ -187,6 +187,25 @@ async def test_a_call_that_waits_at_a_primary_which_has_had_a_successor_is_given
         await database.aclose()
 
 
+@pytest.mark.process
+@pytest.mark.timeout(90)
+async def test_an_insert_that_is_given_up_so_is_looked_for(
+    three: MongoSet, nodes: list[MongoStore]
+) -> None:
+    one, _ = nodes
+    old = await asyncio.to_thread(three.wait_for_primary)
+    waits = {"blockConnection": True, "blockTimeMS": 1_000 * FOREVER_S}
+    await asyncio.to_thread(three.fail, ["insert"], **waits)
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        appending = group.create_task(one.append([event("given up", sender=R2)]))
+        while not await asyncio.to_thread(three.is_asked, old, "insert", "events"):
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(three.step_down, 5)
+    [outcome] = appending.result()
+    assert isinstance(outcome, Stored) and not outcome.dup
+    assert one.counts.unknown == 1
+
+
 async def _raised(work: Awaitable[None]) -> BaseException | None:
     try:
         await work

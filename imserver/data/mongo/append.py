@@ -250,6 +250,10 @@ class Appender:
             count = self._count_of(answer, inserts)
         except ServerSelectionTimeoutError as exc:
             raise StoreUnavailable(f"no primary of the MongoDB set answers: {exc}") from exc
+        except asyncio.CancelledError:
+            # Perhaps only this call ends, since another primary was elected.
+            self._note_unknown(batch, inserts)
+            raise
         except (PyMongoError, BSONError, _OutcomeUnknown) as exc:
             self._note_unknown(batch, inserts)
             raise _OutcomeUnknown(str(exc)) from exc
