@@ -23,6 +23,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from imserver.core.errors import Refusal
 from imserver.core.model import Append, Outcome, Run, Stored
 from imserver.logic.appenders import Appenders
@@ -54,28 +56,20 @@ class _Lane:
         self.queue = FairQueue()
 
 
-class _Counted:
+class _Counted(Struct, eq=False):
     """A waiter in the committer, whose end its lane may wait for."""
 
-    __slots__ = ("_conv", "_on_settled", "_waiter")
-
-    def __init__(
-        self,
-        conv: ConversationName,
-        waiter: Waiter,
-        on_settled: Callable[[ConversationName], None],
-    ) -> None:
-        self._conv = conv
-        self._waiter = waiter
-        self._on_settled = on_settled
+    conv: ConversationName
+    waiter: Waiter
+    on_settled: Callable[[ConversationName], None]
 
     def on_outcome(self, outcome: Outcome) -> None:
-        self._waiter.on_outcome(outcome)
-        self._on_settled(self._conv)
+        self.waiter.on_outcome(outcome)
+        self.on_settled(self.conv)
 
     def on_refusal(self, refusal: Refusal) -> None:
-        self._waiter.on_refusal(refusal)
-        self._on_settled(self._conv)
+        self.waiter.on_refusal(refusal)
+        self.on_settled(self.conv)
 
 
 class _Doubtful:

@@ -12,8 +12,6 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from msgspec.structs import replace
-
 from imserver.core.clock import Clock
 from imserver.core.errors import STORE_TROUBLE, Refusal
 from imserver.core.model import (
@@ -90,12 +88,11 @@ class Sending:
         _check_frame(frame)
         if session.scopes is not None:  # no retry of what was stored before is answered, either
             permissions.admit(session.scopes, Operation.SEND, checked_name(frame.conv))
-        look = Look(session, frame, body)
-        if self._conversations.is_shared:
-            look = replace(look, number=self._second.next_number())
-            if self._second.holds(session, frame.conv):
-                self._wait(look)
-                return None
+        is_shared = self._conversations.is_shared
+        look = Look(session, frame, body, self._second.next_number() if is_shared else 0)
+        if is_shared and self._second.holds(session, frame.conv):
+            self._wait(look)
+            return None
         conversation = self._conversations.peek(frame.conv)
         role = None if conversation is None else role_of(conversation, session)
         if conversation is None or not self._is_clear(conversation, role, frame):
