@@ -6,6 +6,7 @@ the server restarts. Both are checked by the SHA-256 of the whole.
 
 import asyncio
 import base64
+import errno
 import hashlib
 import mimetypes
 import os
@@ -142,14 +143,15 @@ class FileCalls(KeptCalls):
             ConnectionLost: no progress for ``timeout_s``; a later call goes on where this one stopped.
             FileDamaged: what came is not what the digest says.
             ValueError: the event refers to no file.
+            FileNotFoundError: the directory is not there.
         """
         said = file.body if isinstance(file, Event) else {"file": file}
         if not isinstance(said, dict) or not isinstance(said.get("file"), str):
             raise ValueError("this event refers to no file: its body has none under `file`")  # noqa: TRY004
+        target = _target(path, said)
         where, patience = f"/v1/files/{quote(said['file'], safe='')}", _Patience(timeout_s)
         head = await self._insist(Request("HEAD", where, {}), patience)
         size, etag = int(head.headers["Content-Length"]), head.headers["ETag"]
-        target = _target(Path(path), said)
         # Named after the content, so that parts of two files never meet.
         draft = target.with_name(f".{target.name[:120]}.{etag[1:17]}.part")
         with draft.open("ab") as sink:
@@ -296,8 +298,13 @@ def _told(progress: Progress | None, size: int) -> Callable[[int], None]:
     return tell
 
 
-def _target(path: Path, said: Mapping[str, Any]) -> Path:
+def _target(to: str | Path, said: Mapping[str, Any]) -> Path:
+    path = Path(to)
     if not path.is_dir():
+        directory = path if str(to).endswith("/") else path.parent
+        if not directory.is_dir():
+            reason = "there is no such directory to put the file in"
+            raise FileNotFoundError(errno.ENOENT, reason, str(directory))
         return path
     names = (_bare(str(word)) for word in (said.get("name") or "", said["file"], "file"))
     return path / next(filter(None, names))

@@ -53,7 +53,7 @@ class GroupCalls(KeyCalls):
     async def add_members(self, conv: str, robots: list[str], *, role: str = Role.MEMBER) -> int:
         """Add robots to a group with a role; return the seq of the event that records it."""
         frame = wire.AddMembers(
-            self._id(), names.conversation(conv), _robots(robots), role=Role(role)
+            self._id(), names.conversation(conv), _robots(robots), role=_role(role)
         )
         return (await self._change(frame)).seq
 
@@ -65,7 +65,7 @@ class GroupCalls(KeyCalls):
     async def set_role(self, conv: str, robot: str, role: str) -> int:
         """Make a member ``owner``, ``admin``, ``member`` or ``observer``; return the event's seq."""
         frame = wire.SetRole(
-            self._id(), names.conversation(conv), names.robot_name(robot), Role(role)
+            self._id(), names.conversation(conv), names.robot_name(robot), _role(role)
         )
         return (await self._change(frame)).seq
 
@@ -119,3 +119,10 @@ class GroupCalls(KeyCalls):
 
 def _robots(robots: list[str] | tuple[str, ...]) -> list[str]:
     return [names.robot_name(robot) for robot in robots]
+
+
+def _role(role: str) -> Role:
+    try:
+        return Role(role)
+    except ValueError:
+        raise ValueError(f"role {role!r} must be one of {', '.join(Role)}") from None

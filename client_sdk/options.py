@@ -76,7 +76,8 @@ def websocket_url(url: str) -> str:
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not parts.hostname:
         raise ValueError(
-            f"server address {url!r} must look like ws://host:7400, wss://host or tcp://host:7401"
+            f"server address {url!r} must look like http://host:7400, https://host (ws and wss "
+            "do as well) or tcp://host:7401"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(

@@ -22,3 +22,10 @@ from client_sdk.file_calls import _target
 )
 def test_no_name_and_no_id_leads_out_of_the_directory(tmp_path: Path, said: object, name: str):
     assert _target(tmp_path, said) == tmp_path / name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("to", ["none/", "none/map.png"])
+def test_a_directory_that_is_not_there_is_no_name_for_the_file(tmp_path: Path, to: str):
+    with pytest.raises(FileNotFoundError, match="no such directory") as refused:
+        _target(f"{tmp_path}/{to}", {"file": "id", "name": "map.png"})
+    assert refused.value.filename == str(tmp_path / "none")

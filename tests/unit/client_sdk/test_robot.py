@@ -292,6 +292,10 @@ async def test_groups_are_made_changed_and_ended(server):
             "r2": Role.OBSERVER,
             "r3": Role.MEMBER,
         }
+        with pytest.raises(
+            ValueError, match="'king' must be one of owner, admin, member, observer"
+        ):
+            await r1.set_role(conv, "r2", "king")
         with pytest.raises(Refused, match="observer"):
             await r2.send(conv, "may I?")
         await r3.leave(conv)
