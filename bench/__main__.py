@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -79,10 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if void else 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as every command does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="imserver bench", description=__doc__)
+    parser = _Parser(prog="imserver bench", description=__doc__)
     parser.add_argument(
-        "--set", type=Set, choices=list(Set), default=Set.STANDARD, help="how much is run"
+        "--set", choices=[*map(str, Set)], default="standard", help="how much is run"
     )
     parser.add_argument("--only", action="append", choices=sorted(BY_NAME), metavar="SCENARIO")
     parser.add_argument("--peer", action="append", choices=sorted(PEERS), metavar="PEER")
@@ -113,7 +120,7 @@ def _list() -> int:
 
 
 def _peers_of(scenario: Scenario, options: argparse.Namespace) -> tuple[str, ...]:
-    peers = scenario.peers_in(options.set)
+    peers = scenario.peers_in(Set(options.set))
     if options.only and not peers:
         peers = scenario.peers or scenario.standard or scenario.quick or scenario.cluster
     return tuple(peer for peer in peers if not options.peer or peer in options.peer)
@@ -126,7 +133,7 @@ def _wanted(options: argparse.Namespace, chosen: Sequence[Scenario]) -> set[str]
 def _turns(
     options: argparse.Namespace, chosen: Sequence[Scenario], absent: dict[str, str]
 ) -> Iterator[Turn]:
-    rounds = options.rounds or _ROUNDS[options.set]
+    rounds = options.rounds or _ROUNDS[Set(options.set)]
     for number_ in range(1, rounds + 1):
         for scenario in chosen:
             if number_ > scenario.rounds_max:

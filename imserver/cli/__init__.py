@@ -7,6 +7,7 @@ is one line on standard error. Heavy imports wait inside the commands, so that `
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -32,6 +33,26 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        maintain.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None: ...
+
+
 for _part in (serve, cert, keys, mint, administer, operate, nodes, maintain, migrate):
     _part.add_to(app)
 for _part in (verify, bench, demo):

@@ -78,7 +78,7 @@ class Wanted(NamedTuple):
         Raises:
             WrongUse: the address or the token is malformed, or there is neither a token nor a key.
         """
-        _check_url(self.url)
+        check_url(self.url)
         if self.token:
             return Access(self.url, _name_in(self.token), self.token)
         directory = self.data or DEFAULT_DATA
@@ -122,7 +122,12 @@ def device_name() -> str:
     return f"cli-{os.getpid()}"
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Return if ``url`` is the address of a server.
+
+    Raises:
+        WrongUse: it is not.
+    """
     from client_sdk.address import check_address  # noqa: PLC0415  (loads the client)
 
     try:

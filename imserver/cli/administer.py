@@ -70,7 +70,7 @@ def revoke(
         str | None, typer.Option(metavar="NAME", help="A robot: its key, and all its tokens.")
     ] = None,
 ) -> None:
-    """End a token, or a robot's key and tokens; what was opened with them ends within a second."""
+    """End a token, or a robot's key and tokens. What was opened with them ends within a second."""
     if sum(given is not None for given in (token_id, token, robot)) != 1:
         raise WrongUse("name one thing to revoke: the ID of a token, --token TOKEN or --robot NAME")
 
@@ -91,11 +91,11 @@ def revoke(
 
 def audit(
     data: DataOption = DEFAULT_DATA,
-    lines: Annotated[int, typer.Option(min=1, help="The last N acts.")] = 50,
+    lines: Annotated[int, typer.Option(metavar="N", min=1, help="The last N acts.")] = 50,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what was done to the deployment, by whom and when: the newest last."""
+    """Print what was done to the deployment, by whom and when. The newest comes last."""
 
     async def ask(office: "Office") -> list[RecordedAct]:
         found: list[RecordedAct] = []

@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench(context: typer.Context) -> None:
-    """Measure this server beside others, twenty minutes; `imserver bench --help` lists the options."""
+    """Measure this server beside others, for twenty minutes. `imserver bench --help` lists the options."""
     if not (_PROJECT / "bench" / "__main__.py").exists():
         raise CommandFailed(
             "the bench is not part of the installed package: run it in the project's folder, "

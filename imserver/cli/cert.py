@@ -21,7 +21,9 @@ HostOption = Annotated[
 RobotOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="A client's certificate for this robot instead.")
 ]
-DaysOption = Annotated[int, typer.Option(min=1, max=3_650, help="How long it is good for.")]
+DaysOption = Annotated[
+    int, typer.Option(metavar="N", min=1, max=3_650, help="How long it is good for.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +38,7 @@ def cert(
     robot: RobotOption = None,
     days: DaysOption = 365,
 ) -> None:
-    """Make a certificate for development; print its files, and the SHA-256 to pin it by."""
+    """Make a certificate for development. Prints its files, and the SHA-256 to pin it by."""
     # Imported here: it takes longer to load than most commands to run.
     from imserver.cli.authority import CA_CERTIFICATE, Authority, write  # noqa: PLC0415
 
@@ -45,7 +47,10 @@ def cert(
             "--host is for a server's certificate, --robot for a client's: say one of them"
         )
     now = dt.datetime.fromtimestamp(SystemClock().now_ms() / 1000, dt.UTC)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise WrongUse(f"{out} is no directory; name one, or a new path, with --out") from None
     authority = Authority.in_folder(out, now)
     if robot is None:
         made = authority.for_server(host or HOSTS, now=now, days=days)

@@ -48,8 +48,11 @@ def first_failure(error: BaseException) -> Failure | None:
 
 def _usage(error: TyperException) -> str:
     command = getattr(getattr(error, "ctx", None), "command_path", "imserver")
-    message = error.format_message().rstrip(".?")
-    return f"{message[:1].lower()}{message[1:]}; see {command} --help"
+    text = error.format_message().rstrip(".")
+    message = f"{text[:1].lower()}{text[1:]}"
+    if message.endswith("?"):
+        return f"{message} See {command} --help"
+    return f"{message}; see {command} --help"
 
 
 def _system(error: OSError) -> str:

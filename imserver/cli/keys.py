@@ -67,7 +67,7 @@ def new(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
 
 
 def rotate(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
-    """Add a key, and have it seal from here on; the others go on to open."""
+    """Add a key that seals from here on. The others go on to open."""
     file = ring_file(data, keys)
     key = file.rotate(now_ms=SystemClock().now_ms())
     _record(data, ActKind.SEALING_KEY_ADDED, key)
@@ -77,7 +77,7 @@ def rotate(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
 def list_keys(
     data: DataOption = DEFAULT_DATA, keys: KeysOption = None, store: StoreOption = None
 ) -> None:
-    """Print each key, when it was made, and how many bodies are sealed with it."""
+    """Print when each key was made, and how many bodies it seals."""
     import datetime as dt  # noqa: PLC0415
 
     counts, plain = _uses(data, store)
@@ -98,7 +98,7 @@ def remove(
     keys: KeysOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Take a key out of the ring for good, if no body is sealed with it any more."""
+    """Take a key out of the ring for good. Refused while a body is sealed with it."""
     file = ring_file(data, keys)
     if store is not None:
         import asyncio  # noqa: PLC0415  (loads the engine, and its driver)
@@ -127,7 +127,7 @@ def wipe(data: DataOption = DEFAULT_DATA) -> None:
 
 
 def unseal(data: DataOption = DEFAULT_DATA, keys: KeysOption = None) -> None:
-    """Store all bodies as they were before they were sealed, to do without sealing. No server may run."""
+    """Store all bodies as they were, to do without sealing. No server may run."""
     from imserver.data.sqlite import keys as sqlite_keys  # noqa: PLC0415  (loads the engine)
 
     sqlite_keys.unseal(_database(data), ring_file(data, keys).load())

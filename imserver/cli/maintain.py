@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def check(
     data: DataOption = DEFAULT_DATA, keys: KeysOption = None, store: StoreOption = None
 ) -> None:
-    """Look for damage in the store: gaps, doubles, dangling references. Exit status 1 if there is any."""
+    """Look for damage in the store, such as gaps and doubles. Exit status 1 if there is any."""
     ring = ring_if_any(data, keys)
     report = _check_sqlite(data, ring) if store is None else _check_mongo(store, ring)
     for finding in report.findings:
@@ -58,7 +58,7 @@ def backup(
         typer.Option("--with-key", help="Copy the deployment's key, too: it can make every token."),
     ] = False,
 ) -> None:
-    """Copy the store as it is now into a new directory, whether a server runs or not, and check the copy."""
+    """Copy the store as it is now into a new directory. A server may run meanwhile; the copy is checked."""
     from imserver.data.sqlite import backup as sqlite_backup  # noqa: PLC0415  (loads the engine)
 
     if is_elsewhere(data):
@@ -109,7 +109,7 @@ def accept_loss(
         ),
     ] = False,
 ) -> None:
-    """Go on with a store that lost its end, where there is no backup. Robots are told what is lost."""
+    """Go on with a store that lost its end, without a backup. Robots are told what is lost."""
     if store is not None:
         _accept_loss_in_mongo(store, data, force=force)
         return

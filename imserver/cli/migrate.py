@@ -35,7 +35,7 @@ def migrate(
     ],
     keys: KeysOption = None,
 ) -> None:
-    """Copy everything from a data directory to MongoDB, or back, and compare it by digests."""
+    """Copy a data directory to MongoDB, or back. Everything is compared by digests."""
     import asyncio  # noqa: PLC0415  (most commands need no loop, and no progress to show)
 
     from rich.console import Console  # noqa: PLC0415
@@ -46,7 +46,9 @@ def migrate(
     if not _is_url(source) and not Path(source).is_dir():
         raise CommandFailed(f"{source} is no directory")
     ring = ring_if_any(Path(target if _is_url(source) else source), keys)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    quiet = not console.is_terminal  # where it would leave an empty line behind
+    with Progress(console=console, transient=True, disable=quiet) as progress:
         moved, files, sealing = asyncio.run(_move(source, target, ring, progress))
     typer.echo(
         f"{moved.conversations} conversations, {moved.events} events; "

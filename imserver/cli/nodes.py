@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from imserver.cli.access import CaOption, PinOption, UrlOption, Wanted, client_command
-from imserver.cli.failure import CommandFailed
+from imserver.cli.access import CaOption, PinOption, UrlOption, Wanted, check_url, client_command
+from imserver.cli.failure import CommandFailed, WrongUse
 from imserver.cli.listing import JsonOption, print_rows
 from imserver.cli.options import DEFAULT_URL
 from imserver.cli.text import date_time, printable
@@ -32,7 +32,7 @@ def nodes(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List the nodes of the deployment, as an admin; one that runs alone shows itself."""
+    """List the nodes of the deployment, as an admin. One that runs alone shows itself."""
     reach = wanted.access()
     options = _options(wanted.ca, wanted.pin)
     answer = _get(reach.url, "/v1/nodes", options, {"Authorization": f"Bearer {reach.token}"})
@@ -50,8 +50,13 @@ def health(
     ca: CaOption = None,
     pin: PinOption = None,
 ) -> None:
-    """Ask a server whether it is alive, and say what it answers; exit status 1 if it is not well."""
-    answer = _get(url, "/readyz" if ready else "/healthz", _options(ca, pin), {})
+    """Ask a server whether it is well. Prints what it answers; exit status 1 if it is not."""
+    from client_sdk.errors import Refused  # noqa: PLC0415  (loads the client)
+
+    try:
+        answer = _get(url, "/readyz" if ready else "/healthz", _options(ca, pin), {})
+    except Refused as exc:
+        raise CommandFailed(f"{url} is not well: {exc}") from None
     typer.echo(printable(answer.decode(errors="replace").strip()))
 
 
@@ -78,11 +83,14 @@ def _get(url: str, path: str, options: "Options", headers: dict[str, str]) -> by
 
     from client_sdk.web import Cut, Request, Web  # noqa: PLC0415  (loads the client)
 
+    check_url(url)
+    if url.startswith("tcp"):
+        raise WrongUse(f"{url} is for raw TCP; name the server's HTTP port, as in http://host:7400")
     body = bytearray()
     try:
         web = Web(url, options)
     except ValueError as exc:
-        raise CommandFailed(str(exc)) from None
+        raise WrongUse(str(exc)) from None
     try:
         asyncio.run(web.ask(Request("GET", path, headers, take=body.extend)))
     except Cut as exc:

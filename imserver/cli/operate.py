@@ -42,7 +42,7 @@ def send(
     wanted: Wanted,
     conv: ConversationArgument,
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="The message, or what a file is.")
+        str | None, typer.Argument(metavar="TEXT", help="The message, or what a file is.")
     ] = None,
     *,
     file: Annotated[
@@ -50,12 +50,13 @@ def send(
         typer.Option("--file", metavar="FILE", help="Send a file, of which TEXT is the caption."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="TEXT is a JSON value.")] = False,
-    kind: Annotated[str, typer.Option(help="The kind of the event.")] = "message",
+    kind: Annotated[str, typer.Option(metavar="KIND", help="The kind of the event.")] = "message",
     cid: Annotated[
-        str | None, typer.Option(help="Your own name for it: sending it again is safe.")
+        str | None,
+        typer.Option(metavar="CID", help="Your own name for it: sending it again is safe."),
     ] = None,
 ) -> None:
-    """Send a message, or a file, and print its place, "CONV SEQ", once it is durable."""
+    """Send a message, or a file. Prints its place, "CONV SEQ", once it is durable."""
     where = names.conversation(conv)
     if text is None and file is None:
         raise WrongUse("say what to send: TEXT, or --file FILE, or both")
@@ -80,10 +81,10 @@ def fetch(
     seq: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="The event of kind file.")],
     *,
     to: Annotated[
-        Path, typer.Option("--to", metavar="PATH", help="A file, or a directory that is there.")
-    ] = Path(),
+        str, typer.Option("--to", metavar="PATH", help="A file, or a directory that is there.")
+    ] = ".",
 ) -> None:
-    """Fetch the file that an event refers to, and print where it is, whole and checked."""
+    """Fetch the file that an event refers to. Prints where it is, whole and checked."""
     where = names.conversation(conv)
 
     async def work(client: "Robot") -> None:
@@ -113,10 +114,13 @@ def tail(
     conv: ConversationArgument,
     *,
     after: Annotated[
-        int | None, typer.Option(min=0, help="Begin after this seq; 0 is the whole log.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Begin after this seq; 0 is the whole log."),
     ] = None,
     follow: Annotated[bool, typer.Option(help="Go on with what comes, until Ctrl-C.")] = True,
-    lines: Annotated[int, typer.Option(min=1, max=PAGE, help="Without --after: the last N.")] = 10,
+    lines: Annotated[
+        int, typer.Option(metavar="N", min=1, max=PAGE, help="Without --after: the last N.")
+    ] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Print a conversation's events in order."""
@@ -145,7 +149,7 @@ def robots(wanted: Wanted, *, as_json: JsonOption = False) -> None:
 
 
 def groups(wanted: Wanted, *, as_json: JsonOption = False) -> None:
-    """List the groups: all of them for an admin, else those of the robot."""
+    """List the groups. An admin sees all of them, others see their own."""
 
     async def work(client: "Robot") -> None:
         rows = await client.groups()
@@ -158,7 +162,7 @@ def groups(wanted: Wanted, *, as_json: JsonOption = False) -> None:
 def _as_client(wanted: Wanted, work: Callable[["Robot"], Awaitable[None]]) -> None:
     import asyncio  # noqa: PLC0415  (this and the client take longer to load than most commands to run)
 
-    from client_sdk import Options, Robot  # noqa: PLC0415
+    from client_sdk import ConnectionLost, Options, Robot  # noqa: PLC0415
 
     reach = wanted.access()
 
@@ -179,6 +183,10 @@ def _as_client(wanted: Wanted, work: Callable[["Robot"], Awaitable[None]]) -> No
         asyncio.run(session())
     except ValueError as exc:  # the client refuses a value before anything is sent
         raise WrongUse(str(exc)) from None
+    except ConnectionLost as exc:
+        raise CommandFailed(
+            f"{exc}; is a server there, with TLS (https) or without (http)? --url names it"
+        ) from None
 
 
 async def _events(

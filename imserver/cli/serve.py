@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(in_force: Settings) -> None:
-    """Run a server until SIGTERM or Ctrl-C; prints "ready URL" for each port when it takes connections."""
+    """Run a server until SIGTERM or Ctrl-C. Prints "ready URL" for each port when it takes connections."""
     # Imported here: uvloop and the node's engines take longer to load than `imserver token` to run.
     import asyncio  # noqa: PLC0415
 
@@ -57,7 +57,7 @@ def serve(in_force: Settings) -> None:
 
 
 def check_config(in_force: Settings) -> None:
-    """Print every setting that serve would run with, as a configuration file; passwords are left out."""
+    """Print the settings that serve would run with. It is a configuration file, without passwords."""
     typer.echo(settings.to_toml(settings.masked(in_force)), nl=False)
 
 

@@ -41,7 +41,7 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Judge histories of clients, and the raw log, by the guarantees. Exit status 1 if one is violated."""
+    """Judge histories of clients, and the raw log. Exit status 1 if one of the guarantees is violated."""
     import gc  # noqa: PLC0415
 
     from imserver.verify.history import HistoryUnusable  # noqa: PLC0415  (and the engine behind it)

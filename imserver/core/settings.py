@@ -9,7 +9,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, structs
@@ -386,4 +386,6 @@ def _converted(setting: Setting, value: Any, *, source: str) -> Any:
         return msgspec.convert(value, setting.type)
     except msgspec.ValidationError as exc:
         reason = _without_path(str(exc)).replace("`", "").partition(", got ")[0]
+        if get_origin(setting.type) is Literal:
+            reason = f"Expected {' or '.join(get_args(setting.type))}"
         raise InvalidSettings(f"{setting.key} ({source}): {reason}, got {value!r}") from None

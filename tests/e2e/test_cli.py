@@ -244,6 +244,9 @@ def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     done = imserver("robots", "--url", "http://127.0.0.1:1", "--data", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("imserver: not online within 5 s: cannot connect to")
+    assert done.stderr.endswith(
+        "is a server there, with TLS (https) or without (http)? --url names it\n"
+    )
     assert done.stderr.count("\n") == 1
 
 

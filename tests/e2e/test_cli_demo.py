@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from imserver.data.directory import DataDirectory
 from tests.e2e.server_process import ServerProcess
 
 pytestmark = [
@@ -107,6 +108,14 @@ def test_a_demo_joins_a_running_server(server: ServerProcess) -> None:
     assert process.returncode == 0, out
     assert out.startswith(f"ready {server.url}\n")
     assert server.running
+
+
+def test_a_demo_that_finds_no_server_says_so(tmp_path: Path) -> None:
+    DataDirectory(tmp_path).signing_key()
+    with demo("--url", "http://127.0.0.1:1", "--data", tmp_path, "--seconds", 1) as process:
+        out, _ = process.communicate()
+    assert process.returncode == 1, out
+    assert out.splitlines()[-1].startswith("imserver: no robot came online at http://127.0.0.1:1")
 
 
 def test_a_demo_whose_server_dies_fails_in_one_line(tmp_path: Path) -> None:

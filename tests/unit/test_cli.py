@@ -80,6 +80,16 @@ def test_version_is_the_package_s(run):
     assert run("version") == (0, f"imserver {imserver.__version__}\n", "")
 
 
+def test_the_version_is_an_option_as_well(run):
+    assert run("--version") == run("version")
+
+
+@pytest.mark.parametrize("group", [[], ["keys"]])
+def test_a_list_of_commands_cuts_no_sentence_short(run, group):
+    _, out, _ = run(*group, "--help")
+    assert "..." not in out.partition("Commands:")[2]
+
+
 def test_without_a_command_the_help_is_shown(run):
     status, out, err = run()
     assert (status, err) == (0, "")
@@ -126,6 +136,12 @@ def test_check_config_prints_no_password(run):
         (["send", "g/dock", "{{", "--json"], "must be a JSON value"),
         (["demo", "--url", "http://127.0.0.1:1", "--data", "{data}/none"], "there is no key"),
         (["demo", "--robots", "1"], "--robots"),
+        (["serv"], "Did you mean 'serve'? See imserver --help"),
+        (["check-config", "--durability", "never"], "Expected full or os, got 'never'"),
+        (["health", "--url", "127.0.0.1:7400"], "must look like http://host:7400"),
+        (["health", "--url", "tcp://127.0.0.1:7401"], "name the server's HTTP port"),
+        (["health", "--url", "https://127.0.0.1:1", "--ca", "none.pem"], "none.pem must be a file"),
+        (["cert", "--out", "/dev/null"], "/dev/null is no directory; name one"),
     ],
 )
 def test_wrong_use_ends_in_one_line_and_status_2(run, tmp_path, arguments, says):
@@ -142,6 +158,8 @@ def test_wrong_use_ends_in_one_line_and_status_2(run, tmp_path, arguments, says)
         (["token", "--robot", "r1", "--data", "/dev/null"], "is not a directory"),
         (["check", "--data", "{data}"], "there is no store in"),
         (["serve", "--data", "/dev/null"], "is not a directory"),
+        (["check", "--store", "localhost"], "must begin with mongodb://"),
+        (["migrate", "--from", "{data}", "--to", "mongodb://127.0.0.1:1/"], "there is no store in"),
     ],
 )
 def test_failure_ends_in_one_line_and_status_1(run, tmp_path, arguments, says):
@@ -189,6 +207,24 @@ def options():
         for parameter in command.params
         if parameter.opts[0].startswith("-") and parameter.name != "help"
     ]
+
+
+def values():
+    """Return what commands take besides switches, each behind its command."""
+    group = get_command(cli.app)
+    commands = {**group.commands, **group.commands["keys"].commands}
+    return [
+        (name, parameter)
+        for name, command in sorted(commands.items())
+        for parameter in command.params
+        if not getattr(parameter, "is_flag", False)
+    ]
+
+
+@pytest.mark.parametrize(("command", "parameter"), values())
+def test_what_a_command_takes_has_a_word_in_its_help(command, parameter):
+    assert parameter.metavar, "without one, help shows a type of Python's"
+    assert not parameter.metavar.startswith("["), "help puts brackets around it by itself"
 
 
 def reference(command):

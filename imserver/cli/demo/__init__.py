@@ -33,16 +33,17 @@ def demo(
     ] = None,
     data: DataOption = DEFAULT_DATA,
     robots: Annotated[
-        int, typer.Option(min=2, max=PICKERS_MAX, help="How many robots do the jobs.")
+        int, typer.Option(metavar="N", min=2, max=PICKERS_MAX, help="How many robots do the jobs.")
     ] = 4,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="End after this long instead of at Ctrl-C.")
+        float | None,
+        typer.Option(metavar="S", min=1, help="End after this long instead of at Ctrl-C."),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="With --seconds: leave the server up until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Run a server and a fleet of robots that post, claim and do jobs, until Ctrl-C."""
+    """Run a server and a fleet of robots, until Ctrl-C. They post, claim and do jobs."""
     from imserver.cli.demo import stage  # noqa: PLC0415  (loads client, event loop and view)
 
     if url is not None and not (data / KEY_NAME).is_file():

@@ -79,6 +79,11 @@ class Fleet:
             self._dispatcher.may_post.set()
             scope.spawn(self._outings(outings), name="outings")
 
+    @property
+    def has_received(self) -> bool:
+        """Whether any robot has received anything."""
+        return any(member.reception.received for member in self.members)
+
     def verdict(self) -> str:
         """Return what the robots received, in a sentence."""
         received = sum(member.reception.received for member in self.members)

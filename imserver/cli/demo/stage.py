@@ -17,6 +17,7 @@ from imserver.cli.demo.child import Server, server_process
 from imserver.cli.demo.fleet import CONV, Fleet, Outings
 from imserver.cli.demo.scene import Scene
 from imserver.cli.demo.view import View, view_for
+from imserver.cli.failure import CommandFailed
 from imserver.core.clock import SystemClock
 from imserver.core.tasks import TaskScope
 
@@ -38,7 +39,7 @@ def perform(plan: Plan) -> None:
     """Run the demo; Ctrl-C, SIGTERM and SIGHUP end it in good order.
 
     Raises:
-        CommandFailed: the server did not start, or ended by itself.
+        CommandFailed: the server did not start, ended by itself, or is not at the URL that was named.
         RobotError: a robot is not welcome there.
     """
     # The robots' own remarks (a reconnect) are told by the scene; as log lines they would tear the picture.
@@ -69,6 +70,8 @@ async def _perform(plan: Plan) -> None:
         except asyncio.CancelledError:
             _sum_up(scene, fleet)
             raise
+        if plan.url is not None and not fleet.has_received:
+            raise CommandFailed(f"no robot came online at {plan.url} in time; is a server there?")
         _sum_up(scene, fleet)
         if plan.keep:
             typer.echo(f"the server at {server.url} stays up until Ctrl-C")

@@ -11,6 +11,7 @@ majority is. So each call is a causally consistent session that begins at the la
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -181,6 +182,10 @@ class Database:
             StoreUnavailable: the URL is none, nobody answers there, it is no replica set, or there is no
             store. StoreTooNew: a newer version wrote the database.
         """
+        if not url.startswith(("mongodb://", "mongodb+srv://")):
+            raise StoreUnavailable(
+                "this is no URL of a MongoDB: it must begin with mongodb:// or mongodb+srv://"
+            )
         succession = Succession()
         try:
             client: AsyncMongoClient[Document] = AsyncMongoClient(
@@ -230,7 +235,7 @@ class Database:
         except DuplicateKeyError:
             raise  # an answer, and a definite one
         except (PyMongoError, BSONError) as exc:
-            raise StoreUnavailable(f"MongoDB cannot be asked now: {exc}") from exc
+            raise StoreUnavailable(f"MongoDB cannot be asked now: {_brief(exc)}") from exc
 
     async def snapshot(
         self, pipeline: list[Document], session: Session, *, of: str | None = None
@@ -350,3 +355,9 @@ class Database:
         """Make what is missing; an index that is there already is left as it is."""
         for collection, indexes in _INDEXES.items():
             await self._db[collection].create_indexes(indexes, session=session)
+
+
+def _brief(error: Exception) -> str:
+    """Return what the driver says without what it appends: its timeouts, and all it knows of the topology."""
+    said = str(error).partition(", Timeout: ")[0]
+    return re.sub(r" \(configured timeouts: [^)]*\)", "", said)

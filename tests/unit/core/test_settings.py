@@ -96,7 +96,7 @@ def test_an_unknown_key_is_refused_with_its_nearest_neighbour(sources, wrong, ri
         ({"toml": "[server]\nlisten 5"}, ["not TOML", "line 2"]),
         ({"environ": {"IMSERVER_LIMITS_PAGE_MAX": "x"}}, ["limits.page_max", "int", "'x'"]),
         ({"environ": {"IMSERVER_SERVER_PING_INTERVAL_S": "nan"}}, ["server.ping_interval_s"]),
-        ({"flags": {"store.durability": "none"}}, ["store.durability", "command line", "'none'"]),
+        ({"flags": {"store.durability": "none"}}, ["store.durability", "full or os", "'none'"]),
         ({"flags": {"server.listen": "7400"}}, ["server.listen", "HOST:PORT"]),
         ({"flags": {"server.listen": "host:65536"}}, ["server.listen", "65535"]),
         ({"flags": {"server.listen": "::1:7400"}}, ["server.listen", "HOST:PORT"]),
