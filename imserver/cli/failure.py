@@ -12,6 +12,7 @@ from imserver.protocol.names import InvalidName
 
 FAILED = 1
 WRONG_USE = 2
+_DRIVER = ("pymongo", "bson")
 
 
 class Failure(NamedTuple):
@@ -41,6 +42,9 @@ def first_failure(error: BaseException) -> Failure | None:
             return Failure(str(error), WRONG_USE)
         case CommandFailed() | ImserverError():
             return Failure(str(error), FAILED)
+        case ModuleNotFoundError(name=name) if name and name.partition(".")[0] in _DRIVER:
+            needed = "a store in MongoDB needs its driver: pip install 'imserver[server,cluster]'"
+            return Failure(needed, FAILED)
         case OSError():
             return Failure(_system(error), FAILED)
     return _client_failure(error)

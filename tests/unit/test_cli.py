@@ -1,5 +1,6 @@
 """The commands that need no server: their output, their errors and their exit statuses."""
 
+import os
 import re
 import subprocess
 import sys
@@ -196,6 +197,35 @@ def test_minting_a_token_loads_neither_client_nor_server(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "--store", "mongodb://127.0.0.1:1/"],
+        ["keys", "list", "--store", "mongodb://127.0.0.1:1/"],
+        ["accept-loss", "--store", "mongodb://127.0.0.1:1/"],
+        ["migrate", "--from", ".", "--to", "mongodb://127.0.0.1:1/"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_where_the_driver_of_mongodb_is_missing_the_command_says_so(tmp_path, arguments):
+    program = (
+        "import sys; sys.modules['pymongo'] = sys.modules['bson'] = None; "
+        f"from imserver import cli; sys.exit(cli.run({arguments!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(imserver.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("imserver: a store in MongoDB needs its driver: pip install")
+    assert done.stderr.count("\n") == 1
 
 
 def options():
