@@ -18,6 +18,13 @@ from imserver.protocol.names import clip
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
+def explained(reason: str) -> str:
+    """Return why a value is refused; of one that is none of several words, also where these stand."""
+    if not reason.startswith("Invalid enum value"):
+        return reason
+    return f"{reason}; /schema lists what it may be"
+
+
 class JsonBody(AbstractDTO[Any]):
     """Hands a handler its ``data`` in the shape that its annotation says.
 
@@ -64,7 +71,7 @@ class JsonBody(AbstractDTO[Any]):
         try:
             return decoder.decode(value)
         except _UNDECODABLE as exc:
-            message = f"the request's body does not fit: {clip(str(exc), 300)}"
+            message = f"the request's body does not fit: {explained(clip(str(exc), 300))}"
             raise Refusal(ErrorCode.BAD_FRAME, message) from None
 
 

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
+from imserver.access.http.json_body import explained
 from imserver.access.http.last_answers import LINK
 from imserver.access.refusals import refusal_of
 from imserver.core.errors import Refusal
@@ -141,4 +142,5 @@ def _detail(error: HTTPException) -> str:
 
 def _parts(extra: Any) -> Iterable[str]:
     for part in extra if isinstance(extra, list) else ():
-        yield f"{part.get('key', 'the request')}: {part.get('message', 'wrong')}"
+        reason = explained(str(part.get("message", "wrong")))
+        yield f"{part.get('key', 'the request')}: {reason}"

@@ -60,6 +60,14 @@ async def test_a_key_that_can_be_no_cid_is_refused(api: Api, key: str):
     assert "Idempotency-Key" in answer.json["detail"]
 
 
+async def test_a_word_that_is_none_is_refused_with_where_the_right_ones_stand(api: Api):
+    page = await api.ask("GET", f"{DOCK}/events?view=all", robot="r1")
+    role = await api.ask("PUT", f"{DOCK}/members/r2", robot="r1", body={"role": "king"})
+    for answer in (page, role):
+        assert (answer.status, answer.code) == (400, "bad_frame")
+        assert "/schema lists what it may be" in answer.json["detail"]
+
+
 async def test_an_event_without_key_is_refused(api: Api):
     answer = await api.ask("POST", f"{DOCK}/events", robot="r1", body={"body": "hi"})
     assert (answer.status, answer.code) == (400, "bad_frame")
