@@ -36,6 +36,7 @@ _log = logging.getLogger("imserver.connection")
 WAITING_A_TURN = 128
 """Frames that waited and are handled in one turn of the loop."""
 
+_DID_NOT_WAIT = "too many frames came too fast, and did not wait"
 _EXPECTED = {
     SessionState.FRESH: "say `hello` (or `register`) first",
     SessionState.CHALLENGED: "answer the challenge with `prove` first",
@@ -275,7 +276,8 @@ class Connection(PacedReading):
         toll = self._toll
         if self.session is None:
             toll.charge(size)
-        if self.session is None or type(frame) is Ack:
+            return False
+        if type(frame) is Ack:
             return False
         toll.refused += 1
         self._context.metrics.refused_for_rate.inc()
@@ -286,8 +288,7 @@ class Connection(PacedReading):
         return True
 
     def _close_for_rate(self, retry_after_ms: int | None) -> None:
-        reason = "too many frames came too fast, and did not wait"
-        self.close(CloseCode.OVERLOADED, reason, retry_after_ms=retry_after_ms)
+        self.close(CloseCode.OVERLOADED, _DID_NOT_WAIT, retry_after_ms=retry_after_ms)
 
     def _end(self, code: int, reason: str) -> None:
         self.state = SessionState.CLOSED

@@ -77,26 +77,26 @@ class Tolls:
         wait_s = self._addresses.wait_s(address, now_s) if address else 0.0
         return wait_s if robot is None else max(wait_s, self._robots.wait_s(robot, now_s))
 
-    def charge(self, robot: str | None, address: str, frames: int, size: int) -> float:
-        """Count frames that came; return the seconds until robot and address are within their rates."""
-        return self._charge(robot, address, frames, size, math.inf)
-
-    def charge_others(self, robot: str | None, address: str, frames: int) -> float:
-        """Count frames that are no messages, so far as a pause makes up for them; return the same as if all
-        were counted."""
-        return self._charge(robot, address, frames, 0, self.pause_s_max)
-
-    def _charge(
-        self, robot: str | None, address: str, frames: int, size: int, wait_max_s: float
+    def charge(
+        self,
+        robot: str | None,
+        address: str,
+        frames: int,
+        size: int,
+        *,
+        wait_max_s: float = math.inf,
     ) -> float:
+        """Count frames that came; return the seconds until robot and address are within their rates.
+
+        What they would have to wait for beyond ``wait_max_s`` is in the answer alone, and not counted.
+        """
         now_s, wait_s = self._clock.monotonic_s(), 0.0
         if address:
-            charge = self._addresses.charge
-            wait_s = charge(address, frames, size, now_s, wait_max_s=wait_max_s)
+            wait_s = self._addresses.charge(address, frames, size, now_s, wait_max_s=wait_max_s)
         if robot is None:
             return wait_s
-        charge = self._robots.charge
-        return max(wait_s, charge(robot, frames, size, now_s, wait_max_s=wait_max_s))
+        own_s = self._robots.charge(robot, frames, size, now_s, wait_max_s=wait_max_s)
+        return max(wait_s, own_s)
 
     def take_from(self, address: str, size: int) -> None:
         """Count a request from an address.
@@ -197,11 +197,12 @@ class Toll:
         as refused."""
         tolls = self._tolls
         self._charge_all_but(count, 0)
-        wait_s = tolls.charge_others(self.robot, self._address, count)
-        if wait_s > tolls.pause_s_max:
+        pause_s = tolls.pause_s_max
+        wait_s = tolls.charge(self.robot, self._address, count, 0, wait_max_s=pause_s)
+        if wait_s > pause_s:
             self.refused += count
             self._give(0, 0)
-            return tolls.pause_s_max
+            return pause_s
         self._give_share(is_within=not wait_s)
         return 0.0
 

@@ -130,13 +130,13 @@ class Reader(ReadingConnection):
         count, floor, packed = self._row("page_before", values)
         if floor is not None and before > floor:
             raise hole_in(conv, before - 1)
-        return last_run(self._opened(conv, unpack_all(count, packed)))
+        return last_run(self._opened(conv, count, packed))
 
     def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        values = {"conv": conv, "seqs": encode_json(seqs)}
+        count, packed = self._row("amendments", {"conv": conv, "seqs": encode_json(seqs)})
         return {
             event.ref: event
-            for event in self._events("amendments", conv, values)
+            for event in self._opened(conv, count, packed)
             if event.ref is not None  # always, by the query; here for the type
         }
 
@@ -202,16 +202,12 @@ class Reader(ReadingConnection):
         Raises:
             EventMissing: that one is the first of all.
         """
-        events = self._opened(conv, unpack_all(page.events, page.packed))
+        events = self._opened(conv, page.events, page.packed)
         return run_from(conv, page.before + 1, events) if page.is_torn else events
 
-    def _events(self, name: str, conv: ConversationName, values: _Values) -> list[Event]:
-        count, *_, packed = self._row(name, values)
-        return self._opened(conv, unpack_all(count, packed))
-
-    def _opened(self, conv: ConversationName, events: list[Event]) -> list[Event]:
+    def _opened(self, conv: ConversationName, count: int, packed: bytes) -> list[Event]:
         try:
-            return [opened(conv, event, self._seal) for event in events]
+            return [opened(conv, event, self._seal) for event in unpack_all(count, packed)]
         except SealBroken as exc:
             _log.error("sealing.broken", extra={"path": str(self._path), "reason": str(exc)})
             raise
