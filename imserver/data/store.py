@@ -85,9 +85,11 @@ class EventLog(Protocol):
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
         """Return the event at ``seq``, or None."""
 
-    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        """Return, for each of ``seqs`` that was edited or redacted, the event that decides how it is shown:
-        its redaction if there is one, else its last edit."""
+    async def amendments(
+        self, conv: ConversationName, seqs: Sequence[int], *, until: int
+    ) -> dict[int, Event]:
+        """Return, for each of ``seqs`` that was edited or redacted up to seq ``until``, the event that
+        decides how it is shown there: its redaction if there is one, else its last edit."""
 
     async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
         """Return the seq from which on ``keep`` keeps the log: not below its floor, not beyond its head; 0 if

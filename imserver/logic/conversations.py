@@ -103,7 +103,11 @@ class Upkeep(Protocol):
         """The store was seen to have more of a conversation than is known here."""
 
     async def level(self, conversation: Conversation) -> None:
-        """Return when the conversation is known here as the store has it now, or that cannot be found out."""
+        """Return when the conversation is known here as the store has it now, or as far as its log is whole.
+
+        Raises:
+            StoreUnavailable: that cannot be found out.
+        """
 
 
 class Alone:
@@ -170,6 +174,9 @@ class Conversations:
 
         An ``asker`` that is no member waits for the store also where there is no need to: by the time an
         answer takes, nobody learns which conversations of others there are.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
         """
         while True:
             held = self.peek(name)

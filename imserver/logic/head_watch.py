@@ -62,11 +62,12 @@ class HeadWatch:
         self._look_at(conversation.name for conversation in self._conversations)
 
     async def head(self, conv: ConversationName) -> int:
-        """Return the head of a conversation in the store; 0 if there is none, or that cannot be asked."""
-        try:
-            return (await self._log.heads([conv])).get(conv, 0)
-        except STORE_TROUBLE:
-            return 0
+        """Return the head of a conversation in the store; 0 if there is none.
+
+        Raises:
+            StoreUnavailable: it cannot be asked.
+        """
+        return (await self._log.heads([conv])).get(conv, 0)
 
     async def run(self) -> None:
         """Look at everything now and then, until cancelled."""

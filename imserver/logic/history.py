@@ -1,4 +1,9 @@
-"""Reading the past: pages of a log, as it is or with edits and redactions folded in."""
+"""Reading the past: pages of a log, as it is or with edits and redactions folded in.
+
+A page shows the log as it stood when its reader was judged to be a member, up to the head that this node knew
+then. While the store is read somebody may be removed, and whoever appended may be another node: what stands
+behind that head waits for the next page, and for the next judgement.
+"""
 
 import msgspec
 from msgspec import Raw, structs
@@ -12,7 +17,7 @@ from imserver.logic.send import checked_name, role_of
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.events import AMENDING_KINDS, REDACT, SEQ_MAX, Event
+from imserver.protocol.events import AMENDING_KINDS, REDACT, Event
 from imserver.protocol.limits import Limits
 from imserver.protocol.server_frames import RETENTION, Gap
 
@@ -58,16 +63,17 @@ class HistoryReader:
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.READ, conv)
         assert conversation is not None, "who has a role has a conversation"
-        page = await self._page(frame)
+        head = conversation.head
+        page = await self._page(frame, head)
         await self._tell_gap(session, conversation, frame, page)
         while True:
             if frame.view == "events" or not page:
                 return page
-            shown = await self._fold(frame, page)
+            shown = await self._fold(frame, page, head)
             if shown or session.peer.is_closed:
                 return shown
             frame = _beyond(frame, page)
-            page = await self._page(frame)
+            page = await self._page(frame, head)
 
     def _check(self, frame: History) -> None:
         if frame.after is not None and frame.before is not None:
@@ -99,15 +105,19 @@ class HistoryReader:
             hole = Gap(conv, epoch, from_=first, to=begins - 1, why=RETENTION, id=frame.id)
             session.peer.send(hole)
 
-    async def _page(self, frame: History) -> list[Event]:
+    async def _page(self, frame: History, head: int) -> list[Event]:
         conv = checked_name(frame.conv)
         # A log may hold long runs of edits, which are no messages: they are not read one by one.
         limit = frame.limit if frame.view == "events" else max(frame.limit, SCANNED_MIN)
         bytes_max = self._page_bytes_max
         if frame.after is not None:
+            limit = min(limit, head - frame.after)
+            if limit <= 0:
+                return []
             page = await self._log.read_after(conv, frame.after, limit=limit, bytes_max=bytes_max)
-            return self._fitting(page)
-        before = SEQ_MAX if frame.before is None else frame.before
+            # Where the first were let go, as many come that stand further back.
+            return self._fitting([event for event in page if event.seq <= head])
+        before = head + 1 if frame.before is None else min(frame.before, head + 1)
         page = await self._log.read_before(conv, before, limit=limit, bytes_max=bytes_max)
         return self._fitting(page[::-1])[::-1]
 
@@ -121,7 +131,7 @@ class HistoryReader:
                 return events[:count]
         return events
 
-    async def _fold(self, frame: History, page: list[Event]) -> list[Event]:
+    async def _fold(self, frame: History, page: list[Event], head: int) -> list[Event]:
         """Return a page's messages as they are shown; edits may be larger than what they replace, so that
         fewer fit. They are looked up a few at a time, for the same reason."""
         step = 1 if frame.after is not None else -1  # from the end at which the reader stands
@@ -131,7 +141,7 @@ class HistoryReader:
         for start in range(0, len(kept), LOOKUPS_MAX):
             some = kept[start : start + LOOKUPS_MAX]
             seqs = [event.seq for event in some]
-            amended = await self._log.amendments(checked_name(frame.conv), seqs)
+            amended = await self._log.amendments(checked_name(frame.conv), seqs, until=head)
             for event in (_amended(event, amended.get(event.seq)) for event in some):
                 size += len(memoryview(event.body))
                 is_full = len(shown) == frame.limit or size > self._page_bytes_max

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from imserver.core.errors import STORE_TROUBLE, StoreCorrupt
+from imserver.core.errors import STORE_TROUBLE, StoreCorrupt, StoreUnavailable
 from imserver.core.model import Run
 from imserver.data.store import EventLog
 from imserver.logic.conversations import Conversation, Conversations
@@ -54,7 +54,7 @@ class Intake:
         self._metrics = metrics
         # By the conversation as it is held: one that was dropped and is held anew has a goal of its own.
         self._goals: dict[Conversation, int] = {}
-        self._ends: dict[Conversation, asyncio.Future[None]] = {}
+        self._ends: dict[Conversation, asyncio.Future[Exception | None]] = {}
         self.on_signal = signals.on_signal
         self.on_heard: Callable[[ConversationName, int], None] = _ignore
         self.on_followed: Callable[[ConversationName], None] = _ignore
@@ -90,12 +90,18 @@ class Intake:
             self._spawn(self._fetch(conversation), "intake.fetch")
 
     async def reach(self, conv: ConversationName, seq: int) -> None:
-        """Return when a log is known here up to ``seq``, or cannot be read."""
+        """Return when a log is known here up to ``seq``, or as far as it is whole.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
         self.on_head(conv, seq)
         conversation = self._conversations.known(conv)
         end = None if conversation is None else self._ends.get(conversation)
         if end is not None:
-            await asyncio.shield(end)
+            trouble = await asyncio.shield(end)
+            if trouble is not None:
+                raise StoreUnavailable(str(trouble)) from trouble
 
     async def _bring_to_members(self, conv: ConversationName) -> None:
         """Begin to deliver a group to those of its members that are here."""
@@ -109,6 +115,7 @@ class Intake:
 
     async def _fetch(self, conversation: Conversation) -> None:
         """Read a log from its head here up to the goal, which may move on meanwhile."""
+        trouble: Exception | None = None
         try:
             while conversation.head < self._goals[conversation]:
                 if not await self._fetch_page(conversation):
@@ -119,9 +126,11 @@ class Intake:
             if isinstance(exc, StoreCorrupt):
                 for reader in list(conversation.readers):
                     self._delivery.give_up(reader)
+            else:
+                trouble = exc
         finally:
             del self._goals[conversation]
-            self._ends.pop(conversation).set_result(None)
+            self._ends.pop(conversation).set_result(trouble)
 
     async def _fetch_page(self, conversation: Conversation) -> bool:
         """Read on; False if there is nothing more, or nobody here who holds the conversation."""

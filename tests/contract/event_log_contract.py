@@ -271,7 +271,7 @@ class EventLogContract:
                 event("answer", LINE, ref=1),
             ],
         )
-        found = await store.amendments(LINE, [1, 2, 4])
+        found = await store.amendments(LINE, [1, 2, 4], until=8)
         assert {seq: entry.cid for seq, entry in found.items()} == {2: "e2"}
 
     async def test_a_redaction_stands_against_later_edits(self, store: Store) -> None:
@@ -283,16 +283,27 @@ class EventLogContract:
                 event("late", LINE, kind="edit", ref=1),
             ],
         )
-        found = await store.amendments(LINE, [1])
+        found = await store.amendments(LINE, [1], until=3)
         assert found[1].cid == "gone"
+
+    async def test_what_amends_later_does_not_count_yet(self, store: Store) -> None:
+        edits = [event(f"e{number}", LINE, kind="edit", ref=1) for number in (2, 3)]
+        await store_all(
+            store, [event("m", LINE), *edits, event("gone", LINE, kind="redact", ref=1)]
+        )
+        deciding = [
+            {seq: entry.cid for seq, entry in found.items()}
+            for found in [await store.amendments(LINE, [1], until=until) for until in range(6)]
+        ]
+        assert deciding == [{}, {}, {1: "e2"}, {1: "e3"}, {1: "gone"}, {1: "gone"}]
 
     async def test_amendments_stay_in_their_conversation(self, store: Store) -> None:
         other = ConversationName("d/r1/r3")
         await store_all(store, [event("m", LINE), event("n", other)])
         await store_all(store, [event("e", other, kind="edit", ref=1)])
-        assert await store.amendments(LINE, [1]) == {}
-        assert await store.amendments(YARD, [1]) == {}
-        assert await store.amendments(LINE, []) == {}
+        assert await store.amendments(LINE, [1], until=1) == {}
+        assert await store.amendments(YARD, [1], until=1) == {}
+        assert await store.amendments(LINE, [], until=1) == {}
 
     async def test_what_was_appended_is_seen_at_once(self, store: Store) -> None:
         for number in range(100):

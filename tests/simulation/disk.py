@@ -273,8 +273,10 @@ class SimStore:
     async def read_one(self, conv: ConversationName, seq: int) -> Event | None:
         return await self._read(lambda: self.memory.read_one(conv, seq))
 
-    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        return await self._read(lambda: self.memory.amendments(conv, seqs))
+    async def amendments(
+        self, conv: ConversationName, seqs: Sequence[int], *, until: int
+    ) -> dict[int, Event]:
+        return await self._read(lambda: self.memory.amendments(conv, seqs, until=until))
 
     async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
         self._keep = keep

@@ -119,12 +119,14 @@ class MemoryStore(MemoryCursors, Packing):
             return None
         return log.events[log.place(seq)]
 
-    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
+    async def amendments(
+        self, conv: ConversationName, seqs: Sequence[int], *, until: int
+    ) -> dict[int, Event]:
         wanted = set(seqs)
         log = self._logs.get(conv)
         found: dict[int, Event] = {}
         for event in log.events if log else ():
-            if event.kind in AMENDING_KINDS and event.ref in wanted:
+            if event.seq <= until and event.kind in AMENDING_KINDS and event.ref in wanted:
                 known = found.get(event.ref)
                 if known is None or known.kind != REDACT or event.kind == REDACT:
                     found[event.ref] = event

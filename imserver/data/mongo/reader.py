@@ -65,11 +65,14 @@ class Reader(Packing):
             found = await self._database.events.find_one({"_id": place(conv, seq)}, session=session)
         return None if found is None else self._event_of(found)
 
-    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
+    async def amendments(
+        self, conv: ConversationName, seqs: Sequence[int], *, until: int
+    ) -> dict[int, Event]:
         if not seqs:
             return {}
         wanted = {
             "_id.c": conv,
+            "_id.s": {"$lte": until},
             "ref": {"$in": list(seqs)},
             "kind": {"$in": sorted(AMENDING_KINDS)},
         }

@@ -39,8 +39,10 @@ class LogReads:
             return None
         return page[0] if page and page[0].seq == seq else None
 
-    async def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        return await self._read(Reader.amendments, conv, seqs)
+    async def amendments(
+        self, conv: ConversationName, seqs: Sequence[int], *, until: int
+    ) -> dict[int, Event]:
+        return await self._read(Reader.amendments, conv, seqs, until)
 
     async def first_kept(self, conv: ConversationName, keep: Keep) -> int:
         return await self._read(Reader.first_kept, conv, keep)

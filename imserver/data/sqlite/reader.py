@@ -132,8 +132,11 @@ class Reader(ReadingConnection):
             raise hole_in(conv, before - 1)
         return last_run(self._opened(conv, count, packed))
 
-    def amendments(self, conv: ConversationName, seqs: Sequence[int]) -> dict[int, Event]:
-        count, packed = self._row("amendments", {"conv": conv, "seqs": encode_json(seqs)})
+    def amendments(
+        self, conv: ConversationName, seqs: Sequence[int], until: int
+    ) -> dict[int, Event]:
+        values: _Values = {"conv": conv, "seqs": encode_json(seqs), "until": until}
+        count, packed = self._row("amendments", values)
         return {
             event.ref: event
             for event in self._opened(conv, count, packed)

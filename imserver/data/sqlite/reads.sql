@@ -59,13 +59,14 @@ SELECT count(*),
 FROM span CROSS JOIN events WHERE key BETWEEN first AND last;
 
 -- name: amendments
--- For each seq of the JSON array :seqs that was amended, the deciding event; its `ref` says what it amends.
+-- For each seq of the JSON array :seqs that was amended up to :until, the deciding event; its `ref` says what it
+-- amends.
 WITH
-  log AS (SELECT id FROM conversations WHERE name = :conv),
+  log AS (SELECT id, (id << 38) + :until AS last FROM conversations WHERE name = :conv),
   deciding AS (
     SELECT coalesce(
-      (SELECT max(key) FROM events WHERE conv = log.id AND amends = -asked.value),
-      (SELECT max(key) FROM events WHERE conv = log.id AND amends = asked.value)
+      (SELECT max(key) FROM events WHERE conv = log.id AND amends = -asked.value AND key <= last),
+      (SELECT max(key) FROM events WHERE conv = log.id AND amends = asked.value AND key <= last)
     ) AS key
     FROM log CROSS JOIN json_each(:seqs) AS asked
   )

@@ -56,6 +56,7 @@ class GatedStore(MemoryStore):
 
     Attributes:
         commits, pages, memberships_read, conversations_read, names_read: gates before the answers.
+        pages_before: a gate before a page is read, which shows what was written until it opens.
         fails, page_fails, reads_fail: what the next writes, pages, and reads of a record raise.
         calls: the events of every append that was stored.
         moves: the cursors of every move that was stored.
@@ -66,6 +67,7 @@ class GatedStore(MemoryStore):
         super().__init__(epoch="epoch-1")
         self.commits = Gate()
         self.pages = Gate()
+        self.pages_before = Gate()
         self.memberships_read = Gate()
         self.conversations_read = Gate()
         self.names_read = Gate()
@@ -80,7 +82,7 @@ class GatedStore(MemoryStore):
 
     def open_all(self) -> None:
         """Open every gate."""
-        for gate in (self.commits, self.pages, self.memberships_read):
+        for gate in (self.commits, self.pages, self.pages_before, self.memberships_read):
             gate.open()
         for gate in (self.conversations_read, self.names_read):
             gate.open()
@@ -110,9 +112,16 @@ class GatedStore(MemoryStore):
         self.pages_read += 1
         if self.page_fails:
             raise self.page_fails.pop(0)
+        await self.pages_before.passed()
         events = await super().read_after(conv, after, limit=limit, bytes_max=bytes_max)
         await self.pages.passed()
         return events
+
+    async def read_before(
+        self, conv: ConversationName, before: int, *, limit: int, bytes_max: int
+    ) -> list[Event]:
+        await self.pages_before.passed()
+        return await super().read_before(conv, before, limit=limit, bytes_max=bytes_max)
 
     async def trim(self, conv: ConversationName, below: int, *, limit: int) -> int:
         log = self._logs.get(conv)

@@ -12,6 +12,7 @@ from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Event, Role
 from imserver.protocol.limits import Limits
+from imserver.protocol.names import ConversationName
 from tests.unit.logic.logic_tier import LogicTier
 from tests.unit.logic.recording_peer import value
 
@@ -93,6 +94,42 @@ async def test_only_members_read(tier: LogicTier) -> None:
         assert caught.value.code is ErrorCode.NOT_FOUND
     await tier.groups.add(session, conv, ["r2"], role=Role.OBSERVER)
     assert seqs(await page(tier, stranger, conv)) == [1, 2, 3], "all of it, from before it came"
+
+
+@pytest.mark.parametrize("place", [{"after": 1}, {"after": 0}, {"before": 9}, {}])
+@pytest.mark.parametrize("view", ["events", "messages"])
+async def test_who_is_removed_while_a_page_is_read_gets_nothing_behind_the_removal(
+    tier: LogicTier, place: dict[str, int], view: str
+) -> None:
+    conv, owner = await talked(tier, 2)
+    gone = await tier.session("r2")
+    await tier.groups.add(owner, conv, ["r2"], role=Role.MEMBER)
+    tier.store.pages_before.shut = True
+    reading = tier.spawn(page(tier, gone, conv, view=view, **place), "history")
+    await tier.settle()
+    assert len(tier.store.pages_before) == 1
+    await tier.groups.remove(owner, conv, ["r2"])
+    await tier.send(owner, conv, "secret")
+    await tier.send(owner, conv, "secret", kind="edit", ref=3)
+    tier.store.pages_before.open()
+    events = await reading
+    assert seqs(events) == list(range(events[0].seq, 5))
+    assert shown(events)[-1] == (3, "m3")
+    with pytest.raises(Refusal) as caught:
+        await page(tier, gone, conv, view=view, **place)
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_a_page_ends_at_the_head_also_where_its_beginning_was_let_go(tier: LogicTier) -> None:
+    conv, owner = await talked(tier, 5)
+    tier.store.pages_before.shut = True
+    reading = tier.spawn(page(tier, owner, conv, after=0), "history")
+    await tier.settle()
+    await tier.send(owner, conv, "m7")
+    await tier.store.trim(ConversationName(conv), 4, limit=100)
+    tier.store.pages_before.open()
+    assert seqs(await reading) == [4, 5, 6]
+    assert seqs(await page(tier, owner, conv, after=6)) == [7]
 
 
 async def test_an_edited_message_carries_its_last_body(tier: LogicTier) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from imserver import cluster
+from imserver.core.errors import StoreUnavailable
 from imserver.core.model import (
     Append,
     ConversationRecord,
@@ -36,6 +37,7 @@ class SharedStore(GatedStore):
 
     Attributes:
         heads_asked: how often heads were asked for.
+        heads_fail: what the next questions for heads raise.
         unanswered: so many of the next appends are done, and end without an answer.
         shown: what reads of this record, and of its head, find instead of what is there.
     """
@@ -43,6 +45,7 @@ class SharedStore(GatedStore):
     def __init__(self) -> None:
         super().__init__()
         self.heads_asked = 0
+        self.heads_fail: list[StoreUnavailable] = []
         self.unanswered = 0
         self.shown: ConversationRecord | None = None
         self.on_overtaken: Callable[[ConversationName], None] = lambda _conv: None
@@ -53,6 +56,8 @@ class SharedStore(GatedStore):
 
     async def heads(self, convs: Sequence[ConversationName]) -> dict[ConversationName, int]:
         self.heads_asked += 1
+        if self.heads_fail:
+            raise self.heads_fail.pop(0)
         heads = {conv: self._logs[conv].head for conv in convs if conv in self._logs}
         return heads if self.shown is None else heads | {self.shown.conv: self.shown.head}
 
