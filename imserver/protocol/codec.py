@@ -8,7 +8,7 @@ implements them.
 from typing import Annotated, Any, Final, Protocol, get_args
 
 import msgspec
-from msgspec import Meta, Raw, Struct, structs
+from msgspec import Meta, Raw, Struct, inspect, structs
 
 from imserver.protocol import bodies
 from imserver.protocol.client_frames import ClientFrame
@@ -92,10 +92,31 @@ class _Decoders:
         text = _shortened(str(reason))
         if text.endswith("`$.t`"):
             text = f"unknown type of frame: {text}; `t` is one of {_TYPES}"
+        field = text.rstrip("`").rpartition(".")[2]
+        if text.startswith("Invalid enum value") and field in _CHOICES:
+            text = f"{text}; `{field}` is one of {_CHOICES[field]}"
         return InvalidFrame(text, request_id)
 
 
+def _choices(kind: inspect.Type) -> list[str]:
+    """Return what may stand in a field that takes one of several words."""
+    match kind:
+        case inspect.LiteralType(values=words):
+            return [str(word) for word in words]
+        case inspect.EnumType(cls=words):
+            return [str(word.value) for word in words]
+        case inspect.UnionType(types=(inspect.IntType(), inspect.LiteralType(values=words))):
+            return [*map(str, words), "a number"]
+    return []
+
+
 _TYPES: Final = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in get_args(ClientFrame)))
+_CHOICES: Final = {
+    field.encode_name: ", ".join(choices)
+    for kind in get_args(ClientFrame)
+    for field in inspect.type_info(kind).fields  # type: ignore[attr-defined]
+    if (choices := _choices(field.type))
+}
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 

@@ -167,9 +167,9 @@ BAD: list[tuple[str, Any, int | None, str]] = [
     ("seq below zero", {"t": "ack", "conv": "g/a", "seq": -1}, None, "$.seq"),
     ("limit zero", {"t": "history", "id": 3, "conv": "g/a", "limit": 0}, 3, "$.limit"),
     ("no robots", {"t": "add_members", "id": 3, "conv": "g/a", "robots": []}, 3, "$.robots"),
-    ("no role", {"t": "set_role", "id": 3, "conv": "g/a", "robot": "r", "role": "god"}, 3, "god"),
-    ("view", {"t": "history", "id": 3, "conv": "g/a", "view": "x"}, 3, "$.view"),
-    ("follow word", {"t": "follow", "id": 3, "conv": "g/a", "after": "first"}, 3, "$.after"),
+    ("no role", {"t": "set_role", "id": 3, "conv": "g/a", "robot": "r", "role": "god"}, 3, "owner, admin"),
+    ("view", {"t": "history", "id": 3, "conv": "g/a", "view": "x"}, 3, "events, messages"),
+    ("follow word", {"t": "follow", "id": 3, "conv": "g/a", "after": "first"}, 3, "latest, a number"),
 ]  # fmt: skip
 
 
