@@ -5,6 +5,7 @@ everywhere.
 """
 
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -126,6 +127,9 @@ def tail(
     """Print a conversation's events in order."""
     where = names.conversation(conv)
     show = json_line if as_json else _text_line
+    client_log = logging.getLogger("client_sdk")
+    client_log.addHandler(_Interruptions(logging.INFO))
+    client_log.setLevel(logging.INFO)
 
     async def work(client: "Robot") -> None:
         async for event in _events(client, where, after=after, lines=lines, follow=follow):
@@ -133,6 +137,20 @@ def tail(
 
     with contextlib.suppress(KeyboardInterrupt):  # which is how following ends
         _as_client(wanted, work)
+
+
+class _Interruptions(logging.Handler):
+    """Says on standard error why nothing comes while there is no connection, once for each reason."""
+
+    _told = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts = record.__dict__
+        if record.getMessage() == "robot.disconnected" and facts["state"] == "waiting":
+            problem, told = facts["problem"], self._told
+            self._told = problem
+            if problem != told:
+                typer.echo(f"imserver: disconnected, and trying again: {problem}", err=True)
 
 
 def robots(wanted: Wanted, *, as_json: JsonOption = False) -> None:

@@ -171,6 +171,27 @@ def test_tail_follows_until_ctrl_c(server: ServerProcess, robot: BlockingRobot) 
         watchdog.cancel()
 
 
+@ONE_PROCESS
+def test_tail_says_that_its_connection_is_lost_and_goes_on_when_it_is_back(
+    server: ServerProcess, robot: BlockingRobot
+) -> None:
+    arguments = ["tail", "g/dock", "--after", "0", "--url", server.url, "--data", str(server.data)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*COMMAND, *arguments], stdout=pipe, stderr=pipe, text=True) as tail:
+        assert tail.stdout is not None and tail.stderr is not None
+        watchdog = threading.Timer(TIMEOUT_S, tail.kill)
+        watchdog.start()
+        assert "group_created" in tail.stdout.readline()
+        server.kill()
+        assert tail.stderr.readline().startswith("imserver: disconnected, and trying again: ")
+        server.start()
+        robot.send("g/dock", "live")
+        assert tail.stdout.readline().endswith("r1  message  live\n")
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait() == 0
+        watchdog.cancel()
+
+
 def test_robots_and_groups_are_listed(operate: RunCommand, robot: BlockingRobot) -> None:
     robots: list[list[str]] = []
     while robots[-1:] != [["r1", "yes"]]:  # a node hears within a second whom others hold
