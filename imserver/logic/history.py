@@ -65,7 +65,7 @@ class HistoryReader:
         assert conversation is not None, "who has a role has a conversation"
         head = conversation.head
         page = await self._page(frame, head)
-        await self._tell_gap(session, conversation, frame, page)
+        await self._tell_gap(session, conversation, frame, page, head)
         while True:
             if frame.view == "events" or not page:
                 return page
@@ -74,6 +74,8 @@ class HistoryReader:
                 return shown
             frame = _beyond(frame, page)
             page = await self._page(frame, head)
+            if frame.after is not None:  # backwards nothing is missing but at the end
+                await self._tell_gap(session, conversation, frame, page, head)
 
     def _check(self, frame: History) -> None:
         if frame.after is not None and frame.before is not None:
@@ -88,18 +90,23 @@ class HistoryReader:
             )
 
     async def _tell_gap(
-        self, session: Session, conversation: Conversation, frame: History, page: list[Event]
+        self,
+        session: Session,
+        conversation: Conversation,
+        frame: History,
+        page: list[Event],
+        head: int,
     ) -> None:
         if frame.after is not None:
             first = frame.after + 1
-            if not page or page[0].seq == first:
+            if first > head or (page and page[0].seq == first):
                 return
         else:
             first = 1
             if page and page[0].seq == first:
                 return
         await self._conversations.learn_log(conversation)
-        begins = page[0].seq if page else conversation.floor
+        begins = page[0].seq if page else min(conversation.floor, head + 1)
         if first < begins <= conversation.floor:
             conv, epoch = conversation.name, conversation.epoch
             hole = Gap(conv, epoch, from_=first, to=begins - 1, why=RETENTION, id=frame.id)
@@ -111,9 +118,8 @@ class HistoryReader:
         limit = frame.limit if frame.view == "events" else max(frame.limit, SCANNED_MIN)
         bytes_max = self._page_bytes_max
         if frame.after is not None:
-            limit = min(limit, head - frame.after)
-            if limit <= 0:
-                return []
+            # One at least is read: a log that is damaged right behind the head is told, not taken for level.
+            limit = max(min(limit, head - frame.after), 1)
             page = await self._log.read_after(conv, frame.after, limit=limit, bytes_max=bytes_max)
             # Where the first were let go, as many come that stand further back.
             return self._fitting([event for event in page if event.seq <= head])

@@ -101,7 +101,7 @@ class EventRoutes(Routes):
         """Read a page of the log: forwards from ``after``, backwards from ``before``, else its end."""
         if wait and (wanted.after is None or wanted.view != "events"):
             raise Refusal(ErrorCode.BAD_FRAME, "`wait` goes with `after` and the view `events`")
-        session = request.user
+        session, head = request.user, conversation.head
         events = await self._cases.history.read(session, wanted)
         gap = visit_of(session).gap
         # Who is beyond the head waits for nothing: it learns from `seq` that something is wrong.
@@ -110,10 +110,12 @@ class EventRoutes(Routes):
             poll = Poll(wanted.limit)
             await self._poll(request, conversation, poll, after=wanted.after, wait_s=wait)
             events, gap = poll.events, poll.gap
+        # Not the head of now: who was removed meanwhile does not learn how the log goes on.
+        seen = [event.seq for event in events[-1:]] + ([] if gap is None else [gap.to])
         return Page(
             conversation.name,
             conversation.epoch,
-            conversation.head,
+            max([head, *seen]),
             in_json(events),
             None if gap is None else hole(gap),
         )

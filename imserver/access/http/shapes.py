@@ -115,7 +115,7 @@ class Page(Struct, frozen=True, omit_defaults=True):
     Attributes:
         conv: name of the conversation.
         epoch: epoch of its log; it changes only when the log was restored and may have lost a tail.
-        seq: head of the log, the seq of its last event.
+        seq: head of the log when the page was asked for, or how far it reaches if that is further.
         events: events in log order; none if there is nothing further in the direction asked for.
         gap: what is missing before them, if events in the direction asked for were let go.
     """

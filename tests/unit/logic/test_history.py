@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imserver.core.errors import Refusal
+from imserver.logic.history import SCANNED_MIN
 from imserver.logic.session import Session
 from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Event, Role
 from imserver.protocol.limits import Limits
 from imserver.protocol.names import ConversationName
-from tests.unit.logic.logic_tier import LogicTier
+from imserver.protocol.server_frames import Gap
+from tests.unit.logic.logic_tier import LogicTier, peer_of
 from tests.unit.logic.recording_peer import value
 
 
@@ -130,6 +132,38 @@ async def test_a_page_ends_at_the_head_also_where_its_beginning_was_let_go(tier:
     tier.store.pages_before.open()
     assert seqs(await reading) == [4, 5, 6]
     assert seqs(await page(tier, owner, conv, after=6)) == [7]
+
+
+async def test_a_gap_ends_at_the_head_also_where_more_than_that_was_let_go(tier: LogicTier) -> None:
+    conv, owner = await talked(tier, 2)
+    tier.store.pages_before.shut = True
+    reading = tier.spawn(page(tier, owner, conv, after=0), "history")
+    await tier.settle()
+    await tier.send(owner, conv, "m4")
+    await tier.send(owner, conv, "m5")
+    await tier.store.trim(ConversationName(conv), 5, limit=100)
+    tier.store.pages_before.open()
+    assert seqs(await reading) == []
+    assert seqs(await page(tier, owner, conv, after=3)) == [5]
+    assert [(gap.from_, gap.to) for gap in peer_of(owner).of(Gap)] == [(1, 3), (4, 4)]
+
+
+async def test_what_is_let_go_in_the_middle_of_what_is_scanned_is_told_too(tier: LogicTier) -> None:
+    conv, owner = await talked(tier, 1)
+    for _ in range(SCANNED_MIN):
+        await tier.send(owner, conv, "new", kind="edit", ref=2)
+    for body in ("lost", "kept"):
+        await tier.send(owner, conv, body)
+    scanned = 2 + SCANNED_MIN
+    tier.store.pages_before.shut = True
+    reading = tier.spawn(page(tier, owner, conv, after=2, view="messages"), "history")
+    await tier.settle()
+    tier.store.pages_before.let_one()
+    await tier.settle()
+    await tier.store.trim(ConversationName(conv), scanned + 2, limit=scanned + 2)
+    tier.store.pages_before.open()
+    assert shown(await reading) == [(scanned + 2, "kept")]
+    assert [(gap.from_, gap.to) for gap in peer_of(owner).of(Gap)] == [(scanned + 1, scanned + 1)]
 
 
 async def test_an_edited_message_carries_its_last_body(tier: LogicTier) -> None:

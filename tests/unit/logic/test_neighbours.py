@@ -12,7 +12,7 @@ from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.core.model import Append, Created, Member, Membership, Outcome, Run
 from imserver.logic.doubts import LOOKS, Doubts
 from imserver.logic.session import Session
-from imserver.protocol.client_frames import History, Position
+from imserver.protocol.client_frames import Position
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
@@ -335,43 +335,6 @@ async def test_who_is_removed_elsewhere_while_it_comes_in_receives_nothing_more(
     await nodes.one.send(owner, CONV)
     await nodes.settle()
     assert CONV not in gone.readers and peer_of(gone).seqs(CONV) == []
-
-
-async def test_who_is_removed_elsewhere_while_it_reads_a_page_gets_nothing_behind_that(nodes):
-    await nodes.one.group("a", "r1", "r2")
-    owner, gone = await nodes.one.session("r1"), await nodes.two.session("r2", auto=False)
-    await nodes.settle()
-    nodes.store.pages_before.shut = True
-    reading = nodes.two.spawn(nodes.two.history.read(gone, History(1, CONV, after=0)), "history")
-    await nodes.settle()
-    nodes.bus.is_cut = True
-    await nodes.one.groups.remove(owner, CONV, ["r2"])
-    await nodes.one.send(owner, CONV, "secret")
-    nodes.store.pages_before.open()
-    assert [event.seq for event in await reading] == [1]
-    with pytest.raises(Refusal) as caught:
-        await nodes.two.history.read(gone, History(2, CONV, after=0))
-    assert caught.value.code is ErrorCode.NOT_FOUND
-
-
-async def test_a_page_shows_what_was_stored_elsewhere_unheard_or_is_unavailable(nodes):
-    await nodes.one.group("a", "r1", "r2")
-    first, second = await nodes.one.session("r1"), await nodes.two.session("r2", auto=False)
-
-    async def seqs() -> list[int]:
-        page = await nodes.two.history.read(second, History(1, CONV, after=0))
-        return [event.seq for event in page]
-
-    assert await seqs() == [1]
-    nodes.bus.is_cut = True
-    await nodes.one.send(first, CONV)
-    nodes.store.heads_fail.append(StoreUnavailable("it is not known how far the log is"))
-    with pytest.raises(StoreUnavailable):
-        await seqs()
-    nodes.store.page_fails.append(StoreUnavailable("what is missing here cannot be read"))
-    with pytest.raises(StoreUnavailable):
-        await seqs()
-    assert await seqs() == [1, 2]
 
 
 async def test_who_was_added_unheard_may_send(nodes):

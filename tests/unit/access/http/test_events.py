@@ -1,5 +1,7 @@
 """Sending and reading over HTTP."""
 
+import asyncio
+
 import msgpack
 import pytest
 
@@ -256,3 +258,20 @@ async def test_a_fault_of_the_servers_own_is_logged_and_not_shown(
     assert b"Traceback" not in answer.body
     assert "request.failed" in caplog.messages
     assert "imt1." not in caplog.text
+
+
+@pytest.mark.parametrize("view", ["events", "messages"])
+async def test_who_is_removed_while_a_page_is_read_does_not_learn_how_the_log_goes_on(
+    api: Api, view: str
+):
+    api.node.store.pages_before.shut = True
+    asking = api.ask("GET", f"{DOCK}/events?after=0&view={view}", robot="r2")
+    reading = asyncio.get_running_loop().create_task(asking)
+    while not len(api.node.store.pages_before):
+        await asyncio.sleep(0)
+    owner = session_for(Warrant(RobotName("r1"), 0))
+    await api.node.node.cases.groups.remove(owner, "g/dock", ["r2"])
+    await api.send("r1", DOCK, "secret", key="c1")
+    api.node.store.pages_before.open()
+    page = (await reading).json
+    assert page["seq"] == 1 and [event["seq"] for event in page["events"]] == [1]

@@ -255,7 +255,7 @@ async def test_no_question_scans_a_whole_table(path):
     await (await SqliteStore.open(path)).aclose()
     db = open_for_reading(path)
     names = ("conv", "after", "before", "limit", "bytes_max", "seqs", "name", "names")
-    names += ("events", "body_bytes")
+    names += ("events", "body_bytes", "until")
     values = dict.fromkeys((*names, "robot", "device", "member"), 1)
     for name, sql in load_statements("imserver.data.sqlite", "reads.sql").items():
         steps = [str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", values)]

@@ -1,0 +1,67 @@
+"""What a robot asks for on one node while members are changed on another."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from imserver.core.errors import Refusal, StoreCorrupt, StoreUnavailable
+from imserver.protocol.client_frames import History
+from imserver.protocol.errors import ErrorCode
+from imserver.protocol.names import ConversationName
+from tests.unit.logic.two_nodes import TwoNodes
+
+CONV = ConversationName("g/a")
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[TwoNodes]:
+    async with TwoNodes() as nodes:
+        yield nodes
+
+
+async def test_who_is_removed_elsewhere_while_it_reads_a_page_gets_nothing_behind_that(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    owner, gone = await nodes.one.session("r1"), await nodes.two.session("r2", auto=False)
+    await nodes.settle()
+    nodes.store.pages_before.shut = True
+    reading = nodes.two.spawn(nodes.two.history.read(gone, History(1, CONV, after=0)), "history")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.remove(owner, CONV, ["r2"])
+    await nodes.one.send(owner, CONV, "secret")
+    nodes.store.pages_before.open()
+    assert [event.seq for event in await reading] == [1]
+    with pytest.raises(Refusal) as caught:
+        await nodes.two.history.read(gone, History(2, CONV, after=0))
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_a_page_shows_what_was_stored_elsewhere_unheard_or_is_unavailable(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2", auto=False)
+
+    async def seqs() -> list[int]:
+        page = await nodes.two.history.read(second, History(1, CONV, after=0))
+        return [event.seq for event in page]
+
+    assert await seqs() == [1]
+    nodes.bus.is_cut = True
+    await nodes.one.send(first, CONV)
+    nodes.store.heads_fail.append(StoreUnavailable("it is not known how far the log is"))
+    with pytest.raises(StoreUnavailable):
+        await seqs()
+    nodes.store.page_fails.append(StoreUnavailable("what is missing here cannot be read"))
+    with pytest.raises(StoreUnavailable):
+        await seqs()
+    assert await seqs() == [1, 2]
+
+
+async def test_a_page_that_would_begin_with_damage_found_here_is_no_empty_page(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    first, second = await nodes.one.session("r1"), await nodes.two.session("r2", auto=False)
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.send(first, CONV)
+    nodes.store.page_fails += [StoreCorrupt("event 2 is damaged")] * 2
+    with pytest.raises(StoreCorrupt):
+        await nodes.two.history.read(second, History(1, CONV, after=1))
