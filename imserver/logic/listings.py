@@ -94,19 +94,23 @@ class Listings:
         role = None if conversation is None else role_of(conversation, session)
         permissions.require(role, Operation.LIST_MEMBERS, conv)
         assert conversation is not None, "who has a role has a conversation"
+        # As it stands now: who is removed while it is asked for more sees nothing of what follows.
+        head, members = conversation.head, conversation.members
+        page = {
+            robot: members[robot]
+            for robot in sorted(robot for robot in members if robot > (after or ""))[:limit]
+        }
         acked = await self._cursors.acked(name)
-        page = sorted(robot for robot in conversation.members if robot > (after or ""))[:limit]
-        online = await self._online(page)
+        online = await self._online(list(page))
         return [
             MemberRow(
                 robot=robot,
-                role=conversation.members[robot].role,
+                role=member.role,
                 online=robot in online,
-                since=conversation.members[robot].since,
-                acked=acked.get(robot, 0),
+                since=member.since,
+                acked=min(acked.get(robot, 0), head),
             )
-            for robot in page
-            if robot in conversation.members
+            for robot, member in page.items()
         ]
 
     async def robots(self, session: Session, *, after: str | None, limit: int) -> list[RobotRow]:

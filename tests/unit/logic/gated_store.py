@@ -56,7 +56,7 @@ class GatedStore(MemoryStore):
 
     Attributes:
         commits, pages, memberships_read, conversations_read, names_read: gates before the answers.
-        pages_before: a gate before a page is read, which shows what was written until it opens.
+        pages_before, cursors_before: gates before a read, which shows what was written until they open.
         fails, page_fails, reads_fail: what the next writes, pages, and reads of a record raise.
         calls: the events of every append that was stored.
         moves: the cursors of every move that was stored.
@@ -68,6 +68,7 @@ class GatedStore(MemoryStore):
         self.commits = Gate()
         self.pages = Gate()
         self.pages_before = Gate()
+        self.cursors_before = Gate()
         self.memberships_read = Gate()
         self.conversations_read = Gate()
         self.names_read = Gate()
@@ -84,7 +85,7 @@ class GatedStore(MemoryStore):
         """Open every gate."""
         for gate in (self.commits, self.pages, self.pages_before, self.memberships_read):
             gate.open()
-        for gate in (self.conversations_read, self.names_read):
+        for gate in (self.conversations_read, self.names_read, self.cursors_before):
             gate.open()
 
     async def append(self, events: Sequence[Append]) -> list[Outcome]:
@@ -135,6 +136,10 @@ class GatedStore(MemoryStore):
         found = await super().memberships(robot, device)
         await self.memberships_read.passed()
         return found
+
+    async def acked(self, conv: ConversationName) -> dict[RobotName, int]:
+        await self.cursors_before.passed()
+        return await super().acked(conv)
 
     async def conversation(self, conv: ConversationName) -> ConversationRecord | None:
         self._fail_a_read()

@@ -7,6 +7,7 @@ import pytest
 from imserver.core.errors import Refusal, StoreCorrupt, StoreUnavailable
 from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
+from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName
 from tests.unit.logic.two_nodes import TwoNodes
 
@@ -65,3 +66,22 @@ async def test_a_page_that_would_begin_with_damage_found_here_is_no_empty_page(n
     nodes.store.page_fails += [StoreCorrupt("event 2 is damaged")] * 2
     with pytest.raises(StoreCorrupt):
         await nodes.two.history.read(second, History(1, CONV, after=1))
+
+
+async def test_who_is_removed_elsewhere_while_members_are_listed_sees_nothing_behind_that(nodes):
+    await nodes.one.group("a", "r1", "r2")
+    owner, gone = await nodes.one.session("r1"), await nodes.two.session("r2")
+    await nodes.store.enlist("r3")
+    await nodes.settle()
+    nodes.store.cursors_before.shut = True
+    work = nodes.two.listings.members(gone, CONV, after=None, limit=9)
+    listing = nodes.two.spawn(work, "list")
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.remove(owner, CONV, ["r2"])
+    await nodes.one.groups.add(owner, CONV, ["r3"], role=Role.MEMBER)
+    nodes.one.sessions.ack(owner, CONV, 3)
+    nodes.one.committer._on_flush_due()
+    await nodes.settle()
+    nodes.store.cursors_before.open()
+    assert {row.robot: row.acked for row in await listing} == {"r1": 1, "r2": 0}

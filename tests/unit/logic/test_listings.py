@@ -105,6 +105,27 @@ async def test_only_members_list_members(tier: LogicTier) -> None:
         assert caught.value.code is ErrorCode.NOT_FOUND
 
 
+async def test_who_is_removed_while_members_are_listed_sees_nothing_behind_the_removal(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "r1", "r2")
+    owner, gone = await tier.session("r1"), await tier.session("r2")
+    await tier.store.enlist("r3")
+    tier.store.cursors_before.shut = True
+    listing = tier.spawn(members(tier, gone, conv), "list")
+    await tier.settle()
+    await tier.groups.remove(owner, conv, ["r2"])
+    await tier.groups.add(owner, conv, ["r3"], role=Role.MEMBER)
+    tier.sessions.ack(owner, conv, 3)
+    tier.committer._on_flush_due()
+    await tier.settle()
+    tier.store.cursors_before.open()
+    assert await listing == {
+        "r1": MemberRow("r1", Role.OWNER, online=True, since=1, acked=1),
+        "r2": MemberRow("r2", Role.MEMBER, online=True, since=1, acked=0),
+    }
+
+
 async def test_an_admins_session_lists_the_members_of_every_group(tier: LogicTier) -> None:
     conv = await tier.group("a", "r1")
     assert list(await members(tier, await tier.session("boss", admin=True), conv)) == ["r1"]
