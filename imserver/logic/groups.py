@@ -1,7 +1,7 @@
 """Groups: who belongs to them and with which role. Every change is an event in the group's log.
 
 A robot whose removal or demotion is on its way into the log may not send any more from that moment on, so
-nothing of it can follow the event that removes it.
+nothing of it can follow the event that removes it. Nor does one whose role is changing change anybody else's.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ from imserver.core.model import (
     Deleted,
     MembershipChange,
     Outcome,
+    Outdated,
     Removed,
     Stored,
     Taken,
@@ -86,9 +87,9 @@ class Groups:
         group = await self._admitted(session, conv, Operation.JOIN)
         if group is None or group.deleted or not (group.open or session.robot in group.members):
             raise permissions.not_found(conv)
-        if session.robot in group.members:
-            raise Refusal(ErrorCode.EXISTS, f"{session.robot} is a member of {conv} already")
+        _require_no_member(group, session.robot)
         await self._belonging.require_room(session.robot)
+        _require_no_member(group, session.robot)
         _require_settled(group, session.robot)
         self._check_room(group, 1 + len(group.changing))
         change = Added((session.robot,), Role.MEMBER)
@@ -107,11 +108,10 @@ class Groups:
         self, session: Session, conv: str, robots: Sequence[str], *, role: Role
     ) -> Changed:
         """Add robots that are not members yet; refused if none is new."""
-        group = await self._group(session, conv, Operation.ADD_MEMBERS)
-        if role is Role.OWNER:
-            permissions.require(role_of(group, session), Operation.TOUCH_OWNERS, conv)
+        operation = Operation.TOUCH_OWNERS if role is Role.OWNER else Operation.ADD_MEMBERS
+        group = await self._group(session, conv, operation)
         added = tuple(r for r in await self._registered(robots) if r not in group.members)
-        permissions.require(role_of(group, session), Operation.ADD_MEMBERS, conv)
+        permissions.require(role_of(group, session), operation, conv)
         if not added:
             raise Refusal(ErrorCode.EXISTS, f"all of these robots are members of {conv} already")
         for robot in added:
@@ -151,10 +151,13 @@ class Groups:
             group = await self._load_group(conv)
             if group is None:
                 group = await self._create_unless_there(robot, conv, cid)
-            if group is not None and not group.deleted and robot not in group.members:
+            while group is not None and not group.deleted and _is_outside(group, robot):
                 change = Added((robot,), Role.MEMBER)
                 added = self._event(group.name, robot, events.MEMBERS_ADDED, change, cid=cid)
-                await self._commit(group, added)
+                outcome = await self._commit(group, structs.replace(added, known=group.head))
+                if not isinstance(outcome, Outdated):
+                    break
+                group = await self._load_group(conv)
 
     async def _create_unless_there(
         self, owner: RobotName, name: str, cid: str
@@ -223,8 +226,10 @@ class Groups:
     async def _change(
         self, session: Session, group: Conversation, kind: str, change: MembershipChange
     ) -> Changed:
-        if session.robot in group.revoking and not session.admin:
-            raise permissions.not_found(group.name)
+        if not session.admin:
+            if session.robot in group.revoking:
+                raise permissions.not_found(group.name)
+            _require_settled(group, session.robot)
         losing, changing = Counter(_losing(group, change)), Counter(_changing(change))
         group.revoking += losing
         group.changing += changing
@@ -289,6 +294,16 @@ def _losing(group: Conversation, change: MembershipChange) -> set[RobotName]:
 
 def _changing(change: MembershipChange) -> set[RobotName]:
     return set(change.robots) if isinstance(change, Added) else set()
+
+
+def _is_outside(group: Conversation, robot: RobotName) -> bool:
+    """Tell whether a robot is no member, nor on its way to become one."""
+    return robot not in group.members and robot not in group.changing
+
+
+def _require_no_member(group: Conversation, robot: RobotName) -> None:
+    if robot in group.members:
+        raise Refusal(ErrorCode.EXISTS, f"{robot} is a member of {group.name} already")
 
 
 def _require_settled(group: Conversation, robot: RobotName) -> None:

@@ -22,7 +22,7 @@ from imserver.core.model import (
 )
 from imserver.data.store import EventLog, Registry
 from imserver.logic import permissions
-from imserver.logic.committer import WayIn
+from imserver.logic.committer import CHANGED, WayIn
 from imserver.logic.conversations import Conversation, Conversations
 from imserver.logic.delivery import Spawn
 from imserver.logic.files import Files
@@ -263,6 +263,8 @@ class Sending:
         if target.sender != session.robot:
             role = role_of(conversation, session)
             permissions.require(role, Operation.AMEND_OTHERS, conversation.name)
+            if session.robot in conversation.changing and not session.admin:
+                raise Refusal(ErrorCode.UNAVAILABLE, CHANGED, retry_after_ms=_RETRY_MS)
 
 
 def _is_odd(conversation: Conversation, role: Role | None, frame: Send) -> bool:

@@ -1,5 +1,6 @@
 """What a robot asks for on one node while members are changed on another."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +9,7 @@ from imserver.core.errors import Refusal, StoreCorrupt, StoreUnavailable
 from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
-from imserver.protocol.names import ConversationName
+from imserver.protocol.names import ConversationName, RobotName
 from tests.unit.logic.two_nodes import TwoNodes
 
 CONV = ConversationName("g/a")
@@ -66,6 +67,22 @@ async def test_a_page_that_would_begin_with_damage_found_here_is_no_empty_page(n
     nodes.store.page_fails += [StoreCorrupt("event 2 is damaged")] * 2
     with pytest.raises(StoreCorrupt):
         await nodes.two.history.read(second, History(1, CONV, after=1))
+
+
+async def test_who_is_added_elsewhere_while_it_enrols_keeps_the_role_it_was_given(nodes):
+    await nodes.one.group("a", "r1")
+    await nodes.store.enlist("r2")
+    owner, may_commit = await nodes.one.session("r1"), asyncio.Event()
+    nodes.two.committer.pause = may_commit.wait
+    enrolling = nodes.two.spawn(
+        nodes.two.groups.enrol(RobotName("r2"), [CONV], token_id="token"), "enrol"
+    )
+    await nodes.settle()
+    await nodes.one.groups.add(owner, CONV, ["r2"], role=Role.ADMIN)
+    may_commit.set()
+    await enrolling
+    record = await nodes.store.conversation(CONV)
+    assert record.members[RobotName("r2")].role is Role.ADMIN
 
 
 async def test_who_is_removed_elsewhere_while_members_are_listed_sees_nothing_behind_that(nodes):

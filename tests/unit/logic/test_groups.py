@@ -352,6 +352,44 @@ async def test_an_admin_who_was_demoted_while_it_asked_adds_nobody(tier: LogicTi
     assert (await refused(adding)).code is ErrorCode.FORBIDDEN
 
 
+async def test_an_owner_who_was_demoted_while_it_asked_appoints_no_owner(tier: LogicTier) -> None:
+    conv, sessions = await staffed(tier)
+    await tier.groups.set_role(sessions["owner"], conv, "admin", role=Role.OWNER)
+    tier.store.names_read.shut = True
+    adding = tier.spawn(tier.groups.add(sessions["admin"], conv, ["fresh"], role=Role.OWNER), "add")
+    await tier.settle()
+    await tier.groups.set_role(sessions["owner"], conv, "admin", role=Role.ADMIN)
+    tier.tasks.discard(adding)
+    tier.store.names_read.open()
+    assert (await refused(adding)).code is ErrorCode.FORBIDDEN
+
+
+async def test_an_admin_whose_demotion_is_on_its_way_changes_nothing_behind_it(
+    tier: LogicTier,
+) -> None:
+    conv, sessions = await staffed(tier)
+    results = await asyncio.gather(
+        tier.groups.set_role(sessions["owner"], conv, "admin", role=Role.MEMBER),
+        tier.groups.remove(sessions["admin"], conv, ["member"]),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], Refusal) and results[1].code is ErrorCode.CONFLICT
+    assert "member" in await roles_of(tier, conv)
+
+
+async def test_who_was_added_while_it_joined_keeps_the_role_it_was_given(tier: LogicTier) -> None:
+    conv = await tier.group("a", "r1", is_open=True)
+    owner, new = await tier.session("r1"), await tier.session("r2")
+    tier.store.memberships_read.shut = True
+    joining = tier.spawn(tier.groups.join(new, conv), "join")
+    await tier.settle()
+    await tier.groups.add(owner, conv, ["r2"], role=Role.OWNER)
+    tier.tasks.discard(joining)
+    tier.store.memberships_read.open()
+    assert (await refused(joining)).code is ErrorCode.EXISTS
+    assert (await roles_of(tier, conv))["r2"] == "owner"
+
+
 async def test_of_two_changes_that_end_a_membership_one_may_fail_and_still_nothing_follows(
     tier: LogicTier,
 ) -> None:
@@ -439,6 +477,17 @@ async def test_a_token_that_is_shown_again_brings_nobody_back(
     assert "r1" not in await roles_of(tier, "g/a")
     await tier.groups.enrol(RobotName("r1"), ["g/a"], token_id="another token")
     assert "r1" in await roles_of(tier, "g/a")
+
+
+async def test_who_is_being_added_while_it_enrols_keeps_the_role_it_is_given(
+    tier: LogicTier,
+) -> None:
+    conv, sessions = await staffed(tier)
+    await asyncio.gather(
+        tier.groups.add(sessions["owner"], conv, ["fresh"], role=Role.ADMIN),
+        tier.groups.enrol(RobotName("fresh"), [conv], token_id="token"),
+    )
+    assert (await roles_of(tier, conv))["fresh"] == "admin"
 
 
 async def test_enrolment_into_a_group_that_ended_is_passed_over(tier: LogicTier) -> None:

@@ -266,6 +266,28 @@ async def test_leaders_may_amend_the_messages_of_others(tier: LogicTier, role: R
     assert (await tier.send(leader, conv, kind="redact", ref=sent.seq)).seq == 4
 
 
+async def test_a_leader_whose_demotion_is_on_its_way_amends_nothing_of_others_behind_it(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "boss", "r1", "r2")
+    boss, author, leader = [await tier.session(r) for r in ("boss", "r1", "r2")]
+    await tier.groups.set_role(boss, conv, "r2", role=Role.ADMIN)
+    sent, own = await tier.send(author, conv), await tier.send(leader, conv)
+    tier.store.commits.shut = True
+    demoting = tier.spawn(tier.groups.set_role(boss, conv, "r2", role=Role.MEMBER), "demote")
+    await tier.settle()
+    amending = tier.spawn(refused(tier, leader, conv, kind="edit", ref=sent.seq), "edit")
+    amending_own = tier.spawn(tier.send(leader, conv, kind="edit", ref=own.seq), "edit")
+    await tier.settle()
+    tier.store.commits.open()
+    demoted, refusal = await demoting, await amending
+    tier.tasks.discard(amending)
+    assert (refusal.code, refusal.retry_after_ms) == (ErrorCode.UNAVAILABLE, 500)
+    assert (await amending_own).seq == demoted.seq + 1
+    again = await refused(tier, leader, conv, kind="edit", ref=sent.seq)
+    assert again.code is ErrorCode.FORBIDDEN
+
+
 async def test_members_may_not_amend_the_messages_of_others(tier: LogicTier) -> None:
     conv = await tier.group("a", "r1", "r2")
     author, other = await tier.session("r1"), await tier.session("r2")
