@@ -60,12 +60,14 @@ class Belonging:
         Raises:
             Refusal: ``too_large``.
         """
-        count = self._counts.get(robot)
-        if count is None or (count >= self._most and self._may_look(robot)):
-            count = len(await self._registry.memberships(robot, _ANY_DEVICE))
-            self._remember(robot)
+        while (count := self._counts.get(robot)) is None or (
+            count >= self._most and self._may_look(robot)
+        ):
+            found = len(await self._registry.memberships(robot, _ANY_DEVICE))
+            if self._counts.get(robot) == count:  # else it was found out and counted on meanwhile
+                self._remember(robot)
+                self._counts[robot] = found
         if count >= self._most:
-            self._counts[robot] = count
             raise _full(
                 f"{robot} is in {count} conversations, and {self._most} is the most for who creates or "
                 "joins another; leave some"

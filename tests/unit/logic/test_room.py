@@ -1,5 +1,7 @@
 """What one robot may have: devices online, groups of its making, conversations on a connection."""
 
+import asyncio
+
 import pytest
 
 from imserver.core.errors import Refusal
@@ -7,6 +9,7 @@ from imserver.logic import room
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.limits import Limits
+from imserver.protocol.names import DeviceName, RobotName
 from tests.unit.logic.logic_tier import LogicTier
 
 
@@ -35,6 +38,18 @@ async def test_who_is_in_so_many_conversations_creates_and_joins_no_more() -> No
         session = await tier.session("r1")
         with pytest.raises(Refusal, match="leave some"):
             await tier.groups.join(session, conv)
+
+
+async def test_who_creates_several_at_once_is_in_no_more_than_so_many() -> None:
+    async with LogicTier(limits=Limits(groups_max=2)) as tier:
+        tier.store.memberships_read.shut = True
+        creating = [tier.spawn(tier.group(name, "r1"), "create") for name in "abcd"]
+        await tier.settle()
+        tier.store.memberships_read.open()
+        results = await asyncio.gather(*creating, return_exceptions=True)
+        tier.tasks.difference_update(creating)
+        assert [isinstance(result, Refusal) for result in results].count(True) == 2
+        assert len(await tier.store.memberships(RobotName("r1"), DeviceName("main"))) == 2
 
 
 async def test_others_may_add_it_all_the_same() -> None:
