@@ -98,7 +98,8 @@ class Signals:
         shared = SharedFrame(signal)
         key = (signal.conv, signal.sender, signal.key)
         for reader in conversation.readers:
-            if reader.session.robot != signal.sender:
+            # Who was removed may have yet to take the event that does it; signals do not wait for that.
+            if reader.until is None and reader.session.robot != signal.sender:
                 reader.session.peer.signal(key, shared)
         if signal.key.startswith(SERVERS_OWN):
             self.on_servers_own(signal)

@@ -43,6 +43,19 @@ async def test_a_signal_reaches_every_reader_but_its_own_robot(tier: LogicTier) 
         assert (frame.conv, frame.sender, bytes(frame.body)) == (conv, "r1", BODY)
 
 
+async def test_who_was_removed_hears_no_signal_however_slowly_it_takes_its_removal(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "r1", "r2")
+    owner, gone = await tier.session("r1"), await tier.session("r2", window=1)
+    await tier.groups.remove(owner, conv, ["r2"])
+    await signal(tier, owner, conv)
+    assert heard(gone) == []
+    tier.sessions.ack(gone, conv, 1)
+    assert peer_of(gone).seqs(conv) == [1, 2]
+    assert conv not in gone.readers
+
+
 async def test_a_signal_to_a_conversation_that_is_not_held_arrives_too(tier: LogicTier) -> None:
     conv = await tier.group("a", "r1", "r2")
     for _ in range(3):
