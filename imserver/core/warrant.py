@@ -17,6 +17,7 @@ class Warrant(NamedTuple):
         token_id: its bearer token's; empty for a key or a certificate, and for a token that was got with one:
             it ends with it.
         expires_ms: until when it is good, in milliseconds since 1970; None for as long as the connection is.
+        key: fingerprint of the key that was proven; empty if none was, or that is not known any more.
     """
 
     robot: RobotName
@@ -24,6 +25,7 @@ class Warrant(NamedTuple):
     scopes: Scopes = ALL
     token_id: str = ""
     expires_ms: int | None = None
+    key: str = ""
 
 
 def warrant_of(claims: Claims, scopes: Scopes | None = None) -> Warrant:

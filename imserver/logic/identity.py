@@ -105,7 +105,7 @@ class Identity:
                 f"robot {robot!r} is not registered, or the signature is not its key's over "
                 "`imserver.v1 <server> <nonce> <robot> <device>` of this challenge"
             )
-        return Warrant(robot, now_ms)
+        return Warrant(robot, now_ms, key=key_fingerprint(key))
 
     async def bear(self, hello: Hello, token: str) -> Warrant:
         """Return what the client has shown if the bearer token is good for the name in ``hello``.
@@ -161,7 +161,8 @@ class Identity:
             change=KeyReplaced(old, new),
         )
         before = session.warrant
-        session.warrant = before._replace(since_ms=act.at_ms + 1)  # this session has proven both
+        # This session has proven both.
+        session.warrant = before._replace(since_ms=act.at_ms + 1, key=key_fingerprint(new))
         [is_done] = await self._ledger.perform([act])
         if not is_done:
             session.warrant = before

@@ -137,7 +137,7 @@ class Ledger:
         while page:
             for act in page:
                 if act.number > self._seen and act.kind is ActKind.KEY_ROTATED and act.robot:
-                    self.standing.replace_key(act.robot, act.at_ms)
+                    self.standing.replace_key(act.robot, str(act.facts["old"]), act.at_ms)
             oldest = page[-1].number
             if oldest <= self._seen + 1:
                 break

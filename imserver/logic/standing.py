@@ -8,7 +8,14 @@ when it would have expired, and of a robot there is one time.
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from imserver.core.acts import Act, KeyReplaced, Revoked, RobotEnded, TokenEnded
+from imserver.core.acts import (
+    Act,
+    KeyReplaced,
+    Revoked,
+    RobotEnded,
+    TokenEnded,
+    key_fingerprint,
+)
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.warrant import Warrant
@@ -29,7 +36,7 @@ class Ending(NamedTuple):
 
 
 class _ProofsEnd(NamedTuple):
-    """Until when proofs by key or certificate count no more, and what their bearers are told."""
+    """Until when proofs count no more, and what their bearers are told."""
 
     until_ms: int
     ending: Ending
@@ -49,7 +56,7 @@ class Standing:
         self._clock = clock
         self._tokens: dict[str, int] = {}
         self._robots: dict[RobotName, int] = {}
-        self._proofs: dict[RobotName, _ProofsEnd] = {}
+        self._proofs: dict[tuple[RobotName, str | None], _ProofsEnd] = {}
         self._watchers: list[Callable[[], None]] = []
 
     def watch(self, end_ended: Callable[[], None]) -> None:
@@ -81,20 +88,22 @@ class Standing:
             case RobotEnded():
                 self._robots[robot] = max(act.at_ms, self._robots.get(robot, 0))
                 self._end_proofs(robot, _revoked(robot))
-            case KeyReplaced():
-                self.replace_key(robot, act.at_ms)
+            case KeyReplaced(old=old):
+                self.replace_key(robot, key_fingerprint(old), act.at_ms)
                 return
             case _:
                 return
         self.end_ended()
 
-    def replace_key(self, robot: RobotName, at_ms: int) -> None:
-        """Let proofs by a robot's key that were given until ``at_ms`` count no more; end what that ends."""
-        known = self._proofs.get(robot)
+    def replace_key(self, robot: RobotName, old: str, at_ms: int) -> None:
+        """Let proofs by a robot's ``old`` key that were given until now count no more, nor what was got until
+        ``at_ms`` of which the key is not known; end what that ends."""
+        ending = Ending(CloseCode.KEY_REPLACED, f"{robot} has a new key; prove that one")
+        self._end_proofs(robot, ending, key=old)
+        known = self._proofs.get((robot, ""))
         if known is None or at_ms > known.until_ms:
-            ending = Ending(CloseCode.KEY_REPLACED, f"{robot} has a new key; prove that one")
-            self._proofs[robot] = _ProofsEnd(at_ms, ending)
-            self.end_ended()
+            self._proofs[robot, ""] = _ProofsEnd(at_ms, ending)
+        self.end_ended()
 
     def end_ended(self) -> None:
         """End what was opened on a word that counts no more, and what has expired; forget what may be."""
@@ -112,9 +121,10 @@ class Standing:
             return _revoked(robot)
         if warrant.token_id in self._tokens:
             return Ending(CloseCode.TOKEN_ENDED, "the token was revoked; come with another one")
-        end = None if warrant.token_id else self._proofs.get(robot)
-        if end is not None and since_ms <= end.until_ms:
-            return end.ending
+        for key in (None, warrant.key) if self._proofs and not warrant.token_id else ():
+            end = self._proofs.get((robot, key))
+            if end is not None and since_ms <= end.until_ms:
+                return end.ending
         if warrant.expires_ms is not None and warrant.expires_ms <= self._clock.now_ms():
             return Ending(CloseCode.TOKEN_ENDED, "the token has expired; come with another one")
         return None
@@ -136,13 +146,13 @@ class Standing:
             if ending is not None:
                 session.peer.close(ending.code, ending.reason)
 
-    def _end_proofs(self, robot: RobotName, ending: Ending) -> None:
-        """Have no proof count that was given until now.
+    def _end_proofs(self, robot: RobotName, ending: Ending, *, key: str | None = None) -> None:
+        """Have no proof count that was given until now: by ``key``, or any.
 
-        A revocation is as old as the command that asked for it, and until it is stored the key is good: who
-        proves it meanwhile, again and again, must not stay.
+        An act is as old as the command that asked for it, and until it is stored the key is good: who proves
+        it meanwhile, again and again, must not stay.
         """
-        self._proofs[robot] = _ProofsEnd(self._clock.now_ms(), ending)
+        self._proofs[robot, key] = _ProofsEnd(self._clock.now_ms(), ending)
 
 
 def _revoked(robot: RobotName) -> Ending:

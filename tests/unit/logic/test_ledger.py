@@ -6,7 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from imserver.core.acts import Act, ActKind, KeyReplaced, RecordedAct, RobotEnded, TokenEnded
+from imserver.core.acts import (
+    Act,
+    ActKind,
+    Fact,
+    KeyReplaced,
+    RecordedAct,
+    RobotEnded,
+    TokenEnded,
+    key_fingerprint,
+)
 from imserver.core.audit_settings import AuditSettings
 from imserver.core.model import Enrolment, RobotRecord
 from imserver.core.settings import RetentionSettings
@@ -156,7 +165,8 @@ async def enrol(store: MemoryStore, ledger: Ledger, robot: RobotName) -> None:
 
 def replaced(clock: HandClock, robot: RobotName) -> Act:
     change = KeyReplaced(OLD, NEW)
-    return Act(f"rotate-{robot}", clock.ms, robot, ActKind.KEY_ROTATED, robot, None, {}, change)
+    facts: dict[str, Fact] = {"old": key_fingerprint(OLD), "new": key_fingerprint(NEW)}
+    return Act(f"rotate-{robot}", clock.ms, robot, ActKind.KEY_ROTATED, robot, None, facts, change)
 
 
 async def test_a_change_of_retention_is_on_record_and_no_change_is_not() -> None:

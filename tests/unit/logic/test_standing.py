@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from imserver.core.acts import ActKind, Revoked, RobotEnded
+from imserver.core.acts import ActKind, KeyReplaced, Revoked, RobotEnded, key_fingerprint
 from imserver.core.errors import Refusal
+from imserver.core.model import Enrolment, RobotRecord
 from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.names import RobotName
 from tests.unit.logic.logic_tier import LogicTier
@@ -53,6 +54,22 @@ async def test_who_proves_a_key_while_its_revocation_is_on_its_way_does_not_stay
         tier.clock.ms += 1
         anew = await tier.session("r1")
         assert not anew.peer.is_closed, "who is enrolled anew is let in"
+
+
+async def test_who_proves_a_key_while_its_replacement_is_on_its_way_does_not_stay() -> None:
+    async with LogicTier() as tier:
+        r1, old, new = RobotName("r1"), bytes(32), bytes(range(32))
+        record = RobotRecord(r1, old, tier.clock.ms)
+        await tier.store.register(record, enrolment=Enrolment("t", 0, tier.clock.ms + 1))
+        change = KeyReplaced(old, new)
+        asked = tier.ledger.act(ActKind.KEY_ROTATED, "r1", robot=r1, change=change)
+        tier.clock.ms += 200  # it waits for the disk
+        by_old, by_new = await tier.session("r1", "arm"), await tier.session("r1", "leg")
+        by_old.warrant = by_old.warrant._replace(key=key_fingerprint(old))
+        by_new.warrant = by_new.warrant._replace(key=key_fingerprint(new))
+        await tier.ledger.perform([asked])
+        assert by_old.peer.closed[0] == CloseCode.KEY_REPLACED  # type: ignore[attr-defined]
+        assert not by_new.peer.is_closed, "who has proven both stays"
 
 
 async def test_who_proves_a_key_while_another_node_revokes_it_has_to_prove_it_again() -> None:
