@@ -5,7 +5,9 @@ from imserver.core.model import Enrolment, RobotRecord
 from imserver.protocol.errors import ErrorCode
 
 
-def check_enrolment(enrolment: Enrolment, known: RobotRecord | None, *, is_spent: bool) -> None:
+def check_enrolment(
+    enrolment: Enrolment, known: RobotRecord | None, *, is_spent: bool, is_revoked: bool
+) -> None:
     """Return if the token may bind a key to the name, of which ``known`` is stored.
 
     Raises:
@@ -16,6 +18,10 @@ def check_enrolment(enrolment: Enrolment, known: RobotRecord | None, *, is_spent
             ErrorCode.UNAUTHENTICATED,
             "this enrolment token was used before; each is good for one registration: "
             "ask the operator for a new one",
+        )
+    if is_revoked:
+        raise Refusal(
+            ErrorCode.UNAUTHENTICATED, "the token was revoked; ask the operator for a new one"
         )
     if known is None:
         return

@@ -120,7 +120,7 @@ class Registry(Protocol):
 
         Raises:
             Refusal: ``exists`` if the name is taken by a robot with a key; ``unauthenticated`` if the token
-                was spent before, or is not younger than the robot's revocation.
+                was spent before or revoked, or is not younger than the robot's revocation.
             StoreUnavailable, StoreFailed: as for `EventLog.append`.
         """
 

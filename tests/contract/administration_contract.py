@@ -18,6 +18,7 @@ from imserver.core.acts import (
 from imserver.core.errors import Refusal
 from imserver.core.model import Boot
 from imserver.data.store import BOOTS_MAX, Store
+from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import DeviceName, RobotName
 from tests.contract.records import KEY, MAIN, R1, R2, SPARE, enrolment, robot
 
@@ -108,6 +109,15 @@ class AdministrationContract:
     async def test_a_token_that_is_not_on_record_can_be_revoked(self, store: Store) -> None:
         await store.administration.perform([ended("t", expires=50)])
         assert (await store.administration.revoked()).tokens == {"t": 50}
+
+    async def test_a_revoked_token_registers_nobody(self, store: Store) -> None:
+        await store.administration.perform([made("t"), ended("t"), ended("u")])
+        for token in "tu":
+            with pytest.raises(Refusal, match="revoked") as refused:
+                await store.register(robot("r1"), enrolment=enrolment(token))
+            assert refused.value.code is ErrorCode.UNAUTHENTICATED
+        assert await store.robot(R1) is None
+        await store.register(robot("r1"), enrolment=enrolment("v"))
 
     async def test_what_has_expired_is_forgotten(self, store: Store) -> None:
         await store.administration.perform([ended("t", expires=50), ended("u", expires=51)])

@@ -168,7 +168,9 @@ class MemoryStore(MemoryCursors, Packing):
         self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
         known = self._robots.get(robot.name)
-        check_enrolment(enrolment, known, is_spent=enrolment.token_id in self._spent)
+        token_id, revoked = enrolment.token_id, await self.administration.revoked()
+        is_spent, is_revoked = token_id in self._spent, token_id in revoked.tokens
+        check_enrolment(enrolment, known, is_spent=is_spent, is_revoked=is_revoked)
         if known is not None:
             robot = structs.replace(known, public_key=robot.public_key)
         self._robots[robot.name] = robot

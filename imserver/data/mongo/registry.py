@@ -46,7 +46,8 @@ class Robots:
                 if tried and has_key and known is not None and known.get("token") == token_id:
                     return robot  # by this call, whose answer did not come
                 is_spent = await self._is_spent(token_id, session)
-                check_enrolment(enrolment, record_known, is_spent=is_spent)
+                is_revoked = await self._is_revoked(token_id, session)
+                check_enrolment(enrolment, record_known, is_spent=is_spent, is_revoked=is_revoked)
                 tried = True
                 stored = await self._put(robot, known, token, session)
                 if act is not None:
@@ -124,3 +125,10 @@ class Robots:
         if spent is None:
             spent = await self._database.spent_tokens.find_one({"_id": token_id}, session=session)
         return spent is not None
+
+    async def _is_revoked(self, token_id: str, session: Session) -> bool:
+        # Counted, and not only looked at: of this and a revocation at the same time, one has to try again.
+        found = await self._database.tokens.find_one_and_update(
+            {"_id": token_id}, {"$inc": {"uses": 1}}, session=session
+        )
+        return found is not None and found["revoked_ms"] is not None

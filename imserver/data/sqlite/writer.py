@@ -161,8 +161,10 @@ class Writer:
         self, robot: RobotRecord, *, enrolment: Enrolment, act: Act | None = None
     ) -> RobotRecord:
         with self._transaction():
-            is_spent = self._db.execute(_SQL["is_spent"], (enrolment.token_id,)).get is not None
-            check_enrolment(enrolment, self._robot(robot.name), is_spent=is_spent)
+            token, known = (enrolment.token_id,), self._robot(robot.name)
+            is_spent = self._db.execute(_SQL["is_spent"], token).get is not None
+            is_revoked = self._db.execute(_SQL["is_revoked"], token).get is not None
+            check_enrolment(enrolment, known, is_spent=is_spent, is_revoked=is_revoked)
             # Expired tokens are refused for that alone; the margin is for a clock that was set back.
             self._db.execute(_SQL["forget_expired"], (robot.registered_ms - _DAY_MS,))
             self._db.execute(_SQL["spend"], (enrolment.token_id, enrolment.expires_ms))

@@ -121,6 +121,9 @@ RETURNING name, public_key, registered_ms, revoked_ms;
 -- name: is_spent
 SELECT 1 FROM spent_tokens WHERE id = ?;
 
+-- name: is_revoked
+SELECT 1 FROM tokens WHERE id = ? AND revoked_ms IS NOT NULL;
+
 -- name: spend
 INSERT INTO spent_tokens (id, expires_ms) VALUES (?, ?);
 
