@@ -125,6 +125,14 @@ class Identity:
         await self._registry.ensure_robot(RobotRecord(robot, None, now_ms))
         return warrant
 
+    def check(self, session: Session) -> None:
+        """Return if what a session was opened on counts still.
+
+        Raises:
+            Refusal: ``unauthenticated``.
+        """
+        self._standing.check(session.warrant)
+
     async def rotate(self, session: Session, frame: RotateKey) -> None:
         """Put a new key in the place of the robot's own; what else the old one opened is closed.
 

@@ -9,12 +9,14 @@ from typing import Any, Final
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
+from imserver.access.http.gate import TAKES_BYTES
 from imserver.access.http.visit import session_for
 from imserver.access.use_cases import UseCases
 from imserver.core import tokens
 from imserver.core.errors import Refusal
+from imserver.logic.session import Session
 from imserver.logic.tickets import Grant, fingerprint
 from imserver.protocol.client_frames import Hello
 from imserver.protocol.errors import ErrorCode
@@ -35,6 +37,24 @@ class BearerTokens(AbstractAuthenticationMiddleware):
         super().__init__(app, exclude_from_auth_key=ANYBODY)
         self._identity = cases.identity
         self._tickets = cases.tickets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; it counts as long as the word behind it does, however long its body takes.
+
+        Raises:
+            Refusal: ``unauthenticated``.
+        """
+
+        async def receive_while_it_counts() -> Any:
+            message = await receive()
+            session = scope.get("user")
+            if isinstance(session, Session):
+                self._identity.check(session)
+            return message
+
+        # An upload is ended by others, with what has come of it kept (`Stays`).
+        takes_bytes = scope["route_handler"].opt.get(TAKES_BYTES, False)
+        await super().__call__(scope, receive if takes_bytes else receive_while_it_counts, send)
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
