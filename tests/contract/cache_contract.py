@@ -11,9 +11,9 @@ import pytest
 
 from imserver.data.cache import Cache
 from imserver.protocol.names import ConversationName
+from tests.until import PATIENCE_S
 
 A, B = ConversationName("g/a"), ConversationName("g/b")
-PATIENCE_S = 10
 BYTES_MAX: Final = 64 * 1024
 LOG_BYTES_MAX: Final = 16 * 1024
 

@@ -14,9 +14,9 @@ from imserver.protocol.events import Event
 from imserver.protocol.names import ConversationName
 from imserver.protocol.server_frames import SignalValue
 from imserver.route.router import Router
+from tests.until import PATIENCE_S
 
 A, B = ConversationName("g/a"), ConversationName("g/b")
-PATIENCE_S = 10
 
 
 class Ear:

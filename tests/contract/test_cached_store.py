@@ -25,6 +25,7 @@ from tests.contract.retention_contract import RetentionContract
 from tests.contract.store_contract import any_calls, compare_with_model
 from tests.mongo_server import MongoSet
 from tests.redis_server import RedisServer, redis_process
+from tests.until import PATIENCE_S
 
 ROOMY = 2**30
 _prefixes = itertools.count()
@@ -76,7 +77,7 @@ async def running(redis: RedisServer, prefix: str) -> AsyncIterator[RedisCache]:
     cache = RedisCache(connect(redis.url), prefix=prefix, expire_s=60, budget=budget)
     async with TaskScope() as scope:
         scope.spawn(cache.run(), name="cache")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not cache.is_open:
                 await asyncio.sleep(0.001)
         yield cache
@@ -166,7 +167,7 @@ async def test_a_replica_that_is_behind_when_it_takes_over_changes_no_page(mongo
         async with cached(mongo_set, primary, "test") as before:
             await store_all(cast(Store, before), events(100, LINE))
             await before.read_after(LINE, 0, limit=100, bytes_max=EVERYTHING)
-            async with connect(replica.url) as client, asyncio.timeout(20):
+            async with connect(replica.url) as client, asyncio.timeout(PATIENCE_S):
                 while len(await client.keys("*")) < 8:
                     await asyncio.sleep(0.01)
                 await client.replicaof("NO", "ONE")

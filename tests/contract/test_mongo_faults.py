@@ -44,6 +44,7 @@ from tests.contract.records import (
     whole_log,
 )
 from tests.mongo_server import MongoSet
+from tests.until import PATIENCE_S
 
 LOST_ANSWERS = {
     "the connection breaks before": {"closeConnection": True},
@@ -364,7 +365,7 @@ async def test_a_node_that_dies_in_the_middle_of_a_transaction_holds_nobody_up_f
         session.start_transaction()
         meta = dead.get_default_database().meta
         meta.update_one({"_id": "acts"}, {"$inc": {"n": 1}}, session=session)
-        async with asyncio.timeout(9):  # MongoDB itself would end it after a minute
+        async with asyncio.timeout(PATIENCE_S):  # MongoDB itself would end it after a minute
             await one.administration.perform([replace(act, id="a2")])
         with pytest.raises(OperationFailure):
             session.commit_transaction()
@@ -381,7 +382,7 @@ async def test_what_waits_for_a_dead_nodes_transaction_goes_on_when_another_node
         session.start_transaction()
         boots = dead.get_default_database().boots
         boots.update_one({"_id": R1}, {"$set": {"seen": 1}}, session=session)
-        async with asyncio.timeout(9):  # MongoDB itself would end it after a minute
+        async with asyncio.timeout(PATIENCE_S):  # MongoDB itself would end it after a minute
             await one.boots.note_boot(R1, MAIN, Boot(2, "i"))
         with pytest.raises(OperationFailure):
             session.commit_transaction()
@@ -393,8 +394,8 @@ async def test_a_database_that_does_not_tell_of_transactions_holds_nobody_up(
     mongo_set: MongoSet, nodes: tuple[MongoStore, MongoStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imserver.data.mongo.abandoned.ANSWER_S", 0.1)
-    mongo_set.fail(["aggregate"], blockConnection=True, blockTimeMS=6_000)
-    async with asyncio.timeout(5):
+    mongo_set.fail(["aggregate"], blockConnection=True, blockTimeMS=60_000)
+    async with asyncio.timeout(PATIENCE_S):
         await nodes[0].abandoned.end()
 
 

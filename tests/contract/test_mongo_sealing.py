@@ -42,7 +42,7 @@ from tests.contract.records import (
 from tests.contract.resealing import resealing
 from tests.contract.retention_contract import RetentionContract
 from tests.mongo_server import MongoSet
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 MARK = b"a marked text that must not be readable anywhere"
 COUNT = 300
@@ -271,7 +271,7 @@ async def test_a_key_that_the_store_does_not_know_is_damage(url: str, ring: KeyR
 
 
 async def _once_it_is_known(store: MongoStore) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with suppress(StoreUnavailable):
                 await store.read_one(DOCK, 3)

@@ -161,7 +161,6 @@ async def test_members_are_what_the_log_says_after_a_kill_of_the_primary(
 
 
 @pytest.mark.process
-@pytest.mark.timeout(90)
 async def test_a_call_that_waits_at_a_primary_which_has_had_a_successor_is_given_up(
     three: MongoSet,
 ) -> None:
@@ -188,7 +187,6 @@ async def test_a_call_that_waits_at_a_primary_which_has_had_a_successor_is_given
 
 
 @pytest.mark.process
-@pytest.mark.timeout(90)
 async def test_an_insert_that_is_given_up_so_is_looked_for(
     three: MongoSet, nodes: list[MongoStore]
 ) -> None:

@@ -13,6 +13,7 @@ from imserver.data.mongo.pulse import remembered_in
 from imserver.data.mongo.store import MongoStore
 from tests.contract.records import LINE, event
 from tests.mongo_server import MongoSet
+from tests.until import PATIENCE_S
 
 ACT = Act("a1", 1, "boss", ActKind.LOSS_ACCEPTED)
 
@@ -63,7 +64,7 @@ async def test_the_database_counts_on_while_a_node_appends(
     beating, before = asyncio.create_task(store.pulse.run()), remembered_in(mark)
     for count in (1, 2):
         await store.append([event(f"c{count}", LINE)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while remembered_in(mark) < before + count:
                 await asyncio.sleep(0.01)
     beating.cancel()

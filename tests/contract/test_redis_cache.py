@@ -14,7 +14,6 @@ from imserver.route.redis_client import connect
 from tests.contract.cache_contract import (
     BYTES_MAX,
     LOG_BYTES_MAX,
-    PATIENCE_S,
     A,
     CacheContract,
     kept,
@@ -22,7 +21,7 @@ from tests.contract.cache_contract import (
 from tests.redis_cluster import RedisClusterServers
 from tests.redis_server import RedisServer, redis_process
 from tests.slow_proxy import slow_proxy
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 
 @pytest.fixture(autouse=True)

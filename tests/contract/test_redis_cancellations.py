@@ -86,7 +86,7 @@ async def test_of_the_cache(server, rng, monkeypatch):
         redis = connect_one(proxy.url, deadline_s=PATIENCE_S)
         cache = RedisCache(redis, prefix="test", expire_s=60, budget=budget)
         scope.spawn(cache.run(), name="cache")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not cache.is_open:
                 await asyncio.sleep(0.001)
         for n in range(KEYS):

@@ -13,10 +13,10 @@ from imserver.route.redis import RedisRouter
 from imserver.route.redis_client import connect
 from imserver.route.redis_requests import RedisRequests
 from imserver.route.requests import Unanswered
-from tests.contract.router_contract import PATIENCE_S, Ear
+from tests.contract.router_contract import Ear
 from tests.contract.test_redis_router import made
 from tests.redis_server import RedisServer, redis_process
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 FOREVER_S = 3_600
 

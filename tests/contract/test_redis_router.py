@@ -20,9 +20,9 @@ from imserver.route.redis_carrier import carrier_over
 from imserver.route.redis_client import connect
 from imserver.route.redis_line import RedisLine
 from imserver.route.redis_publisher import QUEUED_BYTES_MAX
-from tests.contract.router_contract import PATIENCE_S, A, B, Ear, RouterContract, run, signal
+from tests.contract.router_contract import A, B, Ear, RouterContract, run, signal
 from tests.redis_server import RedisServer, redis_process
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_recovery import FRAME, flip
 from tests.mongo_server import MongoSet
+from tests.until import PATIENCE_S
 
 pytestmark = [
     pytest.mark.process,
@@ -53,7 +54,7 @@ def robots(tmp_path: Path) -> Callable[[ServerProcess], Robots]:
 async def taken(robot: Robot, *, until: Any) -> list[Event | Gap]:
     """Return what a robot is given up to the event with a body, which is done then."""
     seen: list[Event | Gap] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         async for item in robot.events(gaps=True):
             seen.append(item)
             if isinstance(item, Event):

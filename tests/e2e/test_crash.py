@@ -2,11 +2,11 @@
 
 import asyncio
 
-import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import Fleet, Frame, Peer, together
+from tests.until import PATIENCE_S
 
 ACKS_BEFORE_KILL = 300
 IN_FLIGHT = 50
@@ -64,7 +64,6 @@ async def whole_log(peer: Peer, conv: str) -> list[Frame]:
         log += page
 
 
-@pytest.mark.timeout(60)
 async def test_after_kill_9_under_load_every_acked_event_is_there_once_and_without_gap(
     server: ServerProcess, own_fleet: Fleet
 ) -> None:
@@ -161,7 +160,7 @@ async def test_what_a_device_acked_is_known_after_kill_9_once_a_second_has_passe
         acked: int = rows[0]["acked"]
         return acked
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await stored() < 11:
             await one.settle()
     server.restart()

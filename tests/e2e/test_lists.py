@@ -3,6 +3,7 @@
 import asyncio
 
 from tests.e2e.wire import Fleet, Peer
+from tests.until import PATIENCE_S
 
 
 async def all_rows(peer: Peer, t: str, key: str, **fields: object) -> list[str]:
@@ -55,7 +56,7 @@ async def test_a_row_of_list_members_tells_role_presence_since_and_ack(fleet: Fl
 
     expected = {"robot": member.robot, "role": "member", "online": False}
     expected |= {"since": added["seq"], "acked": added["seq"]}
-    async with asyncio.timeout(10):  # acks are stored a second late at most
+    async with asyncio.timeout(PATIENCE_S):  # acks are stored a second late at most
         while await row() != expected:
             await owner.settle()
 

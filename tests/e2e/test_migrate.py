@@ -84,7 +84,6 @@ def key_ring(path: Path) -> KeyRingFile:
     return file
 
 
-@pytest.mark.timeout(90)
 async def test_everything_goes_along_both_ways(tmp_path: Path, mongo_set: MongoSet) -> None:
     url, home, back = mongo_set.url(), tmp_path / "home", tmp_path / "back"
     home.mkdir()

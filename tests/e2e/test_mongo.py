@@ -76,7 +76,6 @@ async def test_two_servers_on_one_store_make_one_log(
     await peer.until_seq(conv, 4)
 
 
-@pytest.mark.timeout(90)
 async def test_without_its_store_a_server_says_so_and_recovers_by_itself(
     start_server: StartServer,
 ) -> None:

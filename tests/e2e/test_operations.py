@@ -142,7 +142,7 @@ def test_a_second_server_on_the_same_directory_refuses_to_start(server: ServerPr
         [*command, "--data", str(server.data)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
         check=False,
     )
     assert second.returncode != 0

@@ -149,7 +149,7 @@ def test_the_example_runs_as_its_first_lines_say(
             [sys.executable, str(EXAMPLE), shared_server.ws_url, *pairs, *flags],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=50,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -36,7 +36,7 @@ def test_the_programs_of_the_guide_do_what_it_says(server, tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=50,
             check=False,
         )
         assert done.returncode == 0, f"{name}: {done.stderr}"

@@ -12,6 +12,7 @@ from tests.e2e.victims import (
     read_log,
     run_and_kill,
 )
+from tests.until import PATIENCE_S
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
@@ -51,7 +52,7 @@ def crew(server, tmp_path):
 
 async def read(robot, seq):
     """Return the event at ``seq``, reading on to it, and have it durably processed."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in robot.events():
             if event.seq == seq:
                 await robot.mark(event)
@@ -61,7 +62,7 @@ async def read(robot, seq):
 
 async def can_read(robot, conv, name, *devices):
     """Return when ``robot`` seals for these devices of a member, and no others."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found = {reader.robot: reader.devices for reader in await robot.readers(conv)}
             if found.get(name) == list(devices):

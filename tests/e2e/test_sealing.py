@@ -12,6 +12,7 @@ from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_recovery import imserver
 from tests.e2e.wire import Fleet, Peer
+from tests.until import PATIENCE_S
 
 ON_DISK = pytest.mark.one_node(
     reason="it handles the files of the embedded store, and its keys by the commands for it alone"
@@ -59,7 +60,7 @@ async def whole_log(peer: Peer, conv: str) -> list[object]:
 
 async def until_said(server: ServerProcess, word: str) -> None:
     """Wait until the server has logged ``word``."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while word not in server.stderr():
             await asyncio.sleep(0.02)
 

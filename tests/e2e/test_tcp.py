@@ -16,6 +16,7 @@ from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_cli import imserver
 from tests.e2e.wire import ANY, TCP, Fleet
+from tests.until import PATIENCE_S
 
 EACH = 200
 WITH_TCP = ("--tcp", "127.0.0.1:0")
@@ -92,7 +93,7 @@ async def test_who_says_no_hello_is_closed_in_time(
     server = start_server(arguments=WITH_TCP, environment={"IMSERVER_SERVER_HELLO_TIMEOUT_S": "1"})
     reader, writer = await asyncio.open_connection("127.0.0.1", server.tcp_port)
     writer.writelines(said)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         ending = await reader.read()
     writer.close()
     assert bool(ending) is bool(said)

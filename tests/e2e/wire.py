@@ -14,10 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from examples.wire_client import JSON, MSGPACK, Codec, Frame, Refused, WireClient
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.tcp_socket import TcpSocket
+from tests.until import PATIENCE_S
 
 __all__ = ["JSON", "MSGPACK", "Codec", "Fleet", "Frame", "Peer", "Refused", "together"]
 
-READ_TIMEOUT_S = 10
 T = TypeVar("T")
 
 
@@ -37,7 +37,7 @@ class Peer(WireClient):
         self.notices: list[Frame] = []
 
     async def read(self) -> Frame:
-        async with asyncio.timeout(READ_TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await super().read()
 
     def sort(self, frame: Frame) -> None:

@@ -5,9 +5,9 @@ import threading
 
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import Fleet, Peer
+from tests.until import PATIENCE_S
 
 PACE_S = 0.005  # how often the honest robots have something to say
-PATIENCE_S = 10
 
 
 class HonestPair:

@@ -5,12 +5,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.wire import JSON, MSGPACK, Fleet, Peer, together
 from tests.hostile.conftest import bearer
 from tests.hostile.raw_socket import BINARY, PING, TEXT, RawSocket, frame
+from tests.until import PATIENCE_S
 
 MIB = 1024 * 1024
 
@@ -33,7 +32,6 @@ async def json_group(raw: RawSocket, name: str) -> str:
     raise AssertionError("the connection was closed")
 
 
-@pytest.mark.timeout(60)
 async def test_a_hundred_thousand_sends_without_reading_an_answer_are_held_back(
     target: ServerProcess, gang: Fleet
 ) -> None:
@@ -50,7 +48,6 @@ async def test_a_hundred_thousand_sends_without_reading_an_answer_are_held_back(
     raw.reset()
 
 
-@pytest.mark.timeout(60)
 async def test_a_flood_of_pings_whose_pongs_nobody_reads_is_held_back(
     target: ServerProcess, gang: Fleet
 ) -> None:
@@ -61,7 +58,6 @@ async def test_a_flood_of_pings_whose_pongs_nobody_reads_is_held_back(
     raw.reset()
 
 
-@pytest.mark.timeout(60)
 async def test_errors_that_nobody_reads_are_held_back(target: ServerProcess, gang: Fleet) -> None:
     raw = await RawSocket.in_session(target, gang.name("r1"))
     acks = frame(TEXT, b'{"t":"ack","conv":"g/nowhere","seq":1}') * 200_000
@@ -70,7 +66,6 @@ async def test_errors_that_nobody_reads_are_held_back(target: ServerProcess, gan
     raw.reset()
 
 
-@pytest.mark.timeout(60)
 async def test_signals_with_ever_new_keys_to_a_reader_that_does_not_read_are_bounded(
     target: ServerProcess, gang: Fleet
 ) -> None:
@@ -85,7 +80,6 @@ async def test_signals_with_ever_new_keys_to_a_reader_that_does_not_read_are_bou
     await stuck.vanish()
 
 
-@pytest.mark.timeout(60)
 async def test_a_member_that_never_reads_costs_little_memory(
     target: ServerProcess, gang: Fleet
 ) -> None:
@@ -133,7 +127,7 @@ async def test_connections_that_come_and_go_leave_nothing_behind(
 
     await together(*(come_and_go(number) for number in range(10)))
     peer = await bearer(gang, "last", JSON)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while target.descriptors() > before + 5:
             await peer.settle()
 

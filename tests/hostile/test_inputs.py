@@ -14,7 +14,6 @@ from tests.hostile.inputs.attack import Input, Stage
 INPUTS = [(title, entry) for title, entries in GROUPS.items() for entry in entries]
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("title", "entry"), INPUTS, ids=[f"{title}: {entry.says[:60]!a}" for title, entry in INPUTS]
 )

@@ -44,7 +44,6 @@ async def test_noise_in_good_frames_is_cut_off(
         assert await line.rest() == [("error", "bad_frame")] * 3 + [("bye", 1008)]
 
 
-@pytest.mark.timeout(60)
 async def test_requests_whose_answers_nobody_reads_are_held_back(
     target: ServerProcess, gang: Fleet
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.server_process import ServerProcess
 from tests.pressure.storm import Shape, Storm
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 
 async def test_everybody_is_level_again_when_all_come_back_at_once_after_a_kill(

@@ -194,7 +194,7 @@ def test_minting_a_token_loads_neither_client_nor_server(tmp_path):
         "print(*heavy & set(sys.modules), file=sys.stderr, end='')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -220,7 +220,7 @@ def test_where_the_driver_of_mongodb_is_missing_the_command_says_so(tmp_path, ar
         env={**os.environ, "PYTHONPATH": str(Path(imserver.__file__).parents[1])},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
         check=False,
     )
     assert done.returncode == 1

@@ -16,6 +16,7 @@ from imserver.access.admission import (
     WAITING_ALWAYS,
     Admission,
 )
+from tests.until import PATIENCE_S
 
 
 class Arrivals:
@@ -33,7 +34,7 @@ class Arrivals:
         return lambda: self.served.append(number)
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.served) < count:
                 await asyncio.sleep(0)
 

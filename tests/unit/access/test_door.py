@@ -8,6 +8,7 @@ from imserver.access.door import FILES_RESERVE, VISITORS_RESERVE, source_of
 from imserver.access.wheel import AT_ONCE
 from imserver.core.settings import AccessSettings, Settings
 from tests.unit.access.node_in_memory import running
+from tests.until import PATIENCE_S
 
 RESERVE = VISITORS_RESERVE + FILES_RESERVE
 
@@ -80,6 +81,6 @@ async def test_many_visitors_are_asked_a_few_at_a_time_by_one_who_asks() -> None
         assert sum(guest.asked for guest in guests) == AT_ONCE, (
             "the others wait for the rest to be over"
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not all(guest.asked for guest in guests):
                 await asyncio.sleep(0)

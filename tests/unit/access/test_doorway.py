@@ -20,6 +20,7 @@ from imserver.access.admission import (
 from imserver.access.doorway import ACCEPTS_AT_MOST, Doorway
 from imserver.access.metrics import AccessMetrics
 from imserver.access.overflow import Overflow
+from tests.until import PATIENCE_S
 
 OPENING = b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -142,7 +143,7 @@ async def test_a_crowd_is_taken_in_a_few_at_a_time(entrance: Entrance) -> None:
     host, port = entrance.doorway.address
     crowd = [socket.create_connection((host, port)) for _ in range(100)]
     most = before = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(entrance.guests) < 100:
             await asyncio.sleep(0)
             most, before = max(most, len(entrance.guests) - before), len(entrance.guests)

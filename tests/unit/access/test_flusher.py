@@ -7,7 +7,7 @@ import pytest
 
 from imserver.access import flusher as flusher_module
 from imserver.access.flusher import BEAT_S_MIN, MANY, Flusher
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 LONG_S = 3_600.0
 
@@ -160,7 +160,7 @@ async def test_a_commit_waits_for_the_beat_only_while_many_connections_do() -> N
         flusher.add_pushed(tap)
     beat = flusher.wait_for_beat()
     assert beat is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await beat
     assert [tap.count for tap in taps] == [2] * MANY
     assert flusher.wait_for_beat() is None

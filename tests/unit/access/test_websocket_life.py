@@ -17,6 +17,7 @@ from imserver.protocol.limits import Limits
 from imserver.protocol.server_frames import Bye, Deliver, Pong
 from tests.unit.access.node_in_memory import NodeInMemory, running
 from tests.unit.access.raw_client import RawClient, frame, message, opened, ping, upgraded
+from tests.until import PATIENCE_S
 
 
 @pytest.fixture
@@ -274,7 +275,7 @@ async def test_a_reader_goes_on_when_its_transport_has_room_again(node: NodeInMe
     await client.tick()
     assert delivered(client)[-1] < 5
     client.link.resume_writing()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(delivered(client)) < 5:
             await client.tick()
     assert delivered(client) == [1, 2, 3, 4, 5]

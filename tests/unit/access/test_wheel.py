@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from imserver.access import wheel as wheel_module
 from imserver.access.wheel import Wheel
+from tests.until import PATIENCE_S
 
 
 class Alarm:
@@ -66,7 +67,7 @@ async def test_the_wheel_turns_by_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     alarm = Alarm(wheel)
     wheel.add(alarm, 0.003)
     turning = asyncio.get_running_loop().create_task(wheel.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not alarm.rang:
             await asyncio.sleep(0.001)
     assert alarm.rang == [3]

@@ -15,6 +15,7 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from imserver.protocol.server_frames import Error
 from tests.unit.logic.logic_tier import LogicTier, plain
+from tests.until import PATIENCE_S
 
 R1, MAIN, LINE = RobotName("r1"), DeviceName("main"), ConversationName("d/r1/r2")
 
@@ -255,7 +256,7 @@ async def test_cursors_of_a_commit_that_was_not_possible_are_written_later() -> 
         await tier.committer.append(line("a"))
         tier.store.fails.append(StoreUnavailable("full"))
         tier.committer.move_cursor(R1, MAIN, LINE, 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not cursors(tier):
                 await asyncio.sleep(0.001)
         assert cursors(tier) == [Cursor(R1, MAIN, LINE, 1)]
@@ -333,7 +334,7 @@ async def test_cursors_go_alone_when_no_event_comes() -> None:
     async with LogicTier(cursor_flush_s=0.001) as tier:
         await tier.committer.append(line("a"))
         tier.committer.move_cursor(R1, MAIN, LINE, 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not cursors(tier):
                 await asyncio.sleep(0.001)
         assert cursors(tier) == [Cursor(R1, MAIN, LINE, 1)]
@@ -375,7 +376,7 @@ async def test_settling_waits_for_the_commit_that_carries_the_cursors(tier: Logi
 async def test_settling_is_over_when_the_store_is_unavailable(tier: LogicTier) -> None:
     tier.store.fails = [StoreUnavailable("full") for _ in range(9)]
     tier.committer.move_cursor(R1, MAIN, LINE, 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await tier.committer.settle_cursors(R1)
 
 
@@ -384,7 +385,7 @@ async def test_who_has_no_cursors_on_the_way_does_not_wait(tier: LogicTier) -> N
     submit(tier, Ledger(), line("a"))
     await tier.settle()
     tier.committer.move_cursor(RobotName("r2"), MAIN, LINE, 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await tier.committer.settle_cursors(R1)
 
 
@@ -401,7 +402,7 @@ async def test_a_drain_finishes_what_was_accepted_and_writes_the_cursors(tier: L
         submit(tier, ledger, line("d"))
     tier.store.commits.open()
     assert tier.committing is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await tier.committing
     assert batches(tier) == [["a"], ["b"], ["c"]]
     assert cursors(tier) == [Cursor(R1, MAIN, LINE, 1)]
@@ -410,7 +411,7 @@ async def test_a_drain_finishes_what_was_accepted_and_writes_the_cursors(tier: L
 async def test_an_idle_committer_drains_at_once(tier: LogicTier) -> None:
     tier.committer.drain()
     assert tier.committing is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await tier.committing
     assert tier.store.attempts == 0
 
@@ -422,7 +423,7 @@ async def test_a_drain_ends_although_the_store_is_unavailable(tier: LogicTier) -
     submit(tier, ledger, line("a"))
     tier.committer.drain()
     assert tier.committing is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await tier.committing
     assert ledger.heard == [("refused", ErrorCode.UNAVAILABLE)]
     assert tier.store.attempts < 5, "cursors may be lost; a node that cannot stop may not"

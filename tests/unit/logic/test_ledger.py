@@ -27,6 +27,7 @@ from imserver.logic.standing import Standing
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.names import RobotName
 from tests.unit.logic.hand_clock import CountedIds, HandClock
+from tests.until import PATIENCE_S
 
 R1 = RobotName("r1")
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -79,7 +80,7 @@ async def test_a_node_learns_what_another_one_revoked_in_the_store_they_share() 
     clock, store, ended = HandClock(), MemoryStore(), asyncio.Event()
     one, other = ledger_on(store, clock), ledger_on(store, clock)
     other.standing.watch(ended.set)
-    async with running(other), asyncio.timeout(5):
+    async with running(other), asyncio.timeout(PATIENCE_S):
         await one.perform([end_of_token(clock)])
         await ended.wait()
     assert other.standing.ending(Warrant(R1, clock.ms, token_id="t")) is not None
@@ -111,7 +112,7 @@ async def test_a_node_learns_of_all_keys_that_another_one_replaced_in_the_store_
     clock.ms += 3_600_000
     ended: set[RobotName] = set()
     other.standing.watch(lambda: ended.update(w.robot for w in proven if is_over(other, w)))
-    async with running(other), asyncio.timeout(5):
+    async with running(other), asyncio.timeout(PATIENCE_S):
         while ended != {*robots}:
             await asyncio.sleep(0)
     assert not any(is_over(other, warrant) for warrant in since)
@@ -124,7 +125,7 @@ async def test_a_key_that_was_replaced_is_learned_of_once() -> None:
     await one.perform([replaced(clock, R1)])
     await other.begin(Waiting(), RetentionSettings())
     other.standing.watch(lambda: heard.append(1))
-    async with running(other), asyncio.timeout(5):
+    async with running(other), asyncio.timeout(PATIENCE_S):
         clock.ms += 1
         await one.perform([end_of_token(clock)])
         while not heard:
@@ -146,7 +147,7 @@ async def test_acts_that_were_looked_at_are_not_read_again() -> None:
     await ledger.begin(Waiting(), RetentionSettings())
     await ledger.perform([ledger.act(ActKind.CLONE_SEEN, "server") for _ in range(3)])
     asked.clear()
-    async with running(ledger), asyncio.timeout(5):
+    async with running(ledger), asyncio.timeout(PATIENCE_S):
         while len(asked) < 4:
             await asyncio.sleep(0)
     assert asked == [None, 3, None, None]

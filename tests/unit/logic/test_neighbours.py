@@ -19,6 +19,7 @@ from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import PRESENCE_KEY, Deliver, Error, Sent, SignalValue
 from tests.unit.logic.logic_tier import peer_of, plain
 from tests.unit.logic.two_nodes import SharedStore, TwoNodes
+from tests.until import PATIENCE_S
 
 CONV = ConversationName("g/a")
 LINE = ConversationName("d/r1/r2")
@@ -459,7 +460,7 @@ async def test_a_robot_that_leaves_two_nodes_at_one_moment_is_told_to_be_offline
         desk.settled = functools.partial(settled, own=own)
     nodes.one.sessions.close(arm, "lost")
     nodes.two.sessions.close(leg, "lost")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while is_online(peer_of(watcher).of(SignalValue)[-1]):
             await asyncio.sleep(0.001)
 
@@ -480,7 +481,7 @@ async def nobody(_robots):
 
 async def until_told(watcher: Session, wanted: list[bool]) -> None:
     """Return when a session was told this, one after the other, of whether the other robot is online."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while [is_online(each) for each in peer_of(watcher).of(SignalValue)] != wanted:
             await asyncio.sleep(0.001)
 

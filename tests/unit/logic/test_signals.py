@@ -12,6 +12,7 @@ from imserver.protocol.events import Role
 from imserver.protocol.server_frames import SignalValue
 from tests.unit.logic.logic_tier import LogicTier, peer_of
 from tests.unit.logic.recording_peer import RecordingPeer, value
+from tests.until import PATIENCE_S
 
 BODY = b"\x01"
 
@@ -225,7 +226,7 @@ async def test_a_storm_of_changes_is_told_in_portions_that_bring_everyone_the_la
         tier.presence._flush()
         told = len(presence(watcher))
         assert 0 < told < len(robots)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(presence(watcher)) < len(robots):
                 await asyncio.sleep(0.001)
     assert sorted(presence(watcher)) == sorted((robot, True, "clean") for robot in robots)

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from imserver.data.sqlite.threads import Threads
+from tests.until import PATIENCE_S
 
 
 class Notebook:
@@ -83,7 +84,7 @@ async def test_closing_waits_for_the_calls_before_it_and_ends_the_thread():
 async def test_an_idle_worker_gets_its_rest():
     threads, notebook = await start()
     await threads.call(Notebook.write, "a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True not in notebook.rests:
             await asyncio.sleep(0.005)
     assert notebook.rests[0] is False
