@@ -1,12 +1,13 @@
 """The SDK and a server that dies: nothing lost, nothing doubled, and everybody comes back."""
 
 import asyncio
+import itertools
 import threading
 
 import pytest
 
 from client_sdk import BlockingRobot, Options, OutcomeUnknown, Robot, State
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 pytestmark = pytest.mark.process
 
@@ -92,5 +93,5 @@ def test_a_script_blocks_until_it_is_done(server, tmp_path):
         server.restart()
         for thread in threads:
             thread.join(30)
-        events = list(robot.events(timeout_s=0.5))
+        events = list(itertools.islice(robot.events(timeout_s=PATIENCE_S), 81))
     assert [event.seq for event in events] == list(range(1, 82))

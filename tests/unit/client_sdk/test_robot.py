@@ -438,7 +438,7 @@ async def test_a_robot_waits_for_a_server_that_is_not_there_yet(server):
 
 async def test_a_server_that_never_comes_is_an_error_that_says_why(server):
     server.reachable = False
-    options = Options(connect_timeout_s=0.03, backoff_base_s=0.001)
+    options = Options(connect_timeout_s=0.3, backoff_base_s=0.001)
     with pytest.raises(ConnectionLost, match="not reachable"):
         async with server.robot("r1", options=options):
             pass
