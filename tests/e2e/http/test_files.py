@@ -320,14 +320,19 @@ async def test_files_of_the_same_content_are_kept_once(server: ServerProcess, ne
 
 @pytest.mark.one_node(reason="it looks for the bytes in the directory of the embedded store")
 async def test_what_expires_goes_with_its_bytes(start_server: StartServer, new_robot: NewRobot):
-    settings = {"UPLOAD_TTL_S": "0.3", "TTL_S": "0.6", "SWEEP_S": "0.1"}
-    server = start_server(environment={f"IMSERVER_FILES_{k}": v for k, v in settings.items()})
+    brief = {"IMSERVER_FILES_UPLOAD_TTL_S": "1", "IMSERVER_FILES_TTL_S": "1"}
+    server = start_server(environment=brief)  # which sweeps so seldom that all stays meanwhile
     robot = new_robot(server, "r1")
-    unfinished = await upload(robot, 10)
-    await append(robot, unfinished, b"12345", 0)
+    headers = TUS | {"Upload-Length": "10", "Content-Type": BYTES}
+    begun = await robot.ask("POST", "/files", content=b"12345", headers=headers)
+    unfinished = begun.headers["Location"].rpartition("/")[2]
     whole = await finished(robot, b"0123456789")
     folder = server.data / "files"
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 2
+    await robot.aclose()
+    await asyncio.to_thread(server.stop)
+    server = start_server(data=server.data, environment={"IMSERVER_FILES_SWEEP_S": "0.1"})
+    robot = new_robot(server, "r1")
     for file in (unfinished, whole):
         while (await robot.ask("HEAD", f"/files/{file}", headers=TUS)).status_code != 404:
             await asyncio.sleep(0.02)

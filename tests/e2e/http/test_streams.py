@@ -14,6 +14,7 @@ from tests.e2e.conftest import ONE_NODE, StartServer
 from tests.e2e.http.conftest import NewRobot
 from tests.e2e.http.robot_over_http import TIMEOUT_S, HttpRobot, said_by, stays_of
 from tests.e2e.server_process import ServerProcess
+from tests.e2e.wire import together
 from tests.mongo_server import MongoSet
 from tests.redis_server import RedisServer
 from tests.server_sent_events import Said, parsed
@@ -159,6 +160,10 @@ NARROW = {
 MANY = 60
 """Together far more than sockets and server hold for a reader that takes nothing."""
 
+AT_ONCE = 10
+"""That many share a write to the disk: who is ended is waited for a few seconds only, and has to begin to
+read before these are over, however slow the disk is."""
+
 
 class Taken:
     """What a slow reader was given in the end: each event once, or told as skipped, in order."""
@@ -226,8 +231,9 @@ async def slow_reader(server: ServerProcess, robot: HttpRobot, policy: str, grou
     ):
         said = said_by(answer)
         taken.take(await anext(said))
-        for number in range(MANY):
-            await robot.send(group, BODY, key=f"c{number}")
+        for first in range(0, MANY, AT_ONCE):
+            some = range(first, first + AT_ONCE)
+            await together(*(robot.send(group, BODY, key=f"c{number}") for number in some))
         sending: asyncio.Task[object] | None = None
         while taken.at < MANY + 2 and taken.bye is None:
             taken.take(await anext(said))
