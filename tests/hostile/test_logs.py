@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.e2e.server_process import ServerProcess
+from tests.until import PATIENCE_S
 
 ROUNDS = 50
 LINES_MAX = 5
@@ -15,7 +16,7 @@ async def say(port: int, words: bytes) -> None:
     """Say something to the server and leave, without listening to the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(words)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await reader.read(1)
     writer.transport.abort()
 
@@ -33,7 +34,12 @@ async def say(port: int, words: bytes) -> None:
     ids=["TLS", "no HTTP", "another version", "no host", "another protocol", "half a handshake"],
 )
 async def test_who_is_refused_writes_no_log(target: ServerProcess, words: bytes) -> None:
-    before = target.stderr().count("\n")
+    before = len(lines_of(target))
     for _ in range(ROUNDS):
         await say(target.port, words)
-    assert target.stderr().count("\n") - before <= LINES_MAX
+    assert len(lines_of(target)) - before <= LINES_MAX
+
+
+def lines_of(server: ServerProcess) -> list[str]:
+    """Return the lines of its log, but for what the honest robots' messages make the store say meanwhile."""
+    return [line for line in server.stderr().splitlines() if "store.checkpoint" not in line]

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tests.pressure.besieger import Order, besieging
+from tests.pressure.besieger import FLOODED_MS, Order, besieging
 from tests.pressure.crew import Crew, body_of, percentile_ms
 from tests.pressure.findings import Findings, mib
 from tests.pressure.site import Memory, Site
@@ -67,7 +67,7 @@ class Siege(Struct, frozen=True):
         problems: list[str],
     ) -> Findings:
         found = Findings(broken=problems)
-        allowed = self.robot_frames_per_s * (self.seconds + 10 * self.turns)
+        allowed = self.robot_frames_per_s * (seen[FLOODED_MS] / 1_000 + 10 * self.turns)
         found.expect(seen["sends taken"], "within its rate the flooder is served too")
         found.expect(seen["sends taken"] <= allowed, f"more than {allowed:.0f} sends were taken")
         found.expect(seen["told rate_limited"], "the flooder is told that it is too fast")

@@ -2,17 +2,19 @@
 
 import asyncio
 import gzip
+import json
 import socket
 from collections.abc import Callable
 from typing import Final
 
 from tests.hostile.conftest import ADDRESS_CONNECTIONS_MAX, HELLO_TIMEOUT_S
 from tests.hostile.inputs.attack import PATIENCE_S, Http, Input, Stage, Story
-from tests.hostile.raw_socket import RawSocket, upgrade
+from tests.hostile.raw_socket import TEXT, RawSocket, frame, upgrade
 
 EVENTS: Final = "/v1/groups/dock/events"
 ALIVE: Final = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 VISITORS_RESERVE: Final = 256
+SYBILS: Final = 4
 
 
 def get(path: str = "/healthz", *headers: str, method: str = "GET") -> bytes:
@@ -70,9 +72,10 @@ async def many_polls(stage: Stage) -> None:
     conv = await stage.gang.group(robot, name="polled")
     path = f"/v1/groups/{conv.removeprefix('g/')}/events?after=1&wait=30"
     token = f"Authorization: Bearer {stage.server.token(robot.robot)}"
-    polls = [await RawSocket.connect(stage.server) for _ in range(65)]
-    for raw in polls:
-        raw.write(get(path, token))
+    polls = []
+    for _ in range(65):
+        polls.append(await RawSocket.connect(stage.server))
+        polls[-1].write(get(path, token))  # at once: who says nothing for long is closed
     waiting = {asyncio.ensure_future(raw.response()) for raw in polls}
     done, others = await asyncio.wait(waiting, timeout=PATIENCE_S, return_when="FIRST_COMPLETED")
     for each in others:
@@ -89,8 +92,16 @@ async def one_address(stage: Stage) -> None:
         raw.bind(("127.0.0.9", 0))
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", stage.server.port))
         spoken = RawSocket(*await asyncio.open_connection(sock=raw))
-        spoken.write(upgrade(X_Forwarded_For=f"10.0.0.{number % 250}"))
+        forged = f"10.0.0.{number % 250}"
+        spoken.write(upgrade(X_Forwarded_For=forged, Sec_WebSocket_Protocol="imserver.v1.json"))
         opened.append((await spoken.response())[0])
+        if opened[-1] == 101:  # they stay, however long it takes until all are there
+            robot = stage.gang.name(f"sybil{number % SYBILS}")
+            hello = {"t": "hello", "robot": robot, "device": f"d{number}", "auto": False}
+            hello["token"] = stage.server.token(robot)
+            spoken.write(frame(TEXT, json.dumps(hello).encode()))
+            answer = await spoken.read_frame()
+            assert answer is not None and b'"welcome"' in answer.payload, answer
     assert opened == [101] * ADDRESS_CONNECTIONS_MAX + [429]
 
 
