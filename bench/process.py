@@ -40,13 +40,6 @@ class ServerFailed(Exception):
     """The server did not start, or did not end when it was told to."""
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Server:
     """A started server. Ends with the ``with`` block, whatever happens in it."""
 

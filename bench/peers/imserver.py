@@ -11,10 +11,11 @@ from msgspec import Struct
 import imserver
 from bench.cluster_server import Running
 from bench.peers.program import ROOT
-from bench.process import Place, Server, free_port
+from bench.process import Place, Server
 from imserver.core.clock import SystemClock
 from imserver.core.tokens import TokenAuthority, bearer, enrolment
 from imserver.data.directory import DataDirectory
+from tests.ports import free_port
 
 _TTL_MS: Final = 7_200_000
 

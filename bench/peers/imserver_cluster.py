@@ -14,9 +14,10 @@ from redis import Redis
 from bench.cluster_server import ClusterServer, Running
 from bench.peers import mongodb, program
 from bench.peers.imserver import minted
-from bench.process import Place, Server, free_port
+from bench.process import Place, Server
 from imserver import __version__
 from imserver.data.directory import DataDirectory
+from tests.ports import free_port
 
 _MEMBERS: Final = 3
 _COUNTED: Final = {

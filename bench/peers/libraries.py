@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from bench.cluster_server import Running
 from bench.peers.program import ROOT
-from bench.process import Place, Server, free_port
+from bench.process import Place, Server
+from tests.ports import free_port
 
 
 class LibraryServer(Struct, frozen=True):

@@ -13,7 +13,8 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from bench.process import Place, Server, ServerFailed, free_port
+from bench.process import Place, Server, ServerFailed
+from tests.ports import free_port
 
 CACHE_GB: Final = "0.5"
 _ELECTED_S: Final = 60.0

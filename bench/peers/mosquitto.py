@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from bench.cluster_server import Running
 from bench.peers import program
-from bench.process import Place, Server, free_port
+from bench.process import Place, Server
+from tests.ports import free_port
 
 
 class Mosquitto(Struct, frozen=True):

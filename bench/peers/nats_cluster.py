@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from bench.cluster_server import ClusterServer, Running
 from bench.peers import program
-from bench.process import Place, Server, free_port
+from bench.process import Place, Server
+from tests.ports import free_port
 
 _NODES: Final = 3
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from bench.cluster_server import Running
 from bench.peers import program
-from bench.process import Place, Server, free_port
+from bench.process import Place, Server
+from tests.ports import free_port
 
 _LIBRARY: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's ``rabbitmq-server`` in the path changes the user; this is the program behind it."""
