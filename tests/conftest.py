@@ -114,14 +114,18 @@ def _watched(run: Callable[[asyncio.Handle], None], slow: list[str]) -> Any:
 
     asyncio's debug mode can tell, too, but it makes every step several times as long.
     """
-    clock, waited_at_first_s = time.monotonic, _waited_s()
+    clock, used, waited_at_first_s = time.monotonic, processor.used_by_this_thread, _waited_s()
 
     def watched(step: asyncio.Handle) -> None:
-        began_s = clock()
+        began_s, before = clock(), used()
         run(step)
         took_s = clock() - began_s
-        if took_s > BLOCKED_LOOP_S and took_s - (_waited_s() - waited_at_first_s) > BLOCKED_LOOP_S:
-            slow.append(f"{step!r} took {took_s:.1f} s")
+        if took_s > BLOCKED_LOOP_S:
+            did = before.until(used())
+            others_s = did.computed_s + _waited_s() - waited_at_first_s
+            slept_s = took_s - others_s if did.has_slept_by_itself else 0.0
+            if max(did.computed_s, slept_s) > BLOCKED_LOOP_S:
+                slow.append(f"{step!r} took {took_s:.1f} s")
 
     return watched
 
