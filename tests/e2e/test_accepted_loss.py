@@ -16,6 +16,7 @@ from client_sdk import Event, Gap, Options, Robot
 from imserver.data.directory import DATABASE_NAME
 from imserver.data.sqlite.wal import wal_path
 from tests.e2e.conftest import StartServer
+from tests.e2e.never_idle import PREFIX
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_recovery import FRAME, flip
 from tests.mongo_server import MongoSet
@@ -31,6 +32,12 @@ KEPT, LOST = 10, 10
 TAIL_FRAMES = 20
 
 Robots = Callable[[str], Robot]
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    """A server of this test's own, of whose files the end may be damaged."""
+    return start_server(prefix=PREFIX)
 
 
 @pytest.fixture

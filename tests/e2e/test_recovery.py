@@ -11,6 +11,7 @@ import pytest
 from imserver.data.directory import DATABASE_NAME, KEY_NAME, SPOOL_NAME
 from imserver.data.sqlite.wal import index_path, wal_path
 from tests.e2e.conftest import StartServer
+from tests.e2e.never_idle import PREFIX
 from tests.e2e.server_process import START_TIMEOUT_S, ServerProcess
 from tests.e2e.test_crash import whole_log
 from tests.e2e.wire import Fleet, Peer, together
@@ -20,7 +21,14 @@ pytestmark = [
     pytest.mark.one_node(reason="it damages, copies and restores the files of the embedded store"),
 ]
 
+LOG_HEAD = 32
 FRAME = 24 + 4096
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    """A server of this test's own, of whose files the last commits may be taken away."""
+    return start_server(prefix=PREFIX)
 
 
 def imserver(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -67,17 +75,19 @@ async def killed_after_load(server: ServerProcess, fleet: Fleet) -> tuple[str, P
     peer = await fleet.online("r1")
     conv = await fleet.group(peer)
     for number in range(50):
-        await peer.send(conv, number)
+        await peer.send(conv, f"event {number} of 49")
     await peer.until_seq(conv, 51)
     server.kill()
     return conv, peer
 
 
 def last_commit_lost(data: Path) -> None:
-    """Take the last commits away so that the files alone show nothing."""
+    """Take the last event away, and what was committed behind it, so that the files alone show nothing."""
     database = data / DATABASE_NAME
     log = wal_path(database)
-    log.write_bytes(log.read_bytes()[: -4 * FRAME])
+    content = log.read_bytes()
+    frames = (content.index(b"event 49 of 49") - LOG_HEAD) // FRAME
+    log.write_bytes(content[: LOG_HEAD + frames * FRAME])
     index_path(database).unlink()
 
 
