@@ -33,6 +33,10 @@ class Holder(Protocol):
 
     stay: Stay | None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that is still said reaches the client."""
+
 
 class Stays:
     """The answers of a node that take their time.
@@ -62,6 +66,8 @@ class Stays:
         link: Holder = scope[LINK]
         self.enter(warrant, stay)
         link.stay = stay
+        if link.is_over:
+            stay.on_lost()  # it was lost while there was nobody to tell
         try:
             yield
         finally:

@@ -376,6 +376,19 @@ async def test_an_answer_that_is_over_hears_nothing(http: RawHttp):
     assert waiting.ticks == 0
 
 
+@pytest.mark.parametrize("asked", ["/stream", "?after=1&wait=60"])
+async def test_a_client_that_leaves_before_its_answer_has_begun_leaves_nothing_behind(
+    api: Api, http: RawHttp, asked: str
+):
+    token = f"Authorization: Bearer {api.node.bearer_token('r2')}"
+    http.link.data_received(head("GET", EVENTS + asked, token))
+    http.transport.abort()
+    await http.settle()
+    dock = api.node.node.conversations.peek("g/dock")
+    assert dock is not None
+    assert (len(api.node.node.stays), len(dock.readers), len(http.link.tasks)) == (0, 0, 0)
+
+
 async def test_an_answer_may_give_its_connection_up(http: RawHttp):
     await http.feed(head())
     http.link.stay = Waiting(keeps_on=False)
