@@ -29,23 +29,24 @@ class UploadBusy(Refusal):
 
 
 class Turn:
-    """The right to write to one upload.
-
-    Attributes:
-        is_claimed: somebody else wants it.
-        on_claim: told of that, once.
-    """
+    """The right to write to one upload."""
 
     def __init__(self) -> None:
-        self.is_claimed = False
-        self.on_claim: Callable[[], None] = _nobody
+        self._is_claimed = False
+        self._on_claim: Callable[[], None] = _nobody
         self._ended = asyncio.Event()
 
     def claim(self) -> None:
         """Ask whoever holds it to let go."""
-        if not self.is_claimed:
-            self.is_claimed = True
-            self.on_claim()
+        if not self._is_claimed:
+            self._is_claimed = True
+            self._on_claim()
+
+    def tell_claim(self, on_claim: Callable[[], None]) -> None:
+        """Have ``on_claim`` called, once, when somebody else wants it: now, if somebody does already."""
+        self._on_claim = on_claim
+        if self._is_claimed:
+            on_claim()
 
     def end(self) -> None:
         """Let go."""

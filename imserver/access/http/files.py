@@ -228,7 +228,7 @@ class FileRoutes(Routes):
         session, body = request.user, UploadBody(request.receive)
         async with self._files.writing(session, file_id, offset, checksum) as (turn, upload):
             _check_length(request, offset, upload.size)
-            turn.on_claim = body.claimed
+            turn.tell_claim(body.claimed)
             with self._stays.holding(request.scope, session.warrant, body):
                 async for piece in body.pieces():
                     await upload.write(piece)
