@@ -285,17 +285,17 @@ class Delivery:
         for reader in readers:
             reader.loading = False
             reader.session.loads -= 1
-            if is_damaged:
+            if reader not in reader.conversation.readers:  # it was closed meanwhile
+                reader.session.feed_waiting(self.feed)
+            elif is_damaged:
                 self.give_up(reader)
-                continue
-            if conversation.floor > after + 1:
+            elif conversation.floor > after + 1:
                 self._feed_behind_gap(reader)
-                continue
-            if page is None or shared is None or page.first != after + 1:
+            elif page is None or shared is None or page.first != after + 1:
                 reader.session.peer.close(CloseCode.RESTART, "the log could not be read; come back")
-                continue
-            self._give_page(reader, shared, page)
-            reader.session.feed_waiting(self.feed)
+            else:
+                self._give_page(reader, shared, page)
+                reader.session.feed_waiting(self.feed)
         if page is not None and shared is not None:
             self._pages.add(shared, page, head=conversation.head)
 

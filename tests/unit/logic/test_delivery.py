@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from imserver.core.errors import StoreUnavailable
+from imserver.core.errors import StoreCorrupt, StoreUnavailable
 from imserver.logic import delivery as delivery_module
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.events import Role
-from imserver.protocol.server_frames import Deliver, Gap, Head
+from imserver.protocol.names import ConversationName
+from imserver.protocol.server_frames import Deliver, Error, Gap, Head
 from tests.unit.logic.logic_tier import LogicTier, peer_of
 from tests.unit.logic.recording_peer import RecordingPeer
 
@@ -371,3 +372,34 @@ async def test_a_conversation_without_readers_keeps_no_tail(tier: LogicTier) -> 
     await send_many(tier, conv, 1)
     held = tier.conversations.peek(conv)
     assert held is not None and held.tail is None and held.head == 5
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailable("away"), StoreCorrupt("damaged")])
+async def test_a_page_that_cannot_be_read_is_nothing_to_who_wants_it_no_more(
+    tier: LogicTier, trouble: StoreUnavailable | StoreCorrupt
+) -> None:
+    conv = await tier.group("a", "r1")
+    tier.store.page_fails.append(trouble)
+    session = await tier.session("r1")
+    tier.sessions.unfollow(session, conv)
+    await tier.settle()
+    assert not tier.store.page_fails
+    assert (peer_of(session).closed, peer_of(session).of(Error)) == (None, [])
+
+
+async def test_who_goes_on_elsewhere_while_its_page_is_let_go_has_left_nothing(
+    tier: LogicTier,
+) -> None:
+    conv = await tier.group("a", "r1")
+    await send_many(tier, conv, 4)
+    tier.store.pages_before.shut = True
+    session = await tier.session("r1")
+    await tier.settle()
+    await tier.store.trim(ConversationName(conv), 3, limit=10)
+    conversation = tier.conversations.peek(conv)
+    assert conversation is not None
+    tier.sessions.follow(session, conversation, 3)
+    tier.store.pages_before.open()
+    await tier.settle()
+    assert session.left is None
+    assert peer_of(session).seqs(conv) == [4, 5]
