@@ -171,9 +171,13 @@ class Identity:
         before = session.warrant
         # This session has proven both.
         session.warrant = before._replace(since_ms=act.at_ms + 1, key=key_fingerprint(new))
-        [is_done] = await self._ledger.perform([act])
+        is_done = False
+        try:
+            [is_done] = await self._ledger.perform([act])
+        finally:
+            if not is_done:
+                session.warrant = before
         if not is_done:
-            session.warrant = before
             raise Refusal(
                 ErrorCode.CONFLICT, f"the key of {robot} was replaced or revoked meanwhile"
             )

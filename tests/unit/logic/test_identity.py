@@ -1,19 +1,23 @@
 """Registration and proof: what is accepted, and every refusal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from imserver.core.acts import Act, ActKind, KeyReplaced, key_fingerprint
 from imserver.core.errors import Refusal, StoreUnavailable
 from imserver.core.model import RobotRecord
 from imserver.core.scopes import ADMIN, WHOLE
 from imserver.core.tokens import TokenAuthority, bearer, enrolment
+from imserver.data.memory.administration import MemoryAdministration
 from imserver.logic import identity
-from imserver.protocol.client_frames import Hello, Register
-from imserver.protocol.errors import ErrorCode
+from imserver.protocol.client_frames import Hello, Register, RotateKey
+from imserver.protocol.errors import CloseCode, ErrorCode
 from imserver.protocol.names import RobotName
-from tests.unit.logic.logic_tier import LogicTier
+from imserver.protocol.proof import rotation_text
+from tests.unit.logic.logic_tier import LogicTier, peer_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
@@ -333,3 +337,34 @@ async def test_an_expired_bearer_token_is_refused(tier: LogicTier) -> None:
 async def test_an_enrolment_token_bears_nothing(tier: LogicTier) -> None:
     refusal = await refused(tier.identity.bear(Hello("r1"), enrol_token(tier)))
     assert refusal.code is ErrorCode.UNAUTHENTICATED
+
+
+# Replacing a key.
+
+
+class AwayAdministration(MemoryAdministration):
+    """One that takes no acts."""
+
+    async def perform(self, acts: Sequence[Act]) -> list[bool]:
+        raise StoreUnavailable("the disk is away")
+
+
+async def test_who_could_not_replace_its_key_has_come_with_the_old_one(tier: LogicTier) -> None:
+    await tier.identity.register(register(enrol_token(tier)))
+    new = OTHER_KEY.public_key().public_bytes_raw()
+    session = await tier.session("r1")
+    session.warrant = session.warrant._replace(key=key_fingerprint(PUBLIC))
+    text = rotation_text(
+        server=tier.identity.server_id, session=session.id, robot="r1", old=PUBLIC, new=new
+    )
+    asked = RotateKey(1, new, KEY.sign(text), OTHER_KEY.sign(text))
+    there = tier.ledger._administration
+    tier.ledger._administration = AwayAdministration({}, set())
+    with pytest.raises(StoreUnavailable):
+        await tier.identity.rotate(session, asked)
+    tier.ledger._administration = there
+    change, robot = KeyReplaced(PUBLIC, bytes(range(32))), RobotName("r1")
+    await tier.ledger.perform(
+        [tier.ledger.act(ActKind.KEY_ROTATED, "r1", robot=robot, change=change)]
+    )
+    assert peer_of(session).closed == (CloseCode.KEY_REPLACED, "r1 has a new key; prove that one")
