@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from imserver.core.acts import ActKind, Fact, RobotEnded
 from imserver.core.clock import Clock
+from imserver.core.errors import StoreUnavailable
 from imserver.core.model import Boot
 from imserver.data.store import Boots
 from imserver.logic.ledger import SERVER, Ledger
@@ -64,12 +65,13 @@ class Holder(NamedTuple):
 
 
 class _Place:
-    """What is known of one device's starts."""
+    """What is known of one device's starts, the last one of which is in the store or not yet (``stored``)."""
 
-    __slots__ = ("contested_until_s", "is_read", "last", "reported_s", "superseded")
+    __slots__ = ("contested_until_s", "is_read", "last", "reported_s", "stored", "superseded")
 
     def __init__(self) -> None:
         self.last: Boot | None = None
+        self.stored: Boot | None = None
         self.is_read = False
         self.superseded: list[str] = []
         self.contested_until_s = 0.0
@@ -95,6 +97,11 @@ class _Place:
         if boot.instance in self.superseded:
             self.superseded.remove(boot.instance)
         self.last = boot
+
+    def learn(self, boot: Boot) -> None:
+        """Note who has the place, as it is stored."""
+        self.take(boot)
+        self.stored = boot
 
 
 class CloneGuard:
@@ -127,7 +134,7 @@ class CloneGuard:
         if place is None and not start.number:
             place = self._cached(robot, device)
         if place is not None:
-            place.take(start)
+            place.learn(start)
 
     def on_contested_elsewhere(self, robot: RobotName, device: DeviceName) -> None:
         """Take in that two machines want a device, as another node has seen and reported."""
@@ -164,10 +171,10 @@ class CloneGuard:
             if alive is not False:
                 text = f"{robot} is used on two machines, and the other one has device {device}"
                 return Refused(CloseCode.CONTESTED, text, RETRY_MS if alive else ASKED_RETRY_MS)
-        before, started = place.last, boot or Boot(0, instance)
-        place.take(started)
-        if boot is not None and before != boot:
+        place.take(boot or Boot(0, instance))
+        if boot is not None and place.stored != boot:
             await self._boots.note_boot(robot, device, boot)
+            place.stored = boot
         return None
 
     async def _settle(
@@ -193,7 +200,7 @@ class CloneGuard:
         now_s = self._clock.monotonic_s()
         if not revokes and now_s < place.reported_s + REPORT_EVERY_S:
             return refused
-        place.reported_s = now_s
+        reported_s, place.reported_s = place.reported_s, now_s
         facts: dict[str, Fact] = {
             "device": device,
             "settled": how,
@@ -208,7 +215,11 @@ class CloneGuard:
                     ActKind.ROBOT_REVOKED, SERVER, robot=robot, facts=facts, change=RobotEnded()
                 )
             )
-        await self._ledger.perform(acts)
+        try:
+            await self._ledger.perform(acts)
+        except StoreUnavailable:
+            place.reported_s = reported_s
+            raise
         self.on_contested(robot, device)
         return refused
 
@@ -219,7 +230,7 @@ class CloneGuard:
             place = self._cached(robot, device)
             place.is_read = True
             if last is not None and (place.last is None or last.number > place.last.number):
-                place.take(last)
+                place.learn(last)
         return place if place is not None else self._cached(robot, device)
 
     def _cached(self, robot: RobotName, device: DeviceName) -> _Place:

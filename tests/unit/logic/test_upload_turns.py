@@ -40,10 +40,9 @@ async def test_who_writes_hears_once_of_who_claims(is_early: bool):
 
 async def test_who_claims_goes_on_when_it_was_let_go_of():
     turns = UploadTurns()
-    async with asyncio.TaskGroup() as others:
-        async with turns.taking(FILE, claims=False):
-            claim = others.create_task(take_over(turns))
-            await asyncio.sleep(0)
-            assert not claim.done()
+    async with asyncio.TaskGroup() as others, turns.taking(FILE, claims=False):
+        claim = others.create_task(take_over(turns))
+        await asyncio.sleep(0)
+        assert not claim.done()
     async with turns.taking(FILE, claims=False):
         pass
