@@ -56,14 +56,19 @@ class Greeting:
         connection.send(Challenge(connection.nonce, self._identity.server_id))
         return None
 
-    async def prove(self, connection: Connection, frame: frames.Prove, _codec: Codec) -> None:
+    def prove(self, connection: Connection, frame: frames.Prove, _codec: Codec) -> Work:
         """Check the proof and open the session."""
         hello, nonce = connection.hello, connection.nonce
         assert hello is not None and nonce is not None, "a challenged connection has said hello"
         connection.nonce = None
         connection.state = SessionState.FRESH  # the challenge is spent, whatever comes of it
+        return self._open_by_proof(connection, hello, nonce, frame.signature)
+
+    async def _open_by_proof(
+        self, connection: Connection, hello: frames.Hello, nonce: str, signature: bytes
+    ) -> None:
         async with self._openings:
-            warrant = await self._identity.prove(hello, nonce=nonce, signature=frame.signature)
+            warrant = await self._identity.prove(hello, nonce=nonce, signature=signature)
         await self._open(connection, hello, warrant)
 
     async def _open_by_token(self, connection: Connection, hello: frames.Hello, token: str) -> None:

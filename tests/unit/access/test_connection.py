@@ -129,7 +129,8 @@ async def test_every_request_of_a_session_gets_exactly_one_answer(
     assert client.connection._unanswered == 0
 
 
-async def test_a_robot_proves_itself_by_its_key(node: NodeInMemory) -> None:
+async def challenged(node: NodeInMemory) -> tuple[Client, frames.Prove]:
+    """Return a client that has been challenged, and the proof that its robot's key gives."""
     public = KEY.public_key().public_bytes_raw()
     await node.store.register(
         RobotRecord(RobotName("r1"), public, 0), enrolment=enrolment("t" * 16)
@@ -138,10 +139,34 @@ async def test_a_robot_proves_itself_by_its_key(node: NodeInMemory) -> None:
     client.say(frames.Hello("r1"))
     (challenge,) = client.of(Challenge)
     text = f"imserver.v1 {challenge.server} {challenge.nonce} r1 main"
-    client.say(frames.Prove(KEY.sign(text.encode())))
+    return client, frames.Prove(KEY.sign(text.encode()))
+
+
+async def test_a_robot_proves_itself_by_its_key(node: NodeInMemory) -> None:
+    client, proof = await challenged(node)
+    client.say(proof)
     await node.settle()
     assert [type(frame) for frame in client.frames] == [Challenge, Welcome]
     assert client.connection.hello is None and client.connection.nonce is None
+
+
+async def test_who_leaves_right_behind_its_proof_gets_no_session(node: NodeInMemory) -> None:
+    client, proof = await challenged(node)
+    client.say(proof)
+    client.connection.on_lost(clean=False)
+    await node.settle()
+    assert client.connection.state is SessionState.CLOSED
+    assert node.node.sessions.all() == []
+
+
+async def test_who_is_closed_right_behind_its_proof_gets_no_session(node: NodeInMemory) -> None:
+    client, proof = await challenged(node)
+    client.say(proof)
+    for _ in range(3):
+        client.connection.on_message(b"\xc1")
+    await node.settle()
+    assert client.link.closes == [CloseCode.POLICY]
+    assert node.node.sessions.all() == []
 
 
 async def test_a_wrong_signature_closes_the_connection(node: NodeInMemory) -> None:
