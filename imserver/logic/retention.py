@@ -91,18 +91,18 @@ class Retention:
         if keep == Keep():
             return
         first = await self._log.first_kept(group.conv, keep)
-        if keep.body_bytes is not None:
-            # Summing up the sizes takes time with the length of the log: wait until it has grown by a part.
-            kept = group.head - first + 1
-            self._measure_at[group.conv] = group.head + max(kept // _MEASURED_AGAIN, 1)
         floor = await self._log.trim(group.conv, first, limit=0)
         while floor < first:
             began_s = self._clock.monotonic_s()
             before, floor = floor, await self._log.trim(group.conv, first, limit=STEP_EVENTS)
             self._note(group.conv, floor, floor - before)
             if floor == before:
-                return
+                break
             await asyncio.sleep(_REST * (self._clock.monotonic_s() - began_s))
+        if keep.body_bytes is not None:
+            # Summing up the sizes takes time with the length of the log: wait until it has grown by a part.
+            kept = group.head - first + 1
+            self._measure_at[group.conv] = group.head + max(kept // _MEASURED_AGAIN, 1)
 
     def _keep(self, group: GroupSummary) -> Keep:
         rule = self._settings.rule(group.conv)

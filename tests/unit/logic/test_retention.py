@@ -88,6 +88,20 @@ async def test_sizes_are_summed_up_again_when_the_log_has_grown(tier):
     assert await seqs_kept(tier) == [9, 10, 11]
 
 
+async def test_sizes_are_summed_up_again_when_the_trimming_failed(tier, monkeypatch):
+    async def full(*_args, **_kwargs):
+        raise StoreUnavailable("no space")
+
+    await dock_of(tier, 10, body="x" * 98)
+    trimmer = keeper(tier, body_bytes=350)
+    with monkeypatch.context() as away:
+        away.setattr(tier.store, "trim", full)
+        with pytest.raises(StoreUnavailable):
+            await trimmer.sweep()
+    await trimmer.sweep()
+    assert await seqs_kept(tier) == [8, 9, 10]
+
+
 async def test_a_long_log_is_trimmed_in_steps(tier, monkeypatch):
     monkeypatch.setattr(retention, "STEP_EVENTS", 4)
     await dock_of(tier, 30)
