@@ -74,6 +74,7 @@ class HttpLink(HttpToolsProtocol):
         self.stay: Stay | None = None
         self.look_at = 0
         self._is_lost = False
+        self._answering: RequestResponseCycle | None = None
 
     @property
     def is_over(self) -> bool:
@@ -98,6 +99,7 @@ class HttpLink(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the connection go."""
         self._is_lost = True
+        self._break_off()
         self._leave()
         super().connection_lost(exc)
         if self.stay is not None:
@@ -217,9 +219,7 @@ class HttpLink(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._turn_away(status, text)
-            # Whoever reads the body learns that no more comes, and has nothing left to answer.
-            cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.message_event.set()  # whoever reads the body learns that no more comes
 
     def _has_stalled(self) -> bool:
         """Tell whether the client has taken nothing for a whole ping interval, although there was some."""
@@ -269,6 +269,7 @@ class HttpLink(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} {status.phrase}\r\nconnection: close\r\n"
         head += f"content-type: text/plain; charset=utf-8\r\ncontent-length: {len(content)}\r\n\r\n"
         self.transport.write(head.encode() + content)
+        self._break_off()
         self.end()
 
     def end(self) -> None:
@@ -280,6 +281,16 @@ class HttpLink(HttpToolsProtocol):
             self.look_at = 0
         else:
             self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _break_off(self) -> None:
+        """Have nothing more written of the answer that is under way; uvicorn does so only for that to the
+        request which came last."""
+        if self._answering is not None:
+            self._answering.disconnected = True
 
     def _leave(self) -> None:
         if self._is_inside:

@@ -295,6 +295,30 @@ async def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing_behin
 # Answers.
 
 
+async def test_an_answer_is_not_given_to_who_has_left_with_a_request_behind_it(
+    api: Api, http: RawHttp, caplog: pytest.LogCaptureFixture
+):
+    api.node.store.commits.shut = True
+    await http.feed(sending(api, 20) + body(20) + head())
+    http.transport.abort()
+    await http.settle()
+    api.node.store.commits.open()
+    await http.settle()
+    assert (http.received, len(http.link.tasks)) == (b"", 0)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_an_answer_is_not_given_behind_the_refusal_of_what_followed_its_request(
+    api: Api, http: RawHttp, caplog: pytest.LogCaptureFixture
+):
+    api.node.store.commits.shut = http.transport.is_stuck = True
+    await http.feed(sending(api, 20) + body(20) + b"junk\r\n\r\n")
+    api.node.store.commits.open()
+    await http.settle()
+    assert (http.statuses, len(http.link.tasks)) == ([400], 0)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_client_that_does_not_take_its_answer_is_cut_off(http: RawHttp):
     http.transport.is_stuck = True
     await http.feed(head())
