@@ -158,6 +158,8 @@ class Groups:
                 if not isinstance(outcome, Outdated):
                     break
                 group = await self._load_group(conv)
+                if group is not None and group.head < outcome.seq:
+                    raise refusal_of(outcome, conv)  # the log is damaged before that event
 
     async def _create_unless_there(
         self, owner: RobotName, name: str, cid: str

@@ -63,8 +63,9 @@ class Belonging:
         while (count := self._counts.get(robot)) is None or (
             count >= self._most and self._may_look(robot)
         ):
+            looked_s = self._looked_s.get(robot)
             found = len(await self._registry.memberships(robot, _ANY_DEVICE))
-            if self._counts.get(robot) == count:  # else it was found out and counted on meanwhile
+            if self._looked_s.get(robot) == looked_s:  # else it was found out and counted on meanwhile
                 self._remember(robot)
                 self._counts[robot] = found
         if count >= self._most:

@@ -85,6 +85,22 @@ async def test_who_is_added_elsewhere_while_it_enrols_keeps_the_role_it_was_give
     assert record.members[RobotName("r2")].role is Role.ADMIN
 
 
+async def test_who_enrols_in_a_group_with_a_log_that_is_damaged_here_is_not_kept_waiting(nodes):
+    await nodes.one.group("a", "r1", "r3")
+    await nodes.store.enlist("r2")
+    owner = await nodes.one.session("r1")
+    await nodes.two.session("r3", auto=False)
+    assert await nodes.two.conversations.load(CONV) is not None
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.remove(owner, CONV, ["r3"])
+    nodes.store.page_fails += [StoreCorrupt("event 2 is damaged")] * 100
+    with pytest.raises(Refusal) as caught:
+        await nodes.two.groups.enrol(RobotName("r2"), [CONV], token_id="token")
+    assert caught.value.code is ErrorCode.CONFLICT
+    assert len(nodes.store.page_fails) > 90
+
+
 async def test_who_is_removed_elsewhere_while_members_are_listed_sees_nothing_behind_that(nodes):
     await nodes.one.group("a", "r1", "r2")
     owner, gone = await nodes.one.session("r1"), await nodes.two.session("r2")

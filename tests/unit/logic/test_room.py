@@ -52,6 +52,24 @@ async def test_who_creates_several_at_once_is_in_no_more_than_so_many() -> None:
         assert len(await tier.store.memberships(RobotName("r1"), DeviceName("main"))) == 2
 
 
+async def test_who_left_one_and_creates_several_at_once_is_in_no_more_than_so_many() -> None:
+    async with LogicTier(limits=Limits(groups_max=2)) as tier:
+        await tier.group("a", "r1")
+        await tier.group("left", "r1", "r2")
+        session = await tier.session("r1")
+        await tier.groups.set_role(session, "g/left", "r2", role=Role.OWNER)
+        await tier.groups.leave(session, "g/left")
+        tier.clock.s += room.LOOK_EVERY_S
+        tier.store.memberships_read.shut = True
+        creating = [tier.spawn(tier.group(name, "r1"), "create") for name in "bcd"]
+        await tier.settle()
+        tier.store.memberships_read.open()
+        results = await asyncio.gather(*creating, return_exceptions=True)
+        tier.tasks.difference_update(creating)
+        assert [isinstance(result, Refusal) for result in results].count(True) == 2
+        assert len(await tier.store.memberships(RobotName("r1"), DeviceName("main"))) == 2
+
+
 async def test_others_may_add_it_all_the_same() -> None:
     async with LogicTier(limits=Limits(groups_max=1)) as tier:
         await tier.group("a", "r1")
