@@ -153,6 +153,8 @@ class Sending:
             conversation = await self._begin_direct(session, conv)
         if conversation is None:
             raise permissions.not_found(conv)
+        if conversation.head < look.changed:  # the log is damaged before that event
+            raise Refusal(ErrorCode.UNAVAILABLE, CHANGED, retry_after_ms=_RETRY_MS)
         permissions.require(role_of(conversation, session), Operation.SEND, conv)
         if frame.kind in AMENDING_KINDS:
             await self._check_amendment(session, conversation, frame)

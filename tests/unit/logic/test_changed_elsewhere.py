@@ -10,6 +10,7 @@ from imserver.protocol.client_frames import History
 from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
+from imserver.protocol.server_frames import Error
 from tests.unit.logic.two_nodes import TwoNodes
 
 CONV = ConversationName("g/a")
@@ -98,6 +99,19 @@ async def test_who_enrols_in_a_group_with_a_log_that_is_damaged_here_is_not_kept
     with pytest.raises(Refusal) as caught:
         await nodes.two.groups.enrol(RobotName("r2"), [CONV], token_id="token")
     assert caught.value.code is ErrorCode.CONFLICT
+    assert len(nodes.store.page_fails) > 90
+
+
+async def test_who_sends_to_a_group_with_a_log_that_is_damaged_here_is_not_kept_waiting(nodes):
+    await nodes.one.group("a", "r1", "r2", "r3")
+    owner, sender = await nodes.one.session("r1"), await nodes.two.session("r2", auto=False)
+    assert await nodes.two.conversations.load(CONV) is not None
+    await nodes.settle()
+    nodes.bus.is_cut = True
+    await nodes.one.groups.remove(owner, CONV, ["r3"])
+    nodes.store.page_fails += [StoreCorrupt("event 2 is damaged")] * 100
+    error = await nodes.two.try_send(sender, CONV)
+    assert isinstance(error, Error) and error.code is ErrorCode.UNAVAILABLE
     assert len(nodes.store.page_fails) > 90
 
 
