@@ -128,8 +128,8 @@ def tail(
     where = names.conversation(conv)
     show = json_line if as_json else _text_line
     client_log = logging.getLogger("client_sdk")
-    client_log.addHandler(_Interruptions(logging.INFO))
-    client_log.setLevel(logging.INFO)
+    client_log.addFilter(Interruptions())
+    client_log.setLevel(logging.DEBUG)
 
     async def work(client: "Robot") -> None:
         async for event in _events(client, where, after=after, lines=lines, follow=follow):
@@ -139,18 +139,22 @@ def tail(
         _as_client(wanted, work)
 
 
-class _Interruptions(logging.Handler):
-    """Says on standard error why nothing comes while there is no connection, once for each reason."""
+class Interruptions(logging.Filter):
+    """Says on standard error why nothing comes while there is no connection, once for each reason; of what is
+    logged nothing is kept back."""
 
     _told = ""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        facts = record.__dict__
-        if record.getMessage() == "robot.disconnected" and facts["state"] == "waiting":
+    def filter(self, record: logging.LogRecord) -> bool:
+        name, facts = record.getMessage(), record.__dict__
+        if name == "robot.state" and facts["is"] == "online":
+            self._told = ""
+        elif name == "robot.disconnected" and facts["state"] == "waiting":
             problem, told = facts["problem"], self._told
             self._told = problem
             if problem != told:
                 typer.echo(f"imserver: disconnected, and trying again: {problem}", err=True)
+        return True
 
 
 def robots(wanted: Wanted, *, as_json: JsonOption = False) -> None:

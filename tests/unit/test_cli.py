@@ -1,5 +1,6 @@
 """The commands that need no server: their output, their errors and their exit statuses."""
 
+import logging
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typer.main import get_command
 import imserver
 from imserver import cli
 from imserver.cli.failure import CommandFailed, Failure, first_failure
+from imserver.cli.operate import Interruptions
 from imserver.core import settings
 from imserver.core.clock import SystemClock
 from imserver.core.tokens import TokenAuthority
@@ -276,3 +278,21 @@ def test_every_command_has_a_section_in_the_reference(command):
 def test_every_option_is_in_its_command_s_section_of_the_reference(command, option):
     same_as_serve = command == "check-config"
     assert re.search(rf"{option}\b", reference("serve" if same_as_serve else command))
+
+
+def test_tail_says_once_in_an_interruption_why_and_keeps_no_warning_back(capsys):
+    log, handled = logging.getLogger("interrupted"), []
+    log.setLevel(logging.DEBUG)
+    monitor = logging.Handler(logging.WARNING)
+    monitor.emit = handled.append
+    log.addHandler(monitor)
+    log.addFilter(Interruptions())
+    for _ in range(2):
+        for problem in ("it is gone", "it is gone", "nobody is there"):
+            log.info("robot.disconnected", extra={"problem": problem, "state": "waiting"})
+        log.debug("robot.state", extra={"was": "greeting", "is": "online"})
+        log.info("robot.disconnected", extra={"problem": "nobody is there", "state": "waiting"})
+    log.warning("frame.ignored")
+    said = [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["it is gone", "nobody is there", "nobody is there"] * 2
+    assert [record.getMessage() for record in handled] == ["frame.ignored"]
