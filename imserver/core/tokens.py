@@ -54,8 +54,8 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
         groups: conversations (``g/…``) that an enrolled robot becomes a member of; of a stream, the one it
             reads, which may be a direct line.
         scopes: what of its robot's rights a bearer has, as `imserver.core.scopes` describes it.
-        behind: of the pass of a stream, the id of the bearer token with which it was got; `KEY` in a bearer
-            token that a session got which a key or certificate opened.
+        behind: of what was got with a bearer token, that one's id; of what was got by a session that a key or
+            certificate opened, `KEY`, a colon and the key's fingerprint. Empty in other tokens.
     """
 
     kind: TokenKind

@@ -27,6 +27,11 @@ class Warrant(NamedTuple):
     expires_ms: int | None = None
     key: str = ""
 
+    @property
+    def ground(self) -> str:
+        """What a token says that is got with it: with what it was (`Claims.behind`)."""
+        return self.token_id or f"{KEY}:{self.key}"
+
 
 def warrant_of(claims: Claims, scopes: Scopes | None = None) -> Warrant:
     """Return what the bearer of a token has shown; ``scopes`` if a token of its kind names none.
@@ -34,10 +39,13 @@ def warrant_of(claims: Claims, scopes: Scopes | None = None) -> Warrant:
     Raises:
         ValueError: a scope in it is none; a later version minted it.
     """
+    ground = claims.behind or claims.id
+    kind, _, key = ground.partition(":")
     return Warrant(
         RobotName(claims.robot),
         claims.issued_ms,
         Scopes(claims.scopes) if scopes is None else scopes,
-        "" if claims.behind == KEY else claims.id,
+        "" if kind == KEY else ground,
         claims.expires_ms,
+        key,
     )

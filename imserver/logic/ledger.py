@@ -12,7 +12,7 @@ from typing import Final, NoReturn, Protocol
 
 from msgspec import structs
 
-from imserver.core.acts import Act, ActKind, Fact
+from imserver.core.acts import Act, ActKind, Fact, RecordedAct
 from imserver.core.audit_settings import AuditSettings
 from imserver.core.clock import Clock
 from imserver.core.errors import StoreUnavailable
@@ -30,6 +30,9 @@ EXPIRY_S: Final = 2.0
 FORGET_S: Final = 60.0
 _SEARCHED: Final = 1_000
 _READ_TOGETHER: Final = 200
+_KEY_TOKENS_MS: Final = 900_000
+"""Longer than a token lives that was got with a key: one that was replaced before has left nothing."""
+
 SERVER: Final = "server"
 """Who does what nobody asked for."""
 
@@ -96,8 +99,8 @@ class Ledger:
         Raises:
             StoreUnavailable, StoreFailed: the store cannot be read or written.
         """
-        for newest in await self._administration.acts(before=None, limit=1):
-            self._seen = newest.number
+        page = await self._administration.acts(before=None, limit=_READ_TOGETHER)
+        await self._learn_keys(page, since_ms=self._clock.now_ms() - _KEY_TOKENS_MS)
         self.standing.learn(await self._administration.revoked())
         await spool.hand_over(self.perform)
         await self._note_retention(retention)
@@ -131,15 +134,19 @@ class Ledger:
         stay as long as its connection.
         """
         self.standing.learn(await self._administration.revoked())
-        newest, page = self._seen, await self._administration.acts(before=None, limit=1)
-        if page:
-            newest = page[0].number
+        await self._learn_keys(await self._administration.acts(before=None, limit=1))
+
+    async def _learn_keys(self, page: list[RecordedAct], *, since_ms: int = 0) -> None:
+        """Take in which keys were replaced by the acts of ``page``, the newest, and by older ones, back to
+        ``since_ms`` or what was seen before."""
+        newest = page[0].number if page else self._seen
         while page:
-            for act in page:
-                if act.number > self._seen and act.kind is ActKind.KEY_ROTATED and act.robot:
+            fresh = [act for act in page if act.number > self._seen and act.at_ms >= since_ms]
+            for act in fresh:
+                if act.kind is ActKind.KEY_ROTATED and act.robot:
                     self.standing.replace_key(act.robot, str(act.facts["old"]), act.at_ms)
             oldest = page[-1].number
-            if oldest <= self._seen + 1:
+            if not fresh or oldest <= self._seen + 1:
                 break
             page = await self._administration.acts(before=oldest, limit=_READ_TOGETHER)
         self._seen = newest

@@ -14,13 +14,12 @@ from typing import Final, NamedTuple
 from imserver.core.clock import Clock
 from imserver.core.errors import Refusal
 from imserver.core.ids import Ids
-from imserver.core.scopes import Scopes
-from imserver.core.tokens import KEY, Claims, TokenAuthority
-from imserver.core.warrant import Warrant
+from imserver.core.tokens import Claims, TokenAuthority
+from imserver.core.warrant import Warrant, warrant_of
 from imserver.logic.session import Session
 from imserver.logic.standing import Standing
 from imserver.protocol.errors import ErrorCode
-from imserver.protocol.names import ConversationName, RobotName
+from imserver.protocol.names import ConversationName
 from imserver.route.one_time import OneTime
 
 TICKET_TTL_MS: Final = 30_000
@@ -94,7 +93,7 @@ class Tickets:
             warrant.since_ms,
             expires_ms,
             scopes=warrant.scopes.texts,
-            behind="" if warrant.token_id else KEY,
+            behind=warrant.ground,
         )
         return self._authority.mint(claims), expires_ms
 
@@ -112,13 +111,7 @@ class Tickets:
         claims = self._authority.read(text, kind="stream", now_ms=self._clock.now_ms())
         if claims.id != key:
             raise _spent()
-        warrant = Warrant(
-            RobotName(claims.robot),
-            claims.issued_ms,
-            Scopes(claims.scopes),
-            claims.behind,
-            claims.expires_ms,
-        )
+        warrant = warrant_of(claims)
         self._standing.check(warrant)
         return Grant(warrant, ConversationName(claims.groups[0]), claims.expires_ms, new_pass)
 
@@ -133,7 +126,7 @@ def _pass_for(warrant: Warrant, conv: ConversationName, key: str, expires_ms: in
         expires_ms,
         groups=(conv,),
         scopes=warrant.scopes.texts,
-        behind=warrant.token_id,
+        behind=warrant.ground,
     )
 
 

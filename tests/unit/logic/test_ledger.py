@@ -118,6 +118,18 @@ async def test_a_node_learns_of_all_keys_that_another_one_replaced_in_the_store_
     assert not any(is_over(other, warrant) for warrant in since)
 
 
+async def test_a_key_that_was_replaced_stays_so_after_a_restart() -> None:
+    clock, store = HandClock(), MemoryStore()
+    one = ledger_on(store, clock)
+    await enrol(store, one, R1)
+    await one.perform([replaced(clock, R1), end_of_token(clock)])
+    clock.ms += 1
+    again = ledger_on(store, clock)
+    await again.begin(Waiting(), RetentionSettings())
+    assert is_over(again, Warrant(R1, clock.ms - 1, key=key_fingerprint(OLD)))
+    assert not is_over(again, Warrant(R1, clock.ms - 1, key=key_fingerprint(NEW)))
+
+
 async def test_a_key_that_was_replaced_is_learned_of_once() -> None:
     clock, store, heard = HandClock(), MemoryStore(), list[int]()
     one, other = ledger_on(store, clock), ledger_on(store, clock)
@@ -130,7 +142,8 @@ async def test_a_key_that_was_replaced_is_learned_of_once() -> None:
         await one.perform([end_of_token(clock)])
         while not heard:
             await asyncio.sleep(0)
-    assert other.standing.ending(Warrant(R1, clock.ms - 1)) is None, "nobody had come before"
+    old = key_fingerprint(OLD)
+    assert not is_over(other, Warrant(R1, clock.ms, key=old)), "it was the key once more"
     assert len(heard) == 1
 
 

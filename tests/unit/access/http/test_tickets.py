@@ -5,7 +5,7 @@ import re
 import pytest
 
 from imserver.access.http.visit import session_for
-from imserver.core.acts import ActKind, KeyReplaced
+from imserver.core.acts import ActKind, KeyReplaced, key_fingerprint
 from imserver.core.warrant import Warrant
 from imserver.logic.tickets import PASS_TTL_MS, TICKET_TTL_MS
 from imserver.protocol.names import ConversationName, RobotName
@@ -152,6 +152,30 @@ async def test_a_token_for_http_ends_with_the_key_that_opened_its_session(api: A
     for token, status in ((before, 401), (after, 200)):
         headers = {"Authorization": f"Bearer {token}"}
         assert (await api.ask("GET", "/v1/groups", headers=headers)).status == status
+
+
+async def test_what_was_got_while_a_key_was_being_replaced_ends_with_the_key_it_was_got_with(
+    api: Api,
+):
+    node, clock = api.node.node, api.node.clock
+    robot, change = RobotName("r2"), KeyReplaced(b"old", b"new")
+    replaced = node.ledger.act(ActKind.KEY_ROTATED, robot, robot=robot, change=change)
+    clock.ms += 200  # it waits for the disk
+    warrants = [Warrant(robot, clock.ms, key=key_fingerprint(key)) for key in (b"old", b"new")]
+    tokens = [node.cases.tickets.for_http(session_for(warrant))[0] for warrant in warrants]
+    texts = [
+        (await api.ask("POST", f"{DOCK}/tickets", headers=bearing(token))).json["ticket"]
+        for token in tokens
+    ]
+    node.ledger.standing.note(replaced)
+    answers = [await api.ask("GET", "/v1/groups", headers=bearing(token)) for token in tokens]
+    assert [answer.status for answer in answers] == [401, 200]
+    await refused(api, texts[0])
+    assert (await node.cases.tickets.redeem(texts[1], kept_pass=None)).warrant.robot == robot
+
+
+def bearing(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 async def test_a_ticket_opens_its_own_conversation_only(api: Api):
