@@ -185,8 +185,9 @@ class Link:
     async def _run(self) -> None:
         machine = self.machine
         while machine.state is not State.OVER:
-            if machine.state is State.WAITING:
-                await asyncio.sleep(machine.retry_at_s - self._loop.time())
+            if (wait_s := machine.retry_at_s - self._loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+                continue  # it may be over by now
             machine.connecting(self._loop.time())
             try:
                 await self._converse()
@@ -194,15 +195,12 @@ class Link:
                 if closed.retry_after_s is not None:
                     machine.reconnect.turned_away(closed.retry_after_s)
                 machine.disconnected(closed.code, closed.reason, self._loop.time())
-            _log.info(
-                "robot.disconnected",
-                extra={"problem": machine.last_problem, "state": machine.state.value},
-            )
+            extra = {"problem": machine.last_problem, "state": machine.state.value}
+            _log.info("robot.disconnected", extra=extra)
             self.perform()
 
     async def _converse(self) -> None:
-        transport = await self._connect()
-        self._transport = transport
+        self._transport = transport = await self._connect()
         try:
             self.machine.connected()
             self.perform()

@@ -99,6 +99,8 @@ class Machine:
 
     def connected(self) -> None:
         """The transport is open: say who we are."""
+        if self.state is State.OVER:
+            return
         registration = self.introduction.registration(next(self.ids))
         if registration is None:
             self._say_hello()
@@ -226,13 +228,10 @@ class Machine:
             if isinstance(frame, wire.Welcome):
                 self._welcomed(frame, now_s)
             else:
-                self._challenged(frame)
+                proof = self.introduction.proof(frame)
+                self._bind(frame.server, partial(self._say, self._attempt, [proof]))
         except WrongServer as problem:
             self.fail(problem)
-
-    def _challenged(self, challenge: wire.Challenge) -> None:
-        proof = self.introduction.proof(challenge)
-        self._bind(challenge.server, partial(self._say, self._attempt, [proof]))
 
     def _bind(self, server: str, then: Then) -> None:
         """Go on once the robot's memory, if it has one, belongs to this server for good."""
