@@ -137,7 +137,7 @@ class Outbox:
             return frames
         while self._waiting and self._has_room() and len(frames) < BURST_FRAMES_MAX:
             request = self._requests.get(self._waiting.popleft())
-            if request is None:
+            if request is None or request.id in self._in_flight:
                 continue
             self.resent += request.written
             request.written = True
