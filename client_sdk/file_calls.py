@@ -118,7 +118,7 @@ class FileCalls(KeptCalls):
             patience = _Patience(timeout_s)
             begun = await self._insist(Request("POST", "/v1/files", headers), patience)
             file = begun.headers["Location"].rpartition("/")[2]
-            await self._send_all(file, source, size, _told(progress, size), patience=patience)
+            await self._send_all(file, source, size, _told(progress, size, patience), patience)
         return Upload(file, name, media_type, size, digest)
 
     async def download(
@@ -155,7 +155,8 @@ class FileCalls(KeptCalls):
         # Named after the content, so that parts of two files never meet.
         draft = target.with_name(f".{target.name[:120]}.{etag[1:17]}.part")
         with draft.open("ab") as sink:
-            await self._fetch_rest(where, etag, sink, size, _told(progress, size), patience)
+            told = _told(progress, size, patience)
+            await self._fetch_rest(where, etag, sink, size, told, patience)
             os.fsync(sink.fileno())
         with draft.open("rb") as fetched:
             digest, _ = await asyncio.to_thread(_digest, fetched)
@@ -171,7 +172,6 @@ class FileCalls(KeptCalls):
         source: BinaryIO,
         size: int,
         told: Callable[[int], None],
-        *,
         patience: "_Patience",
     ) -> None:
         where, offset = f"/v1/files/{file}", 0
@@ -185,8 +185,9 @@ class FileCalls(KeptCalls):
             head = await self._insist(Request("HEAD", where, dict(_TUS)), patience)
             if "ETag" in head.headers:
                 return  # only the answer was lost
-            offset = int(head.headers["Upload-Offset"])
-            patience.note(offset)
+            before, offset = offset, int(head.headers["Upload-Offset"])
+            if offset > before:  # though more may have been said before, and lost
+                patience.renew()
 
     async def _send_from(
         self, where: str, source: BinaryIO, offset: int, size: int, told: Callable[[int], None]
@@ -208,7 +209,6 @@ class FileCalls(KeptCalls):
         patience: "_Patience",
     ) -> None:
         while (here := sink.tell()) < size:
-            patience.note(here)
 
             def take(piece: bytes) -> None:
                 sink.write(piece)
@@ -253,14 +253,19 @@ class _Patience:
         self._timeout_s = timeout_s
         self._backoff = Backoff(0.2, 10.0, random.Random())
         self._best = -1
-        self._until_s = asyncio.get_running_loop().time() + timeout_s
+        self._now_s = asyncio.get_running_loop().time
+        self._until_s = self._now_s() + timeout_s
 
     def note(self, done: int) -> None:
-        """Take in how far it came."""
+        """Take in how far it came; also from the thread that is waited for."""
         if done > self._best:
             self._best = done
-            self._backoff.reset()
-            self._until_s = asyncio.get_running_loop().time() + self._timeout_s
+            self.renew()
+
+    def renew(self) -> None:
+        """Take in that something has moved."""
+        self._backoff.reset()
+        self._until_s = self._now_s() + self._timeout_s
 
     async def wait(self, cut: Cut) -> None:
         """Wait before the next try.
@@ -269,7 +274,7 @@ class _Patience:
             ConnectionLost: it has been long enough.
         """
         wait_s = max(self._backoff.next_s(), cut.retry_after_s or 0.0)
-        if asyncio.get_running_loop().time() + wait_s > self._until_s:
+        if self._now_s() + wait_s > self._until_s:
             raise ConnectionLost(f"no progress for {self._timeout_s:g} s: {cut}") from cut
         await asyncio.sleep(wait_s)
 
@@ -287,11 +292,12 @@ def _metadata(said: Mapping[str, str]) -> str:
     return ",".join(pairs)
 
 
-def _told(progress: Progress | None, size: int) -> Callable[[int], None]:
+def _told(progress: Progress | None, size: int, patience: _Patience) -> Callable[[int], None]:
     """Return what a thread tells of how far it came, to be passed on in the loop."""
     loop = asyncio.get_running_loop()
 
     def tell(done: int) -> None:
+        patience.note(done)
         if progress is not None:
             loop.call_soon_threadsafe(progress, done, size)
 

@@ -169,6 +169,8 @@ class Web:
             if stopped.is_set():
                 raise Stopped
             request.take(piece)
+        if request.take is not None and response.length:
+            raise Cut("the answer broke off")  # http.client says nothing of it
         return answer
 
 
