@@ -51,9 +51,13 @@ class LogReader:
             ok = await self._ask(
                 wire.History(self._id(), names.conversation(conv), after=known, limit=limit)
             )
-            page = ok.events or []
+            page, members = ok.events or [], None
             if page and page[0].seq > known + 1 and names.is_group(conv):  # retention
-                roster.set_members(await self._members(conv))
+                members = await self._members(conv)
+            if roster.progress.known < known:
+                continue  # it was forgotten meanwhile
+            if members is not None:
+                roster.set_members(members)
             roster.read(page, decode, wall_clock_ms())
             if roster.progress.known == known:
                 break
@@ -78,7 +82,8 @@ class LogReader:
             after = page[-1]
 
     async def _ask(self, frame: wire.History | wire.ListMembers) -> Ok:
-        return await self._link.ask(frame, Ok, repeat=Repeat.SAFE, timeout_s=30.0)
+        timeout_s = self._link.machine.options.request_timeout_s
+        return await self._link.ask(frame, Ok, repeat=Repeat.SAFE, timeout_s=timeout_s)
 
     def _id(self) -> int:
         return next(self._link.machine.ids)

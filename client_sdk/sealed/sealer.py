@@ -60,6 +60,7 @@ class Sealer:
         try:
             while True:
                 await self._link.wait_until(session.has_errand)
+                await self._link.wait_online()
                 await self._run_errand(session.take_errand())
         except RobotError:
             return  # the robot is over, and says so to whoever uses it
@@ -75,6 +76,8 @@ class Sealer:
             _log.warning("sealed.not_announced", extra=extra)
             if isinstance(problem, Refused) and problem.code in _NOT_ALLOWED:
                 self.session.give_up(conv)
+            elif isinstance(problem, NoAnswer):
+                self.session.errands[conv] = None
 
     async def seal(self, conv: str) -> None:
         """Seal what is said in a conversation from now on, and tell it this device's key."""

@@ -37,6 +37,7 @@ class SealedSession:
         trust: the identity keys of others.
         outgoing, incoming: the sender keys of its own, and of others.
         book: what was sealed under names that the application chose.
+        errands: conversations that have to be looked after.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class SealedSession:
         self._clock_ms = clock_ms
         self._everything = everything
         self._rosters: dict[str, Roster] = {}
-        self._errands: dict[str, None] = {}
+        self.errands: dict[str, None] = {}
         self._given_up: set[str] = set()
         self._adopted: list[KeptRecord] = []
         self.trust.pin(own.robot, own.identity)
@@ -114,25 +115,25 @@ class SealedSession:
         if log[0].seq <= roster.progress.known + 1:
             roster.read(log, self._decode, now_ms)
         else:
-            self._errands[conv] = None
+            self.errands[conv] = None
         if not _MAY_ALLOW.isdisjoint(event.kind for event in log):
             self._given_up.discard(conv)
         if roster.progress.is_sealed and conv not in self._given_up and not self.is_announced(conv):
-            self._errands[conv] = None
+            self.errands[conv] = None
 
     def renumbered(self, conv: str) -> None:
         """Take in that a log was cut back: its further numbers are given anew."""
         self.incoming.renumbered(conv)
         self.outgoing.forget(conv)
         self.roster(conv).forget()
-        self._errands[conv] = None
+        self.errands[conv] = None
 
     def believe(self, robot: str, identity: bytes) -> None:
         """Believe an identity key of a robot, and look again at what was announced."""
         self.trust.pin(robot, identity)
         for conv, roster in self._rosters.items():
             roster.forget()
-            self._errands[conv] = None
+            self.errands[conv] = None
 
     def is_announced(self, conv: str) -> bool:
         """Tell whether a conversation knows the newest key of this device."""
@@ -141,18 +142,18 @@ class SealedSession:
 
     def has_errand(self) -> bool:
         """Tell whether there is a conversation that has to be looked after."""
-        return bool(self._errands)
+        return bool(self.errands)
 
     def take_errand(self) -> str:
         """Return such a conversation."""
-        conv = next(iter(self._errands))
-        del self._errands[conv]
+        conv = next(iter(self.errands))
+        del self.errands[conv]
         return conv
 
     def give_up(self, conv: str) -> None:
         """Try no more to announce this device where the server does not allow it, until members change."""
         self._given_up.add(conv)
-        self._errands.pop(conv, None)
+        self.errands.pop(conv, None)
 
     def take(self, places: Iterable[Place] = ()) -> list[KeptRecord]:
         """Return what the memory has to keep, in one write with these places."""

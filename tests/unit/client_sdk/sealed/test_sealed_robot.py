@@ -25,6 +25,7 @@ from client_sdk import (
 )
 from client_sdk.sealed import ratchet
 from client_sdk.testing import MemoryServer
+from imserver.protocol.client_frames import History
 from tests.until import PATIENCE_S, until
 
 OPTIONS = Options(backoff_base_s=0.001, backoff_cap_s=0.01, connect_timeout_s=5.0)
@@ -330,6 +331,40 @@ async def test_an_identity_may_be_changed_by_the_program(world, dock, monkeypatc
             r1.trust("r2", KEYS["r2"].public_key)
             sent = await r1.send(dock, "to the new r2")
             assert (await read_all(r2, world, dock))[sent.seq].body == "to the new r2"
+
+
+async def test_an_identity_that_is_trusted_while_the_log_is_read_has_it_read_from_its_beginning(
+    world, dock
+):
+    async with world.robot("r1", options=Options(auto=False)) as r1, world.robot("r2") as r2:
+        await r1.seal(dock)
+        await until(lambda: announced(world, dock, "r2"))
+        await r1.send(dock, "first")
+        world.server.post(dock, "plain", sender="r2")
+        sending = asyncio.create_task(r1.send(dock, "second"))
+        await until(lambda: r1.statistics().pending, step_s=0)
+        r1.trust("r2", KEYS["r2"].public_key)
+        sent = await sending
+        assert (await read_all(r2, world, dock))[sent.seq].body == "second"
+
+
+async def test_a_device_is_announced_though_a_question_went_unanswered(world):
+    class Mute(MemoryServer):
+        unanswered = 0
+
+        def _handle(self, session, frame):
+            if session.robot == "r2" and isinstance(frame, History) and self.unanswered < 2:
+                self.unanswered += 1
+            else:
+                super()._handle(session, frame)
+
+    world.server = Mute()
+    dock = world.server.add_group("dock", ["r1", "r2"])
+    impatient = Options(request_timeout_s=0.05)
+    async with world.robot("r1") as r1, world.robot("r2", options=impatient):
+        await r1.seal(dock)
+        await until(lambda: announced(world, dock, "r2"), within_s=5)
+    assert world.server.unanswered == 2
 
 
 def is_refused(event):
