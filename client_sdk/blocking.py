@@ -65,6 +65,7 @@ class BlockingRobot:
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
         self._lock = threading.Lock()
+        self._closing = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -92,9 +93,13 @@ class BlockingRobot:
 
     def close(self) -> None:
         """Write the acks, close the connection in good order, and end. Idempotent."""
-        if self._loop is not None:
-            self._run(self._robot.aclose())
-            self._stop()
+        with self._closing:
+            if self._loop is None:
+                return
+            try:
+                self._run(self._robot.aclose())
+            finally:
+                self._stop()
 
     send = _waits(Robot.send)
     send_file = _waits(Robot.send_file)

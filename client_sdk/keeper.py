@@ -56,20 +56,28 @@ class Keeper:
             self._writing.add_done_callback(self._wrote)
 
     async def drain(self) -> None:
-        """Write everything that is noted; return when it is durable, or cannot be."""
-        while not self._notes.is_settled and not self._has_failed and self._thread is not None:
-            self._notes.hurry()
+        """Write everything that is noted until now; return when it is durable, or cannot be."""
+        kept: list[bool] = []
+        self._notes.add(then=lambda: kept.append(True))
+        while not kept and not self._has_failed and self._thread is not None:
             self.write(self._loop.time())
             if self._writing is not None:
                 await asyncio.wait([self._writing])
             await asyncio.sleep(0)
 
     async def aclose(self) -> None:
-        """Let go of the memory, after the write on its way. Idempotent."""
+        """Write what is noted, and let go of the memory, also if cancelled. Idempotent."""
+        try:
+            await self.drain()
+        finally:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             try:
-                await self._loop.run_in_executor(thread, self._memory.close)
+                closing = self._loop.run_in_executor(thread, self._memory.close)
+                await asyncio.shield(closing)  # or it would be given up behind a write
             finally:
                 thread.shutdown(wait=False)
             thread.shutdown()  # it has nothing left to do: that is no wait

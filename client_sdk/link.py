@@ -172,15 +172,17 @@ class Link:
         try:
             if self.keeper is not None:
                 await self.keeper.drain()
+        finally:
             self._write()
             self.machine.fail(None)
             self.perform()
-            await tasks.end(self._task)
-        finally:
-            if self.keeper is not None:
-                await self.keeper.aclose()
-        if self._timer is not None:
-            self._timer.cancel()
+            try:
+                await tasks.end(self._task)
+            finally:
+                if self.keeper is not None:
+                    await self.keeper.aclose()
+                if self._timer is not None:
+                    self._timer.cancel()
 
     async def _run(self) -> None:
         machine = self.machine

@@ -57,10 +57,6 @@ class Notes:
         if not patient or len(self._changes) >= PATIENT_NOTES_MAX:
             self._is_urgent = True
 
-    def hurry(self) -> None:
-        """Let patient notes wait no longer."""
-        self._is_urgent = True
-
     def take(self, now_s: float) -> list[Change]:
         """Return what is to be written now, as one; empty if nothing is due or a write is on its way."""
         if self._being_written is not None or self.is_settled:

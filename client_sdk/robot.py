@@ -8,6 +8,7 @@
 It puts the parts together and translates; what happens when is decided in `machine`.
 """
 
+import asyncio
 import random
 import secrets
 from pathlib import Path
@@ -98,11 +99,10 @@ class Robot(SealedCalls):
             auto=options.auto,
             server=options.server,
         )
-        connector = connector or connector_to(url, codec, options)
         machine = Machine(introduction, options, codec=codec, dice=random.Random())
         link = Link(
             machine,
-            connector,
+            connector or connector_to(url, codec, options),
             codec,
             frame_bytes_max=options.frame_bytes_max,
             keeper=_keeper(memory, Owner(name, device), machine),
@@ -110,6 +110,7 @@ class Robot(SealedCalls):
         super().__init__(link, codec, request_timeout_s=options.request_timeout_s)
         self.name = name
         self._options = options
+        self._closing = asyncio.Lock()
         self._cids = Cids(wall_clock_ms, instance)
         if isinstance(key, str | Path):
             self._use_key_file(Path(key), may_rotate=sealed is None, counts=memory is None)
@@ -143,8 +144,11 @@ class Robot(SealedCalls):
 
     async def aclose(self) -> None:
         """Write the acks, close the connection in good order, and end. Idempotent."""
-        await self._stop_sealing()
-        await self._link.aclose()
+        async with self._closing:
+            try:
+                await self._stop_sealing()
+            finally:
+                await self._link.aclose()
 
     @property
     def state(self) -> State:

@@ -5,7 +5,16 @@ import threading
 
 import pytest
 
-from client_sdk import BlockingRobot, ConnectionLost, Event, Refused, Robot, Role, State
+from client_sdk import (
+    BlockingRobot,
+    ConnectionLost,
+    Event,
+    Refused,
+    Robot,
+    Role,
+    State,
+    VolatileMemory,
+)
 from client_sdk.testing import MemoryServer
 from tests.until import PATIENCE_S
 
@@ -105,4 +114,37 @@ def test_no_thread_is_left_behind(server):
     before = threading.active_count()
     with robot(server, "r1"):
         assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_closing_beside_a_closing_returns_when_all_is_closed(server):
+    begun, free = threading.Event(), threading.Event()
+
+    class SlowToClose(VolatileMemory):
+        def close(self):
+            begun.set()
+            free.wait(5)
+            super().close()
+
+    problems, before = [], threading.active_count()
+
+    def close(r1):
+        try:
+            r1.close()
+            assert threading.active_count() <= before + 2, "it is not closed yet"
+        except Exception as problem:  # noqa: BLE001  told below
+            problems.append(problem)
+
+    memory = SlowToClose()
+    r1 = BlockingRobot("ws://m", name="r1", bearer="b", memory=memory, connector=server)
+    r1.__enter__()
+    closing = [threading.Thread(target=close, args=(r1,)) for _ in range(2)]
+    for thread in closing:
+        thread.start()
+    assert begun.wait(5)
+    closing[1].join(0.05)
+    free.set()
+    for thread in closing:
+        thread.join()
+    assert problems == []
     assert threading.active_count() == before

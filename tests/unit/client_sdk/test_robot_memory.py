@@ -7,6 +7,7 @@ import pytest
 
 from client_sdk import (
     BlockingRobot,
+    ConnectionLost,
     ErrorCode,
     Gap,
     MemoryFileError,
@@ -358,3 +359,91 @@ def test_the_blocking_twin_has_a_memory_too(server, dock, tmp_path):
     memory.close()
     assert [send.body for send in found.sends] == [b"\xa1x"]
     assert found.places == [Place(dock, "memory", 1)]
+
+
+class Held(VolatileMemory):
+    """A memory whose disk is slow: writes wait for ``free``."""
+
+    def __init__(self):
+        super().__init__()
+        self.free = threading.Event()
+        self.is_writing = threading.Event()
+
+    def write(self, changes):
+        if not is_of_the_start(changes):
+            self.is_writing.set()
+            self.free.wait(5)
+        super().write(changes)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_closing_that_is_cancelled_leaves_nothing_behind(server, dock, times):
+    memory, before = Held(), asyncio.all_tasks()
+    r1 = await robot(server, memory).__aenter__()
+    sending = asyncio.create_task(r1.send(dock, "x"))
+    await until(memory.is_writing.is_set)
+    closing = asyncio.create_task(r1.aclose())
+    for _ in range(times):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        closing.cancel()
+    await asyncio.wait([closing], timeout=0.01)
+    memory.free.set()
+    await asyncio.wait([closing, sending])
+    assert isinstance(sending.exception(), OutcomeUnknown)
+    await until(lambda: asyncio.all_tasks() == before and not memory._is_open and not threads())
+
+
+async def test_closing_beside_a_closing_returns_when_all_is_closed(server):
+    begun, free = threading.Event(), threading.Event()
+
+    class SlowToClose(VolatileMemory):
+        def close(self):
+            begun.set()
+            free.wait(5)
+            super().close()
+
+    r1 = await robot(server, SlowToClose()).__aenter__()
+    closing = [asyncio.create_task(r1.aclose()) for _ in range(2)]
+    await until(begun.is_set)
+    done, _ = await asyncio.wait(closing, timeout=0.01)
+    free.set()
+    await asyncio.wait(closing)
+    assert not done
+
+
+async def test_closing_does_not_wait_for_those_who_go_on_sending(server, dock, tmp_path):
+    memory = SqliteMemory(tmp_path / "r1.memory")
+
+    async def send_on(r1):
+        try:
+            while True:
+                await r1.send(dock, "x")
+        except (OutcomeUnknown, ConnectionLost) as problem:
+            return problem
+
+    r1 = await robot(server, memory).__aenter__()
+    sending = [asyncio.create_task(send_on(r1)) for _ in range(50)]
+    await until(lambda: len(bodies(server, dock)) > 50)
+    async with asyncio.timeout(5):
+        await r1.aclose()
+    kept = {send.cid for send in held(memory).sends}
+    for problem in await asyncio.gather(*sending):
+        assert isinstance(problem, ConnectionLost) or problem.cid in kept
+
+
+async def test_a_memory_that_fails_while_the_robot_is_offline_is_all_that_is_told(
+    server, dock, caplog
+):
+    memory = Held()
+    memory.free.set()
+    async with robot(server, memory) as r1:
+        server.reachable = False
+        server.cut_connections()
+        await until(lambda: r1.state is State.WAITING, step_s=0)
+        memory._is_open = False
+        with pytest.raises(OutcomeUnknown, match="is closed"):
+            await r1.send(dock, "x")
+        await until(r1._link._task.done)
+        memory._is_open = True
+    assert "task.failed" not in caplog.messages
