@@ -26,7 +26,8 @@ class KeyFile:
 
     def keys(self) -> list[RobotKey]:
         """Return what the files hold now, the likelier first."""
-        return [load_key(path) for path in (self._path, self._next_path) if path.exists()]
+        following = _held(self._next_path)  # first, for it may take the other's place in between
+        return [key for key in (_held(self._path), following) if key is not None]
 
     def prepare(self) -> RobotKey:
         """Return the key that is to be the next one, durably stored; the same until it is in force.
@@ -44,7 +45,8 @@ class KeyFile:
         Raises:
             KeyFileError: the file cannot be replaced; the key in force is in ``FILE.new`` then.
         """
-        if not self._next_path.exists() or load_key(self._next_path).public_key != public_key:
+        following = _held(self._next_path)
+        if following is None or following.public_key != public_key:
             return
         try:
             self._next_path.replace(self._path)
@@ -56,3 +58,13 @@ class KeyFile:
                 f"the new key is in force, and {self._next_path} cannot take the place of {self._path}: "
                 f"{exc.strerror}"
             ) from exc
+
+
+def _held(path: Path) -> RobotKey | None:
+    """Return the key in a file; None if there is no such file, or another device has just taken it away."""
+    try:
+        return load_key(path)
+    except KeyFileError as problem:
+        if isinstance(problem.__cause__, FileNotFoundError):
+            return None
+        raise
