@@ -168,7 +168,7 @@ class Repairs:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._suspects: dict[Conversation, tuple[float, int]] = {}
+        self._suspects: dict[Conversation, tuple[float, int | None]] = {}
         self._to_ask: list[tuple[str, int]] = []
         self.asked = 0
 
@@ -184,6 +184,11 @@ class Repairs:
         """Look in a while whether the head that is known has come."""
         if conversation.received is not None:
             self._suspects.setdefault(conversation, (now_s + PATIENCE_S, conversation.received))
+
+    def put_off(self, conversation: Conversation | None, now_s: float) -> None:
+        """Ask for the log again in a while, whether more of it is known or not."""
+        if conversation is not None:
+            self._suspects[conversation] = (now_s + PATIENCE_S, None)
 
     def settle(self, conversation: Conversation) -> None:
         """Note that nothing is missing any more."""
@@ -202,6 +207,9 @@ class Repairs:
                 continue
             del self._suspects[conversation]
             received = conversation.received
+            if before is None:
+                self.ask(conversation, now_s)
+                continue
             if received is None or not conversation.is_behind:
                 continue
             if received > before or received - conversation.acked >= self._window:

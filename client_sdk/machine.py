@@ -77,12 +77,11 @@ class Machine:
         self.limits = Limits()
         self.failure: RobotError | None = None
         self.hang_up: tuple[int, str] | None = None
-        self.retry_at_s = 0.0
+        self.retry_at_s = self.open_by_s = 0.0
         self.last_problem = "no attempt was made"
         self.connections = 0
         self._frames: list[Struct] = []
         self._attempt = 0
-        self.open_by_s = 0.0
 
     def recall(self, recollection: Recollection) -> None:
         """Begin with what the robot's memory holds; from now on it is kept."""
@@ -265,7 +264,9 @@ class Machine:
         elif frame.id is None:
             _log.warning("server.error", extra={"code": frame.code, "problem": frame.message})
         elif (conv := self.follows.ended(frame.id)) is not None:
-            if not passes:
+            if passes:
+                self.inbox.repairs.put_off(self.inbox.known(conv), now_s)
+            else:
                 self.inbox.beyond_repair(conv, frame.message)
         else:
             self.requests.refused(frame.id, refusal, now_s)
