@@ -65,9 +65,8 @@ class Belonging:
         ):
             looked_s = self._looked_s.get(robot)
             found = len(await self._registry.memberships(robot, _ANY_DEVICE))
-            if (
-                self._looked_s.get(robot) == looked_s
-            ):  # else it was found out and counted on meanwhile
+            # Else it was found out, and counted on, meanwhile.
+            if self._looked_s.get(robot) == looked_s:
                 self._remember(robot)
                 self._counts[robot] = found
         if count >= self._most:

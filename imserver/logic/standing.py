@@ -56,6 +56,7 @@ class Standing:
         self._clock = clock
         self._tokens: dict[str, int] = {}
         self._robots: dict[RobotName, int] = {}
+        # By the key that was proven: None for whichever it was, empty where that is not known.
         self._proofs: dict[tuple[RobotName, str | None], _ProofsEnd] = {}
         self._watchers: list[Callable[[], None]] = []
 

@@ -42,9 +42,8 @@ def test_a_script_sends_and_receives(server):
     with robot(server, "r1") as r1:
         sent = r1.send("g/dock", {"task": "pick"})
         events: list[Event] = []
-        while (
-            len(events) < 2
-        ):  # a loop may end early where the machine is busy: none came for so long
+        # A loop may end early where the machine is busy: none came for so long.
+        while len(events) < 2:
             events += r1.events(timeout_s=0.05)
         assert r1.state is State.ONLINE
     assert [event.seq for event in events] == [1, sent.seq]
@@ -123,7 +122,7 @@ def test_closing_beside_a_closing_returns_when_all_is_closed(server):
     class SlowToClose(VolatileMemory):
         def close(self):
             begun.set()
-            free.wait(5)
+            free.wait(PATIENCE_S)
             super().close()
 
     problems, before = [], threading.active_count()
@@ -141,7 +140,7 @@ def test_closing_beside_a_closing_returns_when_all_is_closed(server):
     closing = [threading.Thread(target=close, args=(r1,)) for _ in range(2)]
     for thread in closing:
         thread.start()
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE_S)
     closing[1].join(0.05)
     free.set()
     for thread in closing:

@@ -24,7 +24,7 @@ from client_sdk import (
 )
 from client_sdk.memory import Bound, Keep, KeptSend, Owner, Place
 from client_sdk.testing import MemoryServer
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 QUICK = Options(backoff_base_s=0.001, backoff_cap_s=0.01, connect_timeout_s=5.0)
 R1 = Owner("r1", "main")
@@ -372,7 +372,7 @@ class Held(VolatileMemory):
     def write(self, changes):
         if not is_of_the_start(changes):
             self.is_writing.set()
-            self.free.wait(5)
+            self.free.wait(PATIENCE_S)
         super().write(changes)
 
 
@@ -400,7 +400,7 @@ async def test_closing_beside_a_closing_returns_when_all_is_closed(server):
     class SlowToClose(VolatileMemory):
         def close(self):
             begun.set()
-            free.wait(5)
+            free.wait(PATIENCE_S)
             super().close()
 
     r1 = await robot(server, SlowToClose()).__aenter__()
@@ -425,7 +425,7 @@ async def test_closing_does_not_wait_for_those_who_go_on_sending(server, dock, t
     r1 = await robot(server, memory).__aenter__()
     sending = [asyncio.create_task(send_on(r1)) for _ in range(50)]
     await until(lambda: len(bodies(server, dock)) > 50)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await r1.aclose()
     kept = {send.cid for send in held(memory).sends}
     for problem in await asyncio.gather(*sending):

@@ -1,7 +1,6 @@
 """What a robot asks for on one node while members are changed on another."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,15 +10,8 @@ from imserver.protocol.errors import ErrorCode
 from imserver.protocol.events import Role
 from imserver.protocol.names import ConversationName, RobotName
 from imserver.protocol.server_frames import Error
-from tests.unit.logic.two_nodes import TwoNodes
 
 CONV = ConversationName("g/a")
-
-
-@pytest.fixture
-async def nodes() -> AsyncIterator[TwoNodes]:
-    async with TwoNodes() as nodes:
-        yield nodes
 
 
 async def test_who_is_removed_elsewhere_while_it_reads_a_page_gets_nothing_behind_that(nodes):

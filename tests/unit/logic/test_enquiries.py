@@ -1,7 +1,5 @@
 """What a node asks others before it lets a robot in, and what they tell each other of clones and acts."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from imserver.core.acts import ActKind, RobotEnded
@@ -12,16 +10,9 @@ from imserver.protocol.client_frames import Hello
 from imserver.protocol.errors import CloseCode
 from imserver.protocol.names import ConversationName, DeviceName, RobotName
 from tests.unit.logic.logic_tier import peer_of
-from tests.unit.logic.two_nodes import TwoNodes
 
 CONV = ConversationName("g/a")
 R1, MAIN = RobotName("r1"), DeviceName("main")
-
-
-@pytest.fixture
-async def nodes() -> AsyncIterator[TwoNodes]:
-    async with TwoNodes() as nodes:
-        yield nodes
 
 
 async def test_what_was_acked_on_one_node_is_stored_when_another_has_asked(nodes):

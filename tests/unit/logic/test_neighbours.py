@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -23,12 +23,6 @@ from tests.until import PATIENCE_S
 
 CONV = ConversationName("g/a")
 LINE = ConversationName("d/r1/r2")
-
-
-@pytest.fixture
-async def nodes() -> AsyncIterator[TwoNodes]:
-    async with TwoNodes() as nodes:
-        yield nodes
 
 
 async def test_members_on_two_nodes_see_one_log(nodes):

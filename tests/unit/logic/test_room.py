@@ -42,14 +42,7 @@ async def test_who_is_in_so_many_conversations_creates_and_joins_no_more() -> No
 
 async def test_who_creates_several_at_once_is_in_no_more_than_so_many() -> None:
     async with LogicTier(limits=Limits(groups_max=2)) as tier:
-        tier.store.memberships_read.shut = True
-        creating = [tier.spawn(tier.group(name, "r1"), "create") for name in "abcd"]
-        await tier.settle()
-        tier.store.memberships_read.open()
-        results = await asyncio.gather(*creating, return_exceptions=True)
-        tier.tasks.difference_update(creating)
-        assert [isinstance(result, Refusal) for result in results].count(True) == 2
-        assert len(await tier.store.memberships(RobotName("r1"), DeviceName("main"))) == 2
+        await create_at_once(tier, "abcd", refused=2)
 
 
 async def test_who_left_one_and_creates_several_at_once_is_in_no_more_than_so_many() -> None:
@@ -60,14 +53,7 @@ async def test_who_left_one_and_creates_several_at_once_is_in_no_more_than_so_ma
         await tier.groups.set_role(session, "g/left", "r2", role=Role.OWNER)
         await tier.groups.leave(session, "g/left")
         tier.clock.s += room.LOOK_EVERY_S
-        tier.store.memberships_read.shut = True
-        creating = [tier.spawn(tier.group(name, "r1"), "create") for name in "bcd"]
-        await tier.settle()
-        tier.store.memberships_read.open()
-        results = await asyncio.gather(*creating, return_exceptions=True)
-        tier.tasks.difference_update(creating)
-        assert [isinstance(result, Refusal) for result in results].count(True) == 2
-        assert len(await tier.store.memberships(RobotName("r1"), DeviceName("main"))) == 2
+        await create_at_once(tier, "bcd", refused=2)
 
 
 async def test_others_may_add_it_all_the_same() -> None:
@@ -113,3 +99,15 @@ def test_a_connection_follows_so_many_conversations_and_any_of_them_again() -> N
     with pytest.raises(Refusal, match="unfollow") as refused:
         room.for_follow({"g/a": None, "g/b": None}, "g/c", 2)
     assert refused.value.code is ErrorCode.TOO_LARGE
+
+
+async def create_at_once(tier: LogicTier, names: str, *, refused: int) -> None:
+    """Have r1 create groups while it is looked up how many it has, and see that it is in two then."""
+    tier.store.memberships_read.shut = True
+    creating = [tier.spawn(tier.group(name, "r1"), "create") for name in names]
+    await tier.settle()
+    tier.store.memberships_read.open()
+    results = await asyncio.gather(*creating, return_exceptions=True)
+    tier.tasks.difference_update(creating)
+    assert [isinstance(result, Refusal) for result in results].count(True) == refused
+    assert len(await tier.store.memberships(RobotName("r1"), DeviceName("main"))) == 2
